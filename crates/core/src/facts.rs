@@ -1,0 +1,136 @@
+//! How deciding sees facts: one tenant's and the organisation's, at one revision. No snapshot type lives here.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+};
+
+use placet_json::Value;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Agent, AgentId, Approval, Assignment, Decimal, Delegation, DelegationId, Freeze, Human, HumanId, Name, RelationModel, Resource, ResourceRef, TenantId,
+    Timestamp, Workflow, WorkflowId,
+};
+
+/// The journal position of the last fact that a snapshot holds: the organisation's or the tenant's, whichever is later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Revision(pub u64);
+
+impl fmt::Display for Revision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+/// How old the facts at hand are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Freshness {
+    /// Within every source's bound; the age of the oldest source in milliseconds, 0 for local facts.
+    Fresh(u64),
+    /// A source is past its bound.
+    Stale {
+        /// Which source.
+        source: Name,
+        /// Its age in milliseconds.
+        age: u64,
+    },
+}
+
+/// Why a relationship couldn't be checked. Always a denial.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CheckError {
+    /// The release's model has no such relation on such a type.
+    #[error("the relationship model has no relation `{relation}` on `{kind}`")]
+    Unknown {
+        /// The object's type.
+        kind: Name,
+        /// The relation.
+        relation: Name,
+    },
+    /// The walk went deeper or wider than its bound.
+    #[error("the relationship check went past its bound of {0} steps")]
+    Bound(u32),
+}
+
+/// What ran through a workflow so far, for policy to read at `input.flow` and `input.workflow.totals`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FlowState {
+    /// The journal position at which the labels last grew; 0 if never.
+    pub labels_at: u64,
+    /// The journal position of the last permit.
+    pub totals_at: u64,
+    /// Labels of all that came back into the workflow, or may have.
+    pub labels: BTreeSet<Name>,
+    /// The tools that the labels came from.
+    pub sources: BTreeSet<Name>,
+    /// Permits by action: how many, and the sum of their `amount`s.
+    pub totals: BTreeMap<Name, Total>,
+}
+
+/// How often and how much.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Total {
+    /// Permits.
+    pub count: u64,
+    /// The sum of `amount`.
+    pub amount: Decimal,
+}
+
+impl FlowState {
+    /// A workflow in which nothing has happened yet.
+    pub const EMPTY: Self =
+        Self { labels_at: 0, totals_at: 0, labels: BTreeSet::new(), sources: BTreeSet::new(), totals: BTreeMap::new() };
+}
+
+/// The facts of the organisation and of one tenant at one revision.
+///
+/// There is no way from it to another tenant's facts.
+pub trait FactsView: Send + Sync {
+    /// The tenant.
+    fn tenant(&self) -> &TenantId;
+    /// The revision.
+    fn revision(&self) -> Revision;
+    /// How old, at `now`.
+    fn freshness(&self, now: Timestamp) -> Freshness;
+    /// A person of the organisation.
+    fn human(&self, id: &HumanId) -> Option<&Human>;
+    /// An agent of the organisation.
+    fn agent(&self, id: &AgentId) -> Option<&Agent>;
+    /// A person's roles in this tenant.
+    fn assignment(&self, human: &HumanId) -> Option<&Assignment>;
+    /// A workflow of this tenant.
+    fn workflow(&self, id: &WorkflowId) -> Option<&Workflow>;
+    /// A delegation of this tenant.
+    fn delegation(&self, id: &DelegationId) -> Option<&Delegation>;
+    /// The unspent approvals of a workflow, by id.
+    fn approvals(&self, workflow: &WorkflowId) -> Vec<&Approval>;
+    /// A resource of this tenant.
+    fn resource(&self, at: &ResourceRef) -> Option<&Resource>;
+    /// Whether this is frozen.
+    fn frozen(&self, what: &Freeze) -> bool;
+    /// The state of a workflow's data flow.
+    fn flow(&self, workflow: &WorkflowId) -> Arc<FlowState>;
+    /// Whether `subject` has `relation` on `object`, by `model`. Bounded.
+    fn check(&self, model: &RelationModel, object: &ResourceRef, relation: &Name, subject: &ResourceRef) -> Result<bool, CheckError>;
+    /// The whole of what a request may read of `at` as a document for policy (`data.facts`), attributes and direct
+    /// relations.
+    fn slice(&self, at: &ResourceRef) -> Value;
+}
+
+/// Why there is no snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("there is no such tenant")]
+pub struct NoSuchTenant;
+
+/// Where snapshots come from.
+pub trait Facts: Send + Sync {
+    /// The newest snapshot of this tenant: one atomic read.
+    fn snapshot(&self, tenant: &TenantId) -> Result<Arc<dyn FactsView>, NoSuchTenant>;
+    /// Resolves when the tenant's (or the organisation's) facts have moved past `since`.
+    fn moved(&self, tenant: &TenantId, since: Revision) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+}

@@ -1,0 +1,29 @@
+//! The heart of Placet: nouns, the seams between its parts, and the one module that makes authority.
+//!
+//! It does no I/O, reads no clock and knows no engine, store or protocol. Everything here is a value: an envelope is
+//! opened, a call classified, a decision made and recorded, a warrant issued, an effect closed, each step consuming
+//! the one before ([`authority`]).
+
+pub mod authority;
+mod call;
+mod decimal;
+mod decision;
+mod envelope;
+mod facts;
+mod id;
+mod noun;
+mod overlay;
+mod relation;
+mod seam;
+mod time;
+
+pub use call::*;
+pub use decimal::*;
+pub use decision::*;
+pub use envelope::*;
+pub use facts::*;
+pub use id::*;
+pub use noun::*;
+pub use relation::*;
+pub use seam::*;
+pub use time::*;

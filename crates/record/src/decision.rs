@@ -1,0 +1,319 @@
+//! The record of a decision, and the decision document that people and programs are shown.
+
+use placet_core::{
+    AgentId, Attribute, Basis, Bound, Call, Decimal, DecisionId, DelegationId, Determining, Digest, EffectClass, Envelope, Grant, HumanId, Name, Obligation, Reason,
+    Remedy, ResourceRef, Revision, TenantId, Timestamp, WorkflowId,
+    authority::{Asked, Denial, Ground, Permit},
+};
+use placet_json::{Canonical, Limits, Object, Value, object};
+
+use crate::{
+    read::{BadRecord, bad, digest, list, member, name, names, number, object as as_object, text, time},
+    writer::Writer,
+};
+
+/// The record of a permit, in canonical form.
+#[must_use]
+pub fn permitted(permit: &Permit) -> String {
+    let parts = Parts {
+        decision: "permit",
+        envelope: permit.envelope(),
+        chain: permit.chain(),
+        basis: Some(permit.basis()),
+        time: permit.basis().now,
+        reasons: &[],
+        determining: permit.determining(),
+        obligations: permit.obligations(),
+        remedy: None,
+        input: permit.evaluation().input.as_ref(),
+        flow_at: permit.flow_at(),
+        spends: permit.spends().iter().map(|approval| approval.id.local().as_str()).collect(),
+    };
+    parts.write(|w| call(w, permit.call()), &permit.call().id)
+}
+
+/// The record of a denial, in canonical form.
+#[must_use]
+pub fn denied(denial: &Denial) -> String {
+    let (basis, time) = match denial.ground() {
+        Ground::Basis(basis) => (Some(basis), basis.now),
+        Ground::Nothing(now) => (None, *now),
+    };
+    let parts = Parts {
+        decision: "deny",
+        envelope: denial.envelope(),
+        chain: denial.chain(),
+        basis,
+        time,
+        reasons: denial.reasons().all(),
+        determining: denial.determining(),
+        obligations: &[],
+        remedy: denial.remedy(),
+        input: denial.input(),
+        flow_at: denial.flow_at(),
+        spends: Vec::new(),
+    };
+    match denial.asked() {
+        Asked::Call(asked) => parts.write(|w| call(w, asked), &asked.id),
+        Asked::Refused(attempt) => parts.write(
+            |w| {
+                let mut inner = Writer::new(128);
+                inner.text("action", &attempt.action).text("method", &attempt.method);
+                resources(&mut inner, &attempt.resources);
+                let part = inner.text("target", &attempt.target).end();
+                w.part("attempt", &part);
+            },
+            &attempt.id,
+        ),
+    }
+}
+
+struct Parts<'a> {
+    decision: &'static str,
+    envelope: &'a Envelope,
+    chain: &'a [AgentId],
+    basis: Option<&'a Basis>,
+    time: Timestamp,
+    reasons: &'a [Reason],
+    determining: &'a [Determining],
+    obligations: &'a [Obligation],
+    remedy: Option<&'a Remedy>,
+    input: Option<&'a Canonical>,
+    flow_at: u64,
+    spends: Vec<&'a str>,
+}
+
+impl Parts<'_> {
+    /// Members in the order of canonical form; `asked` writes `attempt` or `call`.
+    fn write(&self, asked: impl FnOnce(&mut Writer), id: &DecisionId) -> String {
+        let grant = self.envelope.grant();
+        let mut w = Writer::new(2048 + self.input.map_or(0, |input| input.as_bytes().len()));
+        w.text("agent", grant.agent.as_str());
+        asked(&mut w);
+        w.list("chain", self.chain.iter().map(AgentId::as_str));
+        w.text("decision", self.decision).text("delegation", grant.delegation.local().as_str());
+        w.parts("determining", self.determining.iter().map(determining));
+        match self.basis {
+            Some(basis) => {
+                let mut facts = Writer::new(64);
+                let facts = facts.number("age_ms", basis.age).number("revision", basis.revision.0).end();
+                w.part("facts", &facts);
+            }
+            None => {
+                w.null("facts");
+            }
+        }
+        w.number("flow_at", self.flow_at).text("human", grant.human.as_str()).text("id", id.as_str()).canonical("input", self.input);
+        match self.basis {
+            Some(basis) => w.shown("input_sha256", &basis.input),
+            None => w.null("input_sha256"),
+        };
+        w.text("intent", grant.intent.as_str());
+        w.list("obligations", self.obligations.iter().map(|o| o.name.as_str()));
+        w.parts("reasons", self.reasons.iter().map(reason));
+        match self.basis {
+            Some(basis) => w.shown("release", &basis.release),
+            None => w.null("release"),
+        };
+        match self.remedy {
+            Some(it) => w.part("remedy", &remedy(it)),
+            None => w.null("remedy"),
+        };
+        w.list("spends", self.spends.iter().copied()).text("tenant", self.envelope.tenant().as_str()).shown("time", &self.time);
+        let mut token = Writer::new(256);
+        let token = token.shown("expires", &grant.expires).text("jti", &grant.token).text("key", &grant.key).text("proof", &grant.proof).end();
+        w.part("token", &token).number("v", 1).text("workflow", grant.workflow.local().as_str());
+        w.end()
+    }
+}
+
+fn determining(rule: &Determining) -> String {
+    Writer::new(64).text("at", &rule.at).text("policy", &rule.policy).end()
+}
+
+fn reason(reason: &Reason) -> String {
+    let mut w = Writer::new(256);
+    w.text("at", &reason.at).text("code", &reason.code).text("message", &reason.public).text("operator", &reason.operator).text("policy", &reason.policy).end()
+}
+
+fn remedy(remedy: &Remedy) -> String {
+    Writer::new(128).text("approval", remedy.approval.as_str()).shown("covers", &remedy.covers).text("role", remedy.role.as_str()).end()
+}
+
+fn resources(w: &mut Writer, resources: &[ResourceRef]) {
+    w.parts("resources", resources.iter().map(|r| Writer::new(64).text("id", r.id.as_str()).text("type", r.kind.as_str()).end()));
+}
+
+fn call(w: &mut Writer, call: &Call) {
+    let mut inner = Writer::new(512 + call.arguments.as_bytes().len());
+    inner.text("action", call.action.as_str()).part("arguments", call.arguments.as_str()).shown("arguments_sha256", &Digest::from_bytes(call.arguments.digest()));
+    inner.parts(
+        "attributes",
+        call.attributes.iter().map(|(name, value)| {
+            let mut w = Writer::new(64);
+            match value {
+                Attribute::Decimal(number) => w.shown("decimal", number),
+                Attribute::Bool(truth) => w.text("bool", if *truth { "true" } else { "false" }),
+                Attribute::Text(_) => &mut w,
+            };
+            w.text("name", name.as_str());
+            if let Attribute::Text(text) = value {
+                w.text("text", text);
+            }
+            w.end()
+        }),
+    );
+    inner.parts("bound", call.bound.iter().map(|b| Writer::new(64).text("argument", &b.argument).text("from", &b.from).value("value", &b.value).end()));
+    inner.text("effect", call.effect.as_str()).text("entry", call.entry.as_str()).list("labels", call.labels.iter().map(Name::as_str)).text("method", call.method);
+    resources(&mut inner, &call.resources);
+    let part = inner.text("tool", &call.tool).text("upstream", call.upstream.as_str()).end();
+    w.part("call", &part);
+}
+
+/// A decision read back from its record.
+#[derive(Debug)]
+pub struct DecisionRecord {
+    /// Its identifier.
+    pub id: DecisionId,
+    /// Whether it was a permit.
+    pub permit: bool,
+    /// The grant.
+    pub grant: Grant,
+    /// The classified call; what the catalog couldn't classify has none, and its `attempt` stands in the document.
+    pub call: Option<Call>,
+    /// The release, the revision, the age, the moment, the input's digest; none where no snapshot or release was there.
+    pub basis: Option<Basis>,
+    /// When.
+    pub time: Timestamp,
+    /// The workflow's last permit before it.
+    pub flow_at: u64,
+    /// The approvals that it spent.
+    pub spends: Vec<Name>,
+    /// The policy input, where it came to one.
+    pub input: Option<Value>,
+    /// The record as a whole.
+    pub document: Value,
+}
+
+impl DecisionRecord {
+    /// Reads a record's bytes.
+    pub fn read(bytes: &[u8]) -> Result<Self, BadRecord> {
+        let document = placet_json::parse(bytes, &Limits::RESULT).map_err(|error| bad("", error))?;
+        let record = as_object(&document, "")?;
+        if number(record, "v")? != 1 {
+            return Err(bad("v", "isn't 1: this record was written by a newer version"));
+        }
+        let tenant = TenantId::from(name(record, "tenant")?);
+        let token = as_object(member(record, "token")?, "token")?;
+        let id = DecisionId::from(name(record, "id")?);
+        let grant = Grant {
+            human: HumanId::from(name(record, "human")?),
+            agent: name(record, "agent")?.into(),
+            delegation: DelegationId::new(tenant.clone(), name(record, "delegation")?),
+            workflow: WorkflowId::new(tenant, name(record, "workflow")?),
+            intent: name(record, "intent")?,
+            token: text(token, "jti")?.to_owned(),
+            expires: time(token, "expires")?,
+            key: text(token, "key")?.to_owned(),
+            proof: text(token, "proof")?.to_owned(),
+        };
+        let time = time(record, "time")?;
+        let basis = match member(record, "facts")? {
+            Value::Null => None,
+            facts => {
+                let facts = as_object(facts, "facts")?;
+                Some(Basis {
+                    release: digest(record, "release")?,
+                    revision: Revision(number(facts, "revision")?),
+                    age: number(facts, "age_ms")?,
+                    now: time,
+                    input: digest(record, "input_sha256")?,
+                })
+            }
+        };
+        let call = match (record.get("call"), &basis) {
+            (Some(call), basis) => Some(read_call(as_object(call, "call")?, id.clone(), basis.as_ref().map_or(Digest::of(b""), |b| b.release))?),
+            (None, _) => None,
+        };
+        let permit = match text(record, "decision")? {
+            "permit" => true,
+            "deny" => false,
+            _ => return Err(bad("decision", "is neither `permit` nor `deny`")),
+        };
+        let input = match member(record, "input")? {
+            Value::Null => None,
+            input => Some(input.clone()),
+        };
+        let (flow_at, spends) = (number(record, "flow_at")?, names(record, "spends")?);
+        Ok(Self { id, permit, grant, call, basis, time, flow_at, spends, input, document })
+    }
+}
+
+fn read_call(call: &Object, id: DecisionId, release: Digest) -> Result<Call, BadRecord> {
+    let resources = list(call, "resources")?.iter().map(|r| as_object(r, "resources").and_then(|r| Ok(ResourceRef { kind: name(r, "type")?, id: name(r, "id")? })));
+    let attributes = list(call, "attributes")?.iter().map(|a| {
+        let a = as_object(a, "attributes")?;
+        let value = if a.contains_key("decimal") {
+            Attribute::Decimal(Decimal::parse(text(a, "decimal")?).map_err(|error| bad("attributes", error))?)
+        } else if a.contains_key("bool") {
+            Attribute::Bool(text(a, "bool")? == "true")
+        } else {
+            Attribute::Text(text(a, "text")?.to_owned())
+        };
+        Ok((name(a, "name")?, value))
+    });
+    let bound = list(call, "bound")?.iter().map(|b| {
+        let b = as_object(b, "bound")?;
+        Ok(Bound { argument: text(b, "argument")?.to_owned(), from: text(b, "from")?.to_owned(), value: member(b, "value")?.clone() })
+    });
+    let effect = match text(call, "effect")? {
+        "read" => EffectClass::Read,
+        "write" => EffectClass::Write,
+        "destructive" => EffectClass::Destructive,
+        _ => return Err(bad("call.effect", "is none of `read`, `write`, `destructive`")),
+    };
+    Ok(Call {
+        id,
+        release,
+        method: match text(call, "method")? {
+            "tools/call" => "tools/call",
+            _ => return Err(bad("call.method", "is unknown to this version")),
+        },
+        upstream: name(call, "upstream")?,
+        tool: text(call, "tool")?.to_owned(),
+        entry: name(call, "entry")?,
+        action: name(call, "action")?,
+        effect,
+        resources: resources.collect::<Result<_, BadRecord>>()?,
+        attributes: attributes.collect::<Result<_, BadRecord>>()?,
+        bound: bound.collect::<Result<_, BadRecord>>()?,
+        arguments: member(call, "arguments")?.canonical().map_err(|error| bad("call.arguments", error))?,
+        labels: names(call, "labels")?.into_iter().collect(),
+    })
+}
+
+/// The decision document of a record, as `placet decide` and `placet audit show` print it.
+#[must_use]
+pub fn document(record: &Value) -> Value {
+    let get = |name: &str| record.get(name).cloned().unwrap_or(Value::Null);
+    let reasons = record.get("reasons").and_then(Value::as_array).unwrap_or_default();
+    let reasons = reasons.iter().map(|reason| {
+        let get = |name: &str| reason.get(name).cloned().unwrap_or(Value::Null);
+        Value::from(object! { "code" => get("code"), "message" => get("operator"), "policy" => get("policy"), "at" => get("at") })
+    });
+    let facts = match record.get("facts").and_then(Value::as_object) {
+        Some(facts) => {
+            let get = |name: &str| facts.get(name).cloned().unwrap_or(Value::Null);
+            Value::from(object! { "tenant" => get_tenant(record), "revision" => get("revision"), "age_ms" => get("age_ms") })
+        }
+        None => Value::Null,
+    };
+    Value::from(object! {
+        "decision" => get("decision"), "reasons" => Value::Array(reasons.collect()), "determining" => get("determining"),
+        "obligations" => get("obligations"), "remedy" => get("remedy"), "release" => get("release"), "facts" => facts, "time" => get("time"),
+    })
+}
+
+fn get_tenant(record: &Value) -> Value {
+    record.get("tenant").cloned().unwrap_or(Value::Null)
+}

