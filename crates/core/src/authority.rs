@@ -210,6 +210,37 @@ pub struct Attempt {
     pub action: String,
     /// The resources that it named, where they could be read.
     pub resources: Vec<ResourceRef>,
+    /// What it takes to refuse it again.
+    pub evidence: Evidence,
+}
+
+/// What it takes to refuse a call again that the catalog couldn't classify.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Evidence {
+    /// It was a call of a tool.
+    Call {
+        /// The upstream.
+        upstream: String,
+        /// The tool's name there.
+        tool: String,
+        /// The arguments as they came.
+        arguments: String,
+        /// The definition that the upstream offered then: a digest, or why there was none.
+        offered: Offered,
+    },
+    /// It never came to a call: the protocol itself refused it.
+    Nothing,
+}
+
+/// What an upstream offered under a tool's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Offered {
+    /// A definition with this digest.
+    Definition(Digest),
+    /// No such tool.
+    Absent,
+    /// Its tools couldn't be read yet.
+    Unread,
 }
 
 /// What a denial rests on.
@@ -418,6 +449,11 @@ impl Warrant {
     #[must_use]
     pub fn envelope(&self) -> &Envelope {
         &self.permit.envelope
+    }
+    /// The chain of agents, the acting one last.
+    #[must_use]
+    pub fn chain(&self) -> &[AgentId] {
+        &self.permit.chain
     }
     /// Its journal position.
     #[must_use]

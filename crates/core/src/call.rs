@@ -2,9 +2,9 @@
 
 use std::{collections::BTreeSet, fmt};
 
-use aws_lc_rs::digest::{SHA256, digest};
 use placet_json::{Canonical, Object, Value};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use crate::{DecisionId, Decimal, Name, ResourceRef, WorkflowId};
 
@@ -16,11 +16,7 @@ impl Digest {
     /// The digest of `bytes`.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
-        let mut out = [0; 32];
-        for (to, from) in out.iter_mut().zip(digest(&SHA256, bytes).as_ref()) {
-            *to = *from;
-        }
-        Self(out)
+        Self(Sha256::digest(bytes).into())
     }
     /// A digest that was computed elsewhere.
     #[must_use]

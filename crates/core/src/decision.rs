@@ -84,6 +84,10 @@ codes! {
     ConditionFailed = "condition_failed";
     /// A policy forbids it.
     PolicyDenies = "policy_denies";
+    /// The message isn't one of the protocol's, or its headers and body disagree.
+    MessageInvalid = "message_invalid";
+    /// The method isn't governed here, so it is refused.
+    MethodRefused = "method_refused";
     /// The token's time is over.
     TokenExpired = "token_expired";
     /// The proof of possession was seen before.

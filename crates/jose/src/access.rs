@@ -52,13 +52,24 @@ impl Access {
     /// `issuer` is our own, `audience` the gateway's URL exactly as clients have it, `keys` our token keys, `capacity`
     /// the number of verified tokens to keep: that of the agents at work.
     #[must_use]
-    pub fn new(issuer: impl Into<String>, audience: impl Into<String>, keys: KeySet, capacity: usize) -> Self {
+    pub fn new(
+        issuer: impl Into<String>,
+        audience: impl Into<String>,
+        keys: KeySet,
+        capacity: usize,
+    ) -> Self {
         Self { issuer: issuer.into(), audience: audience.into(), keys, tokens: TokenCache::new(capacity) }
     }
 
     /// Checks token and proof of a request. `url` is the endpoint as configured, `now` in seconds since the Unix
     /// epoch.
-    pub fn open(&self, method: &str, url: &Htu, headers: Headers<'_>, now: u64) -> Result<Opened, AccessRefused> {
+    pub fn open(
+        &self,
+        method: &str,
+        url: &Htu,
+        headers: Headers<'_>,
+        now: u64,
+    ) -> Result<Opened, AccessRefused> {
         let text = dpop_token(headers).map_err(AccessRefused::Token)?;
         let hash = TokenHash::of(text);
         let token = match self.tokens.get(&hash, now) {
@@ -68,9 +79,10 @@ impl Access {
         let claims = token.claims();
         let presented = Presented::Bound { token: hash, key: &claims.key };
         let expected = Expected { method, url, token: presented, nonce: Nonce::NotAsked };
-        let proof = dpop_proof(headers).and_then(|proof| dpop::verify(proof, &expected, now)).map_err(|why| {
-            AccessRefused::Proof { why, jti: claims.jti.clone(), client_id: claims.client_id.clone() }
-        })?;
+        let proof =
+            dpop_proof(headers).and_then(|proof| dpop::verify(proof, &expected, now)).map_err(|why| {
+                AccessRefused::Proof { why, jti: claims.jti.clone(), client_id: claims.client_id.clone() }
+            })?;
         Ok(Opened { token, proof })
     }
 

@@ -117,10 +117,9 @@ impl Members {
 }
 
 fn bounded(value: Value, name: &'static str, most: usize) -> Result<String, Refused> {
-    match value {
-        Value::String(text) if !text.is_empty() && text.len() <= most && !text.chars().any(char::is_control) => {
-            Ok(text)
-        }
-        _ => Err(Refused::Claim(name)),
+    let Value::String(text) = value else { return Err(Refused::Claim(name)) };
+    if text.is_empty() || text.len() > most || text.chars().any(char::is_control) {
+        return Err(Refused::Claim(name));
     }
+    Ok(text)
 }

@@ -36,7 +36,8 @@ impl ContentDigest {
             if name != "sha-256" {
                 continue;
             }
-            let digest = value.strip_prefix(':').and_then(|rest| rest.strip_suffix(':')).ok_or(DigestError)?;
+            let digest =
+                value.strip_prefix(':').and_then(|rest| rest.strip_suffix(':')).ok_or(DigestError)?;
             let digest = STANDARD.decode(digest).map_err(|_| DigestError)?;
             let digest: [u8; 32] = digest.try_into().map_err(|_| DigestError)?;
             if found.replace(Self(digest)).is_some() {

@@ -10,13 +10,13 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use placet_json::Object;
 
+use crate::LEEWAY;
 use crate::claims::Members;
 use crate::htu::Htu;
 use crate::jws;
 use crate::keys::{KeyError, PublicKey, SigningKey, Thumbprint, sha256};
 use crate::refused::Refused;
 use crate::replay::ReplayKey;
-use crate::LEEWAY;
 
 /// `typ` of a proof.
 pub const TYP: &str = "dpop+jwt";
@@ -107,6 +107,12 @@ impl Proof {
     #[must_use]
     pub fn replay_key(&self) -> ReplayKey {
         ReplayKey::new("dpop", &[&self.key().to_string(), &self.jti])
+    }
+
+    /// When it was made, as it says, in seconds since the Unix epoch; within the accepted age.
+    #[must_use]
+    pub fn issued_at(&self) -> u64 {
+        self.issued_at
     }
 
     /// The first second at which the proof is refused for its age, so that its use need not be remembered.

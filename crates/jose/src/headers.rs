@@ -9,7 +9,8 @@ pub type Headers<'a> = &'a [(&'a str, &'a [u8])];
 ///
 /// Twice is refused rather than joined or picked from: two readers would pick differently.
 pub fn at_most_once<'a>(headers: Headers<'a>, name: &'static str) -> Result<Option<&'a str>, Refused> {
-    let mut values = headers.iter().filter(|(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, value)| *value);
+    let mut values =
+        headers.iter().filter(|(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, value)| *value);
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {
         return Err(Refused::Header(name));
@@ -23,7 +24,7 @@ pub fn at_most_once<'a>(headers: Headers<'a>, name: &'static str) -> Result<Opti
 }
 
 /// The token of `Authorization: DPoP …` (RFC 9449 §7.1). Any other scheme, `Bearer` above all, is refused.
-pub fn dpop_token<'a>(headers: Headers<'a>) -> Result<&'a str, Refused> {
+pub fn dpop_token(headers: Headers<'_>) -> Result<&str, Refused> {
     let value = at_most_once(headers, "authorization")?.ok_or(Refused::Missing("authorization"))?;
     let (scheme, token) = value.split_once(' ').ok_or(Refused::Header("authorization"))?;
     if !scheme.eq_ignore_ascii_case("DPoP") {
@@ -37,6 +38,6 @@ pub fn dpop_token<'a>(headers: Headers<'a>) -> Result<&'a str, Refused> {
 }
 
 /// The one proof in `DPoP`.
-pub fn dpop_proof<'a>(headers: Headers<'a>) -> Result<&'a str, Refused> {
+pub fn dpop_proof(headers: Headers<'_>) -> Result<&str, Refused> {
     at_most_once(headers, "dpop")?.ok_or(Refused::Missing("dpop"))
 }

@@ -3,7 +3,7 @@
 //! Strict rather than lenient: what the grammar of RFC 3986 doesn't allow is refused and never repaired, so that two
 //! parsers can't read two different things.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 /// Longest URL, in bytes.
 const MAX_URL: usize = 2048;
@@ -111,7 +111,7 @@ fn push_authority(out: &mut String, authority: &str, default_port: u16) -> Resul
         let (host, port) = authority.split_once(']').ok_or(HtuError::Syntax)?;
         let address = host.strip_prefix('[').ok_or(HtuError::Syntax)?;
         let address: std::net::Ipv6Addr = address.parse().map_err(|_| HtuError::Syntax)?;
-        out.push_str(&format!("[{address}]"));
+        write!(out, "[{address}]").map_err(|_| HtuError::Syntax)?;
         (None, if port.is_empty() { None } else { Some(port.strip_prefix(':').ok_or(HtuError::Syntax)?) })
     } else {
         match authority.split_once(':') {
@@ -134,7 +134,7 @@ fn push_authority(out: &mut String, authority: &str, default_port: u16) -> Resul
         }
         let port: u16 = port.parse().map_err(|_| HtuError::Syntax)?;
         if port != default_port {
-            out.push_str(&format!(":{port}"));
+            write!(out, ":{port}").map_err(|_| HtuError::Syntax)?;
         }
     }
     Ok(())
@@ -146,12 +146,13 @@ fn normal_path(path: &str) -> Result<String, HtuError> {
     let mut bytes = path.bytes();
     while let Some(byte) = bytes.next() {
         if byte == b'%' {
-            let value = hex(bytes.next())?.checked_mul(16).and_then(|high| Some(high | hex(bytes.next()).ok()?));
+            let value =
+                hex(bytes.next())?.checked_mul(16).and_then(|high| Some(high | hex(bytes.next()).ok()?));
             let value = value.ok_or(HtuError::Syntax)?;
             if is_unreserved(value) {
                 decoded.push(char::from(value));
             } else {
-                decoded.push_str(&format!("%{value:02X}"));
+                write!(decoded, "%{value:02X}").map_err(|_| HtuError::Syntax)?;
             }
         } else if is_unreserved(byte) || b"/:@!$&'()*+,;=".contains(&byte) {
             decoded.push(char::from(byte));
@@ -271,9 +272,14 @@ mod tests {
     #[test]
     fn parts_and_targets() {
         let url = Htu::parse("http://[0:0:0:0:0:0:0:1]:8080/mcp").unwrap();
-        assert_eq!((url.as_str(), url.origin(), url.path()), ("http://[::1]:8080/mcp", "http://[::1]:8080", "/mcp"));
+        assert_eq!(
+            (url.as_str(), url.origin(), url.path()),
+            ("http://[::1]:8080/mcp", "http://[::1]:8080", "/mcp")
+        );
         assert!(url.is_target("/mcp") && url.is_target("/a/../mcp"));
-        for target in ["/mcp?admin=1", "/mcp?", "/mcp/", "mcp", "http://[::1]:8080/mcp", "*", "", "/mcp#x", "/\u{441}"] {
+        for target in
+            ["/mcp?admin=1", "/mcp?", "/mcp/", "mcp", "http://[::1]:8080/mcp", "*", "", "/mcp#x", "/\u{441}"]
+        {
             assert!(!url.is_target(target), "{target}");
         }
         assert_eq!(Htu::parse("https://gw.example").unwrap().as_str(), "https://gw.example/");

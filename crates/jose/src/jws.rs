@@ -88,7 +88,8 @@ pub(crate) fn seal(key: &SigningKey, header: Object, payload: Object) -> Result<
     let header = Value::Object(header).to_bytes();
     let payload = Value::Object(payload).to_bytes();
     // base64 grows by a third; a signature has 86 letters, two dots.
-    let room = header.len().saturating_add(payload.len()).saturating_mul(4).saturating_div(3).saturating_add(96);
+    let room =
+        header.len().saturating_add(payload.len()).saturating_mul(4).saturating_div(3).saturating_add(96);
     let mut token = String::with_capacity(room);
     URL_SAFE_NO_PAD.encode_string(header, &mut token);
     token.push('.');

@@ -129,7 +129,8 @@ impl SigningKey {
         if let Ok(pair) = Ed25519KeyPair::from_pkcs8(&der) {
             return Self::of(Pair::EdDsa(pair));
         }
-        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &der).map_err(|_| KeyError::Pem)?;
+        let pair =
+            EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &der).map_err(|_| KeyError::Pem)?;
         Self::of(Pair::Es256(pair))
     }
 
@@ -217,7 +218,8 @@ impl PublicKey {
             }
             _ => return Err(KeyError::Jwk),
         };
-        let fits = |name: &str, wanted: &str| jwk.get(name).is_none_or(|value| value.as_str() == Some(wanted));
+        let fits =
+            |name: &str, wanted: &str| jwk.get(name).is_none_or(|value| value.as_str() == Some(wanted));
         let verifies = jwk.get("key_ops").is_none_or(|ops| {
             ops.as_array().is_some_and(|ops| ops.iter().any(|op| op.as_str() == Some("verify")))
         });
@@ -356,7 +358,9 @@ pub(crate) fn sha256(bytes: &[u8]) -> [u8; FIELD] {
 
 /// The coordinates of an uncompressed point, in base64url.
 fn coordinates(point: &[u8]) -> (String, String) {
-    let (x, y) = point.split_first_chunk::<1>().map_or((&[][..], &[][..]), |(_, rest)| rest.split_at(FIELD.min(rest.len())));
+    let (x, y) = point
+        .split_first_chunk::<1>()
+        .map_or((&[][..], &[][..]), |(_, rest)| rest.split_at(FIELD.min(rest.len())));
     (URL_SAFE_NO_PAD.encode(x), URL_SAFE_NO_PAD.encode(y))
 }
 
@@ -364,18 +368,20 @@ fn coordinates(point: &[u8]) -> (String, String) {
 /// The eight encodings, canonical or not, have a y-coordinate of this list once the sign bit is dropped.
 fn is_small_order(key: &[u8]) -> bool {
     const ORDER_EIGHT_A: [u8; FIELD] = [
-        0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef, 0x98, 0xf0, 0xd5, 0xdf,
-        0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88, 0x6d, 0x53, 0xfc, 0x05,
+        0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef, 0x98, 0xf0, 0xd5,
+        0xdf, 0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88, 0x6d, 0x53, 0xfc, 0x05,
     ];
     const ORDER_EIGHT_B: [u8; FIELD] = [
-        0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10, 0x67, 0x0f, 0x2a, 0x20,
-        0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77, 0x92, 0xac, 0x03, 0x7a,
+        0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10, 0x67, 0x0f, 0x2a,
+        0x20, 0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77, 0x92, 0xac, 0x03, 0x7a,
     ];
     let Some((last, low)) = key.split_last() else { return true };
     let last = last & 0x7f;
-    let same = |other: &[u8; FIELD]| other.split_last().is_some_and(|(end, rest)| *end == last && rest == low);
+    let same =
+        |other: &[u8; FIELD]| other.split_last().is_some_and(|(end, rest)| *end == last && rest == low);
     // 0, 1, and p-1, p, p+1 with p = 2^255 - 19.
-    let tiny = last == 0 && low.split_first().is_some_and(|(first, rest)| *first < 2 && rest.iter().all(|b| *b == 0));
+    let tiny = last == 0
+        && low.split_first().is_some_and(|(first, rest)| *first < 2 && rest.iter().all(|b| *b == 0));
     let near_p = last == 0x7f
         && low.split_first().is_some_and(|(first, rest)| {
             (0xec..=0xee).contains(first) && rest.iter().all(|byte| *byte == 0xff)
@@ -425,13 +431,17 @@ mod tests {
         // `openssl genpkey -algorithm ED25519`, RFC 8410 §10.3.
         let pem = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC\n-----END PRIVATE KEY-----\n";
         let key = SigningKey::from_pkcs8_pem(pem).unwrap();
-        assert_eq!(key.public().to_jwk().get("x").unwrap().as_str(), Some("Gb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE"));
+        assert_eq!(
+            key.public().to_jwk().get("x").unwrap().as_str(),
+            Some("Gb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE")
+        );
     }
 
     #[test]
     fn thumbprints_are_those_of_the_specifications() {
         // RFC 8037 §A.3.
-        let key = jwk(r#"{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#).unwrap();
+        let key = jwk(r#"{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#)
+            .unwrap();
         assert_eq!(key.thumbprint().to_string(), "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k");
         // RFC 9449 §6.1: the key of the proof of figure 2 and the `jkt` of figure 8.
         let key = jwk(r#"{"kty":"EC","x":"l8tFrhx-34tV3hRICRDY9zCkDlpBhF42UQUfWVAWBFs","y":"9VE4jf_Ok_o64zbTTlcuNJajHmt6v9TDVrU0CdvGRDA","crv":"P-256"}"#).unwrap();

@@ -75,7 +75,9 @@ impl KeySet {
         let keys = self.keys.iter().map(|(kid, key)| {
             let mut jwk = match key.to_jwk() {
                 Value::Object(jwk) => jwk,
-                Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => Object::new(),
+                Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+                    Object::new()
+                }
             };
             jwk.insert("kid", kid.as_str());
             jwk.insert("alg", key.algorithm().name());
@@ -125,13 +127,19 @@ mod tests {
 
     #[test]
     fn a_kid_is_only_compared() {
-        let (one, two) =
-            (SigningKey::generate(Algorithm::EdDsa).unwrap(), SigningKey::generate(Algorithm::EdDsa).unwrap());
+        let (one, two) = (
+            SigningKey::generate(Algorithm::EdDsa).unwrap(),
+            SigningKey::generate(Algorithm::EdDsa).unwrap(),
+        );
         let mut set = KeySet::new();
         set.insert("../../etc/passwd", one.public().clone()).unwrap();
         assert_eq!(set.select(Some("../../etc/passwd")), Ok(one.public()));
         assert_eq!(set.select(None), Ok(one.public()), "one key needs no kid");
-        assert_eq!(set.insert("../../etc/passwd", two.public().clone()), Err(KeyError::Set), "never replaced");
+        assert_eq!(
+            set.insert("../../etc/passwd", two.public().clone()),
+            Err(KeyError::Set),
+            "never replaced"
+        );
         set.add(two.public()).unwrap();
         for kid in [None, Some(""), Some("' or 1=1"), Some("../../etc/./passwd")] {
             assert_eq!(set.select(kid), Err(Refused::UnknownKey), "{kid:?}");

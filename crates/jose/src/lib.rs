@@ -28,7 +28,7 @@ mod verified;
 pub use keys::{Algorithm, PublicKey, SigningKey, Thumbprint};
 pub use keyset::KeySet;
 pub use refused::Refused;
-pub use verified::{Expect, Stamp, Verified, claimed_issuer, mint};
+pub use verified::{Expect, MintError, Stamp, Verified, claimed_issuer, mint};
 
 /// Tolerance towards another machine's clock, in seconds, for `iat`, `nbf` and `exp`.
 ///

@@ -7,6 +7,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use sha2::{Digest as _, Sha256};
+
 use crate::{Error, ErrorKind, Limits, MAX_DEPTH, Value, parse, write};
 
 /// Text in canonical form v1. Only [`Value::canonical`] and [`Canonical::parse`] make one; a clone shares the text.
@@ -41,10 +43,7 @@ impl Canonical {
     /// SHA-256 of the bytes.
     #[must_use]
     pub fn digest(&self) -> [u8; 32] {
-        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, self.as_bytes());
-        let mut bytes = [0; 32];
-        bytes.copy_from_slice(digest.as_ref());
-        bytes
+        Sha256::digest(self.as_bytes()).into()
     }
 
     /// The value, members in their sorted order.

@@ -80,7 +80,8 @@ impl Checkpoint {
     /// Reads a note that must be about `origin` and signed by `key`; signatures of others (witnesses) are let be.
     pub fn open(note: &[u8], origin: &str, key: &VerifyingKey) -> Result<Self, NoteError> {
         let note = std::str::from_utf8(note).ok().filter(|note| note.len() <= MAX_NOTE);
-        let (text, signatures) = note.and_then(|note| note.rsplit_once("\n\n")).ok_or(NoteError::Malformed)?;
+        let (text, signatures) =
+            note.and_then(|note| note.rsplit_once("\n\n")).ok_or(NoteError::Malformed)?;
         let text = format!("{text}\n");
         let checkpoint = Self::parse(&text).ok_or(NoteError::Malformed)?;
         if checkpoint.origin != origin {
@@ -182,8 +183,8 @@ mod tests {
         let verifier = signed_note::StandardVerifier::new(&key.public().vkey(&head.origin)).unwrap();
         let theirs = signed_note::Note::from_bytes(note.as_bytes()).unwrap();
         let list = signed_note::VerifierList::new(vec![Box::new(verifier)]);
-        let (verified, _) = theirs.verify(&list).unwrap();
-        assert_eq!(verified.len(), 1);
+        let (signed, _) = theirs.verify(&list).unwrap();
+        assert_eq!(signed.len(), 1);
         let text = tlog_tiles::checkpoint::Checkpoint::from_bytes(theirs.text()).unwrap();
         assert_eq!((text.origin(), text.size(), text.hash().0), ("placet/example/acme", 11, head.root.0));
     }
@@ -204,7 +205,10 @@ mod tests {
             for bit in 0..8 {
                 let mut altered = note.clone();
                 altered[at] ^= 1 << bit;
-                assert!(Checkpoint::open(&altered, &head.origin, &key.public()).is_err(), "byte {at} bit {bit}");
+                assert!(
+                    Checkpoint::open(&altered, &head.origin, &key.public()).is_err(),
+                    "byte {at} bit {bit}"
+                );
             }
         }
     }
@@ -226,10 +230,7 @@ mod tests {
         let mut larger = head.clone();
         larger.size = 12;
         let forged = note.replacen("\n11\n", "\n12\n", 1);
-        assert_eq!(
-            Checkpoint::open(forged.as_bytes(), &head.origin, &public),
-            Err(NoteError::Signature)
-        );
+        assert_eq!(Checkpoint::open(forged.as_bytes(), &head.origin, &public), Err(NoteError::Signature));
         // A cosignature by somebody else doesn't disturb.
         let cosigned = format!("{note}\u{2014} witness {}\n", STANDARD.encode([1; 80]));
         assert_eq!(Checkpoint::open(cosigned.as_bytes(), &head.origin, &public), Ok(head));

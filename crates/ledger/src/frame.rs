@@ -274,6 +274,18 @@ impl Mark {
     pub const fn bytes(&self) -> usize {
         self.len
     }
+
+    /// The sequence that came next.
+    #[must_use]
+    pub const fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// The chain's value.
+    #[must_use]
+    pub const fn link(&self) -> Hash {
+        self.link
+    }
 }
 
 impl Encoder {

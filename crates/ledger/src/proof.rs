@@ -1,5 +1,8 @@
 //! Inclusion and consistency proofs, as RFC 6962 §2.1.1 and §2.1.2 make them and RFC 9162 §2.1.3.2 and §2.1.4.2 verify.
-#![expect(clippy::arithmetic_side_effects, reason = "sizes are counts of records on one disk, far below 2^62")]
+#![expect(
+    clippy::arithmetic_side_effects,
+    reason = "sizes are counts of records on one disk, far below 2^62"
+)]
 
 use crate::Hash;
 use crate::tree::{Nodes, node_hash, range_root, split};
@@ -19,11 +22,7 @@ pub enum ProofError {
 }
 
 /// The audit path of leaf `index` in the tree of `size` leaves. `None`: there is no such leaf.
-pub fn inclusion<N: Nodes + ?Sized>(
-    nodes: &N,
-    index: u64,
-    size: u64,
-) -> Result<Option<Vec<Hash>>, N::Error> {
+pub fn inclusion<N: Nodes + ?Sized>(nodes: &N, index: u64, size: u64) -> Result<Option<Vec<Hash>>, N::Error> {
     if index >= size {
         return Ok(None);
     }
@@ -77,11 +76,7 @@ pub fn verify_inclusion(
 }
 
 /// The proof that the tree of `old` leaves is the beginning of that of `new`. `None` unless 0 < `old` ≤ `new`.
-pub fn consistency<N: Nodes + ?Sized>(
-    nodes: &N,
-    old: u64,
-    new: u64,
-) -> Result<Option<Vec<Hash>>, N::Error> {
+pub fn consistency<N: Nodes + ?Sized>(nodes: &N, old: u64, new: u64) -> Result<Option<Vec<Hash>>, N::Error> {
     if old == 0 || old > new {
         return Ok(None);
     }

@@ -7,8 +7,9 @@
 //!
 //! **Where the journal ends.** Sectors are written whole or not at all, in any order, and a batch is written only when
 //! the batch before it is durable. So a write torn by a crash leaves a *hole*: the part of the first unreadable frame
-//! in some sector is all zero; and no later frame claims that the unreadable one was durable. Only that, and only in
-//! the last segment, is a torn tail and is cut back to the last whole entry. Anything else is [`Damage`].
+//! in some sector is all zero, or its last eight bytes are, or nothing follows an unreadable header; and no later frame
+//! claims that the unreadable one was durable. Only that, and only in the last segment, is a torn tail and is cut back
+//! to the last whole entry. Anything else is [`Damage`].
 
 use std::collections::VecDeque;
 
@@ -200,7 +201,7 @@ impl<'a> Frames<'a> {
         let written = rest.iter().rposition(|b| *b != 0).map_or(0, |at| at.saturating_add(1));
         let clean = written == 0 && offset == self.offset;
         if !clean {
-            if let Some(fault) = fault.filter(|_| !has_hole(rest, offset)) {
+            if let Some(fault) = fault.filter(|_| !has_hole(rest, offset, written)) {
                 return damage(DamageKind::Frame(fault));
             }
             let kind = if written == 0 { DamageKind::Incomplete } else { DamageKind::Hole };
@@ -222,24 +223,34 @@ impl<'a> Iterator for Frames<'a> {
     type Item = Result<Frame<'a>, Damage>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.entry.is_empty() && self.tail.is_none() && !self.failed {
-            if let Err(damage) = self.read_entry() {
-                self.failed = true;
-                return Some(Err(damage));
-            }
+        if self.entry.is_empty()
+            && self.tail.is_none()
+            && !self.failed
+            && let Err(damage) = self.read_entry()
+        {
+            self.failed = true;
+            return Some(Err(damage));
         }
         self.entry.pop_front().map(Ok)
     }
 }
 
-/// Whether the frame that starts `rest`, at `offset` in its segment, has a part in some sector that was never written.
-fn has_hole(rest: &[u8], offset: usize) -> bool {
+/// Whether a part of the frame that starts `rest`, at `offset` in its segment, was never written. `written`: bytes of
+/// `rest` up to the last that isn't zero.
+fn has_hole(rest: &[u8], offset: usize, written: usize) -> bool {
     // Without a header that checks out only the header's own two halves are known to belong to the frame.
-    let extent = frame::claim(rest).map_or(HEADER, |claim| claim.size);
+    let claim = frame::claim(rest);
+    let extent = claim.map_or(HEADER, |claim| claim.size);
     let frame = rest.get(..extent).unwrap_or(rest);
+    let unwritten = |part: &[u8]| !part.is_empty() && part.iter().all(|b| *b == 0);
+    // A write that stopped: nothing behind the header, or no end of the link.
+    let stopped = match claim {
+        None => written <= HEADER,
+        Some(_) => frame.last_chunk::<8>().is_some_and(|end| unwritten(end)),
+    };
     let until_sector = SECTOR.saturating_sub(offset % SECTOR).min(frame.len());
     let (head, tail) = frame.split_at_checked(until_sector).unwrap_or((frame, &[]));
-    [head].into_iter().chain(tail.chunks(SECTOR)).any(|part| !part.is_empty() && part.iter().all(|b| *b == 0))
+    stopped || unwritten(head) || tail.chunks(SECTOR).any(unwritten)
 }
 
 /// Whether a later frame says that `sequence` was durable when it was written.
@@ -261,6 +272,7 @@ fn proves_durable(rest: &[u8], sequence: u64) -> bool {
 }
 
 #[cfg(test)]
+#[expect(clippy::arithmetic_side_effects, reason = "small numbers of a test")]
 mod tests {
     use super::*;
     use crate::frame::{Encoder, genesis};
@@ -324,6 +336,27 @@ mod tests {
             let tail = tail.unwrap_or_else(|damage| panic!("subset {subset:b}: {damage}"));
             assert!(count >= 2 && ends.contains(&tail.offset), "subset {subset:b}");
             assert!(count != 4, "an entry is cut whole, subset {subset:b}");
+        }
+    }
+
+    #[test]
+    fn led_1_a_write_that_stops_anywhere_is_a_torn_tail() {
+        let (bytes, ends) = segment(&[&[&[100]], &[&[40], &[700, 20]]]);
+        let frames: Vec<usize> = {
+            let (_, frames) = Frames::new(&bytes, true).unwrap();
+            frames.map(|frame| frame.unwrap().end).collect()
+        };
+        for cut in ends[1]..ends[3] {
+            // The end of a link is written as one word.
+            if frames.iter().any(|end| (end - 7..*end).contains(&cut)) {
+                continue;
+            }
+            let mut torn = bytes.clone();
+            torn[cut..].fill(0);
+            let (count, tail) = read(&torn, true);
+            let tail = tail.unwrap_or_else(|damage| panic!("cut {cut}: {damage}"));
+            let whole = ends.iter().filter(|end| **end <= cut).count() - 1;
+            assert_eq!((count, tail.offset), (whole, ends[whole]), "cut {cut}");
         }
     }
 

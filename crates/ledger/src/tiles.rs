@@ -2,7 +2,10 @@
 //!
 //! Tile `index` of level `level` holds the nodes of height `8 * level` from `256 * index` on; the last one of a level
 //! may be partial. Only hash tiles: entry bundles would publish the records.
-#![expect(clippy::arithmetic_side_effects, reason = "sizes are counts of records on one disk, far below 2^62")]
+#![expect(
+    clippy::arithmetic_side_effects,
+    reason = "sizes are counts of records on one disk, far below 2^62"
+)]
 
 use crate::Hash;
 use crate::tree::Nodes;
@@ -57,9 +60,7 @@ impl Tile {
     pub fn encode<N: Nodes + ?Sized>(&self, nodes: &N) -> Result<Vec<u8>, N::Error> {
         let mut bytes = Vec::with_capacity(usize::from(self.width) * Hash::LEN);
         for at in 0..u64::from(self.width) {
-            bytes.extend_from_slice(
-                &nodes.node(self.level * 8, self.index * u64::from(WIDTH) + at)?.0,
-            );
+            bytes.extend_from_slice(&nodes.node(self.level * 8, self.index * u64::from(WIDTH) + at)?.0);
         }
         Ok(bytes)
     }
@@ -94,17 +95,30 @@ mod tests {
 
     #[test]
     fn paths_agree_with_tlog_tiles() {
-        for (level, index, width) in
-            [(0, 0, 256), (0, 67, 1), (1, 1_234_067, 256), (2, 999, 255), (0, 1000, 3), (3, 5_000_000_000, 256)]
-        {
+        for (level, index, width) in [
+            (0, 0, 256),
+            (0, 67, 1),
+            (1, 1_234_067, 256),
+            (2, 999, 255),
+            (0, 1000, 3),
+            (3, 5_000_000_000, 256),
+        ] {
             let tile = Tile { level, index, width };
             let oracle = tlog_tiles::tile::Tile::new(8, level, index, width.into(), false).path();
             assert_eq!(tile.path(), oracle.replacen("tile/8/", "tile/", 1));
             assert_eq!(Tile::parse(&tile.path()), Some(tile));
         }
-        for bad in
-            ["tile/0/0", "tile/0/x000/001", "tile/9/000", "tile/0/000.p/256", "tile/0/000.p/0", "tile/0/1000", "tile/0/../000", "tile/00/000", "tile/0/+01"]
-        {
+        for bad in [
+            "tile/0/0",
+            "tile/0/x000/001",
+            "tile/9/000",
+            "tile/0/000.p/256",
+            "tile/0/000.p/0",
+            "tile/0/1000",
+            "tile/0/../000",
+            "tile/00/000",
+            "tile/0/+01",
+        ] {
             assert_eq!(Tile::parse(bad), None, "{bad}");
         }
     }

@@ -2,7 +2,10 @@
 //!
 //! Complete subtrees are kept in the order in which they come into being (the layout of Go's checksum database): a leaf,
 //! then each node that it completes. [`stored_index`] says where a node is, so roots, proofs and tiles take O(log n) reads.
-#![expect(clippy::arithmetic_side_effects, reason = "sizes are counts of records on one disk, far below 2^62")]
+#![expect(
+    clippy::arithmetic_side_effects,
+    reason = "sizes are counts of records on one disk, far below 2^62"
+)]
 
 use crate::Hash;
 
@@ -141,7 +144,7 @@ pub(crate) fn range_root<N: Nodes + ?Sized>(nodes: &N, from: u64, to: u64) -> Re
 
 /// The largest power of two smaller than `size` (≥ 2).
 pub(crate) const fn split(size: u64) -> u64 {
-    1 << (63 - (size - 1).leading_zeros())
+    1 << (size - 1).ilog2()
 }
 
 #[cfg(test)]
@@ -199,7 +202,10 @@ pub(crate) mod tests {
             &self,
             indexes: &[u64],
         ) -> Result<Vec<tlog_tiles::tlog::Hash>, tlog_tiles::tlog::Error> {
-            Ok(indexes.iter().map(|i| tlog_tiles::tlog::Hash(self.0[usize::try_from(*i).unwrap()].0)).collect())
+            Ok(indexes
+                .iter()
+                .map(|i| tlog_tiles::tlog::Hash(self.0[usize::try_from(*i).unwrap()].0))
+                .collect())
         }
     }
 

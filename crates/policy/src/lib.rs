@@ -1,1 +1,28 @@
-//! Releases.
+//! Releases and what they decide.
+//!
+//! A [`Release`] is built from a tree of files: policies in Rego and Cedar, the tools' catalog, workflow types, a
+//! relationship model, reasons and tests. It is content-addressed: the same tree gives the same canonical archive and
+//! the same digest anywhere. A loaded release decides, through [`placet_core::Engine`], purely: no clock, no I/O, no
+//! randomness, so that a recorded decision can be made again.
+//!
+//! Whatever goes wrong is a denial: a failing engine, a document that breaks its schema, a fact that is missing.
+
+mod archive;
+mod cedar;
+mod contract;
+mod decide;
+mod document;
+mod finding;
+mod input;
+mod manifest;
+mod platform;
+mod reasons;
+mod rego;
+mod release;
+
+pub use archive::{MAX_ARCHIVE, Tree};
+pub use contract::input_schema;
+pub use document::{DecisionDocument, FactsDocument, RemedyDocument};
+pub use finding::{Finding, Refused, Severity};
+pub use manifest::{AttributeType, EngineName, Package, WorkflowType};
+pub use release::{Release, Rewrite};

@@ -3,7 +3,7 @@
 use placet_core::{
     AgentId, Attribute, Basis, Bound, Call, Decimal, DecisionId, DelegationId, Determining, Digest, EffectClass, Envelope, Grant, HumanId, Name, Obligation, Reason,
     Remedy, ResourceRef, Revision, TenantId, Timestamp, WorkflowId,
-    authority::{Asked, Denial, Ground, Permit},
+    authority::{Asked, Denial, Evidence, Ground, Offered, Permit},
 };
 use placet_json::{Canonical, Limits, Object, Value, object};
 
@@ -58,7 +58,7 @@ pub fn denied(denial: &Denial) -> String {
         Asked::Refused(attempt) => parts.write(
             |w| {
                 let mut inner = Writer::new(128);
-                inner.text("action", &attempt.action).text("method", &attempt.method);
+                inner.text("action", &attempt.action).part("evidence", &evidence(&attempt.evidence)).text("method", &attempt.method);
                 resources(&mut inner, &attempt.resources);
                 let part = inner.text("target", &attempt.target).end();
                 w.part("attempt", &part);
@@ -127,6 +127,31 @@ impl Parts<'_> {
     }
 }
 
+fn evidence(evidence: &Evidence) -> String {
+    let Evidence::Call { upstream, tool, arguments, offered } = evidence else { return "null".to_owned() };
+    let mut w = Writer::new(128);
+    w.text("arguments", arguments);
+    match offered {
+        Offered::Definition(digest) => w.shown("offered", digest),
+        Offered::Absent => w.text("offered", "absent"),
+        Offered::Unread => w.text("offered", "unread"),
+    };
+    w.text("tool", tool).text("upstream", upstream).end()
+}
+
+fn read_evidence(attempt: &Object) -> Result<Evidence, BadRecord> {
+    let evidence = match member(attempt, "evidence")? {
+        Value::Null => return Ok(Evidence::Nothing),
+        evidence => as_object(evidence, "attempt.evidence")?,
+    };
+    let offered = match text(evidence, "offered")? {
+        "absent" => Offered::Absent,
+        "unread" => Offered::Unread,
+        _ => Offered::Definition(digest(evidence, "offered")?),
+    };
+    Ok(Evidence::Call { upstream: text(evidence, "upstream")?.to_owned(), tool: text(evidence, "tool")?.to_owned(), arguments: text(evidence, "arguments")?.to_owned(), offered })
+}
+
 fn determining(rule: &Determining) -> String {
     Writer::new(64).text("at", &rule.at).text("policy", &rule.policy).end()
 }
@@ -170,6 +195,15 @@ fn call(w: &mut Writer, call: &Call) {
     w.part("call", &part);
 }
 
+/// What was asked, read back.
+#[derive(Debug)]
+pub enum AskedRecord {
+    /// A call that the catalog could classify.
+    Call(Box<Call>),
+    /// One that it couldn't.
+    Attempt(Evidence),
+}
+
 /// A decision read back from its record.
 #[derive(Debug)]
 pub struct DecisionRecord {
@@ -179,8 +213,8 @@ pub struct DecisionRecord {
     pub permit: bool,
     /// The grant.
     pub grant: Grant,
-    /// The classified call; what the catalog couldn't classify has none, and its `attempt` stands in the document.
-    pub call: Option<Call>,
+    /// What was asked: a classified call, or what it takes to refuse it again.
+    pub asked: AskedRecord,
     /// The release, the revision, the age, the moment, the input's digest; none where no snapshot or release was there.
     pub basis: Option<Basis>,
     /// When.
@@ -231,9 +265,9 @@ impl DecisionRecord {
                 })
             }
         };
-        let call = match (record.get("call"), &basis) {
-            (Some(call), basis) => Some(read_call(as_object(call, "call")?, id.clone(), basis.as_ref().map_or(Digest::of(b""), |b| b.release))?),
-            (None, _) => None,
+        let asked = match record.get("call") {
+            Some(call) => AskedRecord::Call(Box::new(read_call(as_object(call, "call")?, id.clone(), basis.as_ref().map_or(Digest::of(b""), |b| b.release))?)),
+            None => AskedRecord::Attempt(read_evidence(as_object(member(record, "attempt")?, "attempt")?)?),
         };
         let permit = match text(record, "decision")? {
             "permit" => true,
@@ -245,7 +279,7 @@ impl DecisionRecord {
             input => Some(input.clone()),
         };
         let (flow_at, spends) = (number(record, "flow_at")?, names(record, "spends")?);
-        Ok(Self { id, permit, grant, call, basis, time, flow_at, spends, input, document })
+        Ok(Self { id, permit, grant, asked, basis, time, flow_at, spends, input, document })
     }
 }
 

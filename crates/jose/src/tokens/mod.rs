@@ -49,7 +49,11 @@ pub struct ResourceRef {
 impl ActorChain {
     /// A chain, current actor first; refused when empty or longer than [`MAX_CHAIN`].
     pub fn new(actors: Vec<Actor>) -> Result<Self, Refused> {
-        if actors.is_empty() || actors.len() > MAX_CHAIN { Err(Refused::Claim("act")) } else { Ok(Self { actors }) }
+        if actors.is_empty() || actors.len() > MAX_CHAIN {
+            Err(Refused::Claim("act"))
+        } else {
+            Ok(Self { actors })
+        }
     }
 
     /// The actors, current one first.

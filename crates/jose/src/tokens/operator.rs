@@ -2,6 +2,7 @@
 
 use placet_json::Object;
 
+use crate::LEEWAY;
 use crate::claims::{Claims, Members};
 use crate::digest::ContentDigest;
 use crate::htu::Htu;
@@ -9,7 +10,6 @@ use crate::keyset::KeySet;
 use crate::refused::Refused;
 use crate::replay::ReplayKey;
 use crate::verified::{Expect, Verified};
-use crate::LEEWAY;
 
 /// `iss` and `sub` are the operator, `aud` the base URL of the administration API.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,7 +53,8 @@ impl OperatorAssertion {
         request: &OperatorRequest<'_>,
         now: u64,
     ) -> Result<Verified<Self>, Refused> {
-        let assertion: Verified<Self> = Verified::open(token, &Expect { issuer: operator, audience, keys }, now)?;
+        let assertion: Verified<Self> =
+            Verified::open(token, &Expect { issuer: operator, audience, keys }, now)?;
         let Self { sub, jti: _, htm, htu, query, digest } = assertion.claims();
         if sub != operator {
             return Err(Refused::Claim("sub"));

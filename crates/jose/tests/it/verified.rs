@@ -1,6 +1,8 @@
 use placet_jose::claims::{Claims, Members};
 use placet_jose::tokens::{ClientAssertion, WorkflowToken};
-use placet_jose::{Algorithm, Expect, KeySet, LEEWAY, Refused, SigningKey, Stamp, Verified, claimed_issuer, mint};
+use placet_jose::{
+    Algorithm, Expect, KeySet, LEEWAY, Refused, SigningKey, Stamp, Verified, claimed_issuer, mint,
+};
 use placet_json::Object;
 
 use crate::support::{
@@ -19,7 +21,10 @@ fn refused(token: &str, keys: &KeySet) -> Refused {
 fn resigned(signer: &SigningKey, replace: &str, with: &str) -> String {
     let (header, payload, _) = parts(&workflow_token(signer, signer.public()));
     let (new_header, new_payload) = (header.replace(replace, with), payload.replace(replace, with));
-    assert!(header != new_header || payload != new_payload, "`{replace}` is not in the token: {header} {payload}");
+    assert!(
+        header != new_header || payload != new_payload,
+        "`{replace}` is not in the token: {header} {payload}"
+    );
     sign(signer, &new_header, &new_payload)
 }
 
@@ -63,7 +68,8 @@ fn env_1_the_key_fixes_the_algorithm() {
         let token = sign(&signer, &header.replace(algorithm.name(), other), &payload);
         assert_eq!(refused(&token, &keys), Refused::Algorithm);
         // No `alg` at all.
-        let token = sign(&signer, &header.replace(&format!(r#""alg":"{}","#, algorithm.name()), ""), &payload);
+        let token =
+            sign(&signer, &header.replace(&format!(r#""alg":"{}","#, algorithm.name()), ""), &payload);
         assert_eq!(refused(&token, &keys), Refused::Algorithm);
     }
 }
@@ -80,7 +86,10 @@ fn env_2_no_key_from_outside() {
     let (header, payload, _) = parts(&workflow_token(&signer, signer.public()));
     let kid = signer.public().thumbprint().to_string();
     for path in ["../../../../dev/null", "/etc/passwd", "' OR 1=1 --", "https://evil.example/jwks", ""] {
-        assert_eq!(refused(&sign(&attacker, &header.replace(&kid, path), &payload), &keys), Refused::UnknownKey);
+        assert_eq!(
+            refused(&sign(&attacker, &header.replace(&kid, path), &payload), &keys),
+            Refused::UnknownKey
+        );
     }
     let with = |member: &str| format!("{{{member},{}", &header[1..]);
     for (member, error) in [
@@ -98,7 +107,10 @@ fn env_2_no_key_from_outside() {
         }
     }
     assert_eq!(refused(&sign(&attacker, &header, &payload), &keys), Refused::Signature);
-    assert_eq!(refused(&sign(&signer, &header.replace(&format!("\"{kid}\""), "7"), &payload), &keys), Refused::UnknownKey);
+    assert_eq!(
+        refused(&sign(&signer, &header.replace(&format!("\"{kid}\""), "7"), &payload), &keys),
+        Refused::UnknownKey
+    );
 }
 
 #[test]
@@ -144,7 +156,8 @@ fn the_type_is_exact_and_checked_first() {
     assert_eq!(refused(&resigned(&signer, r#""typ":"at+jwt","#, ""), &keys), Refused::Type);
     // One kind isn't another, though the same key signed both.
     let stamp = Stamp { issuer: ISSUER, audience: AUDIENCE, issued_at: NOW, expires_at: NOW + 60 };
-    let assertion = mint(&signer, &stamp, &ClientAssertion { sub: "a".to_owned(), jti: "j".to_owned() }).unwrap();
+    let assertion =
+        mint(&signer, &stamp, &ClientAssertion { sub: "a".to_owned(), jti: "j".to_owned() }).unwrap();
     assert_eq!(refused(&assertion, &keys), Refused::Type);
 }
 
@@ -168,7 +181,10 @@ fn times_are_whole_seconds_and_present() {
             assert_eq!(refused(&resigned(&signer, from, &other), &keys), Refused::Claim(name), "{other}");
         }
     }
-    assert_eq!(refused(&resigned(&signer, &exp, &format!(r#""exp":{}"#, NOW + 301)), &keys), Refused::Lifetime);
+    assert_eq!(
+        refused(&resigned(&signer, &exp, &format!(r#""exp":{}"#, NOW + 301)), &keys),
+        Refused::Lifetime
+    );
     assert_eq!(refused(&resigned(&signer, &exp, &format!(r#""exp":{NOW}"#)), &keys), Refused::Lifetime);
     let nbf = |nbf: &str| resigned(&signer, &iat, &format!(r#"{iat},"nbf":{nbf}"#));
     open(&nbf(&NOW.to_string()), &keys).unwrap();
@@ -207,7 +223,13 @@ fn json_is_strict_in_both_parts() {
         (header.clone(), format!("\u{feff}{payload}")),
         (header.clone(), format!("[{payload}]")),
         (format!("[{header}]"), payload.clone()),
-        (header.clone(), payload.replace(r#""constraints":{"#, &format!(r#""constraints":{{"a":{}1{},"#, "[".repeat(40), "]".repeat(40)))),
+        (
+            header.clone(),
+            payload.replace(
+                r#""constraints":{"#,
+                &format!(r#""constraints":{{"a":{}1{},"#, "[".repeat(40), "]".repeat(40)),
+            ),
+        ),
     ] {
         let error = refused(&sign(&signer, &header, &payload), &keys);
         // Trailing bytes are refused by the signature's own reading of the payload already.
@@ -256,7 +278,11 @@ fn claims_are_known_typed_and_bounded() {
         (r#""cnf":{"#, r#""xcnf":{"#.to_owned(), Refused::Claim("cnf")),
         (r#""client_id":"agent-7""#, r#""client_id":"agent-8""#.to_owned(), Refused::Claim("act")),
         (r#""intents":["support_case_resolution"]"#, r#""intents":[]"#.to_owned(), Refused::Claim("intents")),
-        (r#""type":"placet_workflow""#, r#""type":"placet_call""#.to_owned(), Refused::Claim("authorization_details")),
+        (
+            r#""type":"placet_workflow""#,
+            r#""type":"placet_call""#.to_owned(),
+            Refused::Claim("authorization_details"),
+        ),
         (r#""max_depth":1"#, r#""max_depth":1.5"#.to_owned(), Refused::Claim("max_depth")),
         (r#""max_depth":1}]"#, r#""max_depth":1},{}]"#.to_owned(), Refused::Claim("authorization_details")),
     ] {
@@ -273,7 +299,8 @@ fn claims_are_known_typed_and_bounded() {
 #[test]
 fn nothing_is_minted_that_would_be_refused() {
     let signer = key(Algorithm::EdDsa);
-    let stamp = |life: u64| Stamp { issuer: ISSUER, audience: AUDIENCE, issued_at: NOW, expires_at: NOW + life };
+    let stamp =
+        |life: u64| Stamp { issuer: ISSUER, audience: AUDIENCE, issued_at: NOW, expires_at: NOW + life };
     let claims = workflow_claims(signer.public());
     assert!(mint(&signer, &stamp(0), &claims).is_err());
     assert!(mint(&signer, &stamp(301), &claims).is_err());
@@ -295,7 +322,8 @@ fn a_client_assertion_is_the_client_s_own() {
         expires_at: NOW + 60,
     };
     let make = |signer: &SigningKey, issuer, audience, sub: &str| {
-        mint(signer, &stamp(issuer, audience), &ClientAssertion { sub: sub.to_owned(), jti: "j1".to_owned() }).unwrap()
+        mint(signer, &stamp(issuer, audience), &ClientAssertion { sub: sub.to_owned(), jti: "j1".to_owned() })
+            .unwrap()
     };
     let keys = KeySet::of(agent.public());
     let open = |token: &str| ClientAssertion::open(token, "agent-7", &keys, ISSUER, NOW).map(drop);
@@ -304,7 +332,10 @@ fn a_client_assertion_is_the_client_s_own() {
     assert_eq!(open(&make(&agent, "agent-7", ISSUER, "agent-8")), Err(Refused::Claim("sub")));
     assert_eq!(open(&make(&agent, "agent-8", ISSUER, "agent-7")), Err(Refused::Issuer));
     // The audience is the issuer, not the token endpoint.
-    assert_eq!(open(&make(&agent, "agent-7", "https://gw.example/oauth/token", "agent-7")), Err(Refused::Audience));
+    assert_eq!(
+        open(&make(&agent, "agent-7", "https://gw.example/oauth/token", "agent-7")),
+        Err(Refused::Audience)
+    );
     assert_eq!(open(&make(&other, "agent-7", ISSUER, "agent-7")), Err(Refused::UnknownKey));
 }
 

@@ -1,0 +1,280 @@
+//! The catalog as a value.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use placet_core::{Digest, EffectClass, Name};
+use placet_json::{Object, Value, object};
+
+use crate::{Path, Problem, Source, Type, parse};
+
+/// All tools that exist, by upstream and name.
+#[derive(Debug, Clone, Default)]
+pub struct Catalog {
+    upstreams: BTreeMap<Name, BTreeMap<String, Arc<Entry>>>,
+}
+
+/// One tool.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    pub(crate) name: Name,
+    pub(crate) upstream: Name,
+    pub(crate) tool: String,
+    pub(crate) action: Name,
+    pub(crate) effect: EffectClass,
+    pub(crate) resources: Vec<ResourceFrom>,
+    pub(crate) credential: Credential,
+    pub(crate) accepts: BTreeSet<Digest>,
+    pub(crate) arguments: BTreeMap<String, Argument>,
+    pub(crate) guard: Option<Guard>,
+    /// Labels of the whole result.
+    pub(crate) whole: BTreeSet<Name>,
+    /// Labels of parts of it.
+    pub(crate) fields: BTreeMap<Path, BTreeSet<Name>>,
+    /// Of both: the most that a result may be labelled with.
+    pub(crate) labels: BTreeSet<Name>,
+}
+
+/// How a call's resource is found.
+#[derive(Debug, Clone)]
+pub struct ResourceFrom {
+    /// Its type.
+    pub kind: Name,
+    /// Its id.
+    pub id: IdFrom,
+}
+
+/// Where a resource's id comes from.
+#[derive(Debug, Clone)]
+pub enum IdFrom {
+    /// `$args.NAME`
+    Argument(String),
+    /// Not from the agent.
+    Source(Source),
+}
+
+/// What an argument is.
+#[derive(Debug, Clone)]
+pub enum Argument {
+    /// The agent gives it.
+    Given {
+        /// What it must be.
+        ty: Type,
+        /// Whether it must be there.
+        required: bool,
+        /// The name under which policy reads it at the top of its input.
+        attribute: Option<Name>,
+    },
+    /// The gateway fills it; agents neither see nor give it.
+    Bound(Source),
+}
+
+/// What the upstream is shown instead of the agent's token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Credential {
+    /// `vault:NAME`: the upstream's own secret.
+    Vault(Name),
+    /// `call-token`: a token made for the one call.
+    CallToken,
+    /// `process`: a local process that was started with what it needs.
+    Process,
+    /// `none`: an upstream without authentication.
+    None,
+}
+
+/// Where items of a result say whose they are.
+#[derive(Debug, Clone)]
+pub struct Guard {
+    /// The items.
+    pub items: Path,
+    /// What each says, seen from the item.
+    pub owner: Owner,
+}
+
+/// What an item of a result says.
+#[derive(Debug, Clone)]
+pub enum Owner {
+    /// Its tenant's id.
+    Tenant(Path),
+    /// The id of one of the call's resources.
+    Resource(Path),
+}
+
+impl Catalog {
+    /// Reads a release's catalog: `(path, text)` of each file. All problems are told, not only the first.
+    pub fn parse(files: &[(String, String)]) -> Result<Self, Vec<Problem>> {
+        parse::catalog(files)
+    }
+    /// What is known of a tool; what isn't known doesn't exist.
+    #[must_use]
+    pub fn tool(&self, upstream: &Name, tool: &str) -> Option<&Arc<Entry>> {
+        self.upstreams.get(upstream)?.get(tool)
+    }
+    /// The entry of a catalog name such as `billing.refund`.
+    #[must_use]
+    pub fn entry(&self, name: &str) -> Option<&Arc<Entry>> {
+        let (upstream, tool) = name.split_once('.')?;
+        self.upstreams.get(upstream)?.get(tool)
+    }
+    /// All entries, by upstream and tool.
+    pub fn entries(&self) -> impl Iterator<Item = &Arc<Entry>> {
+        self.upstreams.values().flat_map(BTreeMap::values)
+    }
+    /// The names of the upstreams.
+    pub fn upstreams(&self) -> impl Iterator<Item = &Name> {
+        self.upstreams.keys()
+    }
+    /// As JSON: entries by name.
+    #[must_use]
+    pub fn to_value(&self) -> Value {
+        Value::Object(self.entries().map(|entry| (entry.name.as_str().to_owned(), entry.to_value())).collect())
+    }
+    /// Puts an entry in, unless one of that name is there.
+    pub(crate) fn insert(&mut self, entry: Entry) -> bool {
+        let tools = self.upstreams.entry(entry.upstream.clone()).or_default();
+        if tools.contains_key(&entry.tool) {
+            return false;
+        }
+        tools.insert(entry.tool.clone(), Arc::new(entry));
+        true
+    }
+}
+
+impl Entry {
+    /// Its catalog name, `billing.refund`.
+    #[must_use]
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+    /// The upstream's name, `billing`.
+    #[must_use]
+    pub fn upstream(&self) -> &Name {
+        &self.upstream
+    }
+    /// The tool's name at the upstream, `refund`.
+    #[must_use]
+    pub fn tool(&self) -> &str {
+        &self.tool
+    }
+    /// The tool's name among all upstreams' tools, `billing__refund`. No upstream's name has `__` in it, so no two
+    /// tools share one.
+    #[must_use]
+    pub fn prefixed(&self) -> String {
+        format!("{}__{}", self.upstream, self.tool)
+    }
+    /// The action that policy decides on.
+    #[must_use]
+    pub fn action(&self) -> &Name {
+        &self.action
+    }
+    /// What it does to the world.
+    #[must_use]
+    pub fn effect(&self) -> EffectClass {
+        self.effect
+    }
+    /// How the resources are found; the first is the input's `resource`. Never empty.
+    #[must_use]
+    pub fn resources(&self) -> &[ResourceFrom] {
+        &self.resources
+    }
+    /// What the upstream is shown.
+    #[must_use]
+    pub fn credential(&self) -> &Credential {
+        &self.credential
+    }
+    /// The digests of the definitions that were reviewed.
+    #[must_use]
+    pub fn accepted(&self) -> &BTreeSet<Digest> {
+        &self.accepts
+    }
+    /// Whether a definition is one that was reviewed. Where none was, none is.
+    #[must_use]
+    pub fn accepts(&self, definition: &Digest) -> bool {
+        self.accepts.contains(definition)
+    }
+    /// The arguments by name.
+    #[must_use]
+    pub fn arguments(&self) -> &BTreeMap<String, Argument> {
+        &self.arguments
+    }
+    /// The arguments that agents neither see nor give.
+    #[must_use]
+    pub fn hidden_arguments(&self) -> Vec<&str> {
+        self.arguments.iter().filter(|(_, argument)| matches!(argument, Argument::Bound(_))).map(|(name, _)| name.as_str()).collect()
+    }
+    /// Where a result's items say whose they are.
+    #[must_use]
+    pub fn guard(&self) -> Option<&Guard> {
+        self.guard.as_ref()
+    }
+    /// The most that a result may be labelled with.
+    #[must_use]
+    pub fn labels(&self) -> &BTreeSet<Name> {
+        &self.labels
+    }
+
+    /// As JSON, for reports and digests of releases.
+    #[must_use]
+    pub fn to_value(&self) -> Value {
+        let Self { name: _, upstream, tool, action, effect, resources, credential, accepts, arguments, guard, whole, fields, labels: _ } = self;
+        let resources = resources.iter().map(|resource| {
+            let id = match &resource.id {
+                IdFrom::Argument(name) => format!("$args.{name}"),
+                IdFrom::Source(Source::Constant(value)) => value.as_str().unwrap_or_default().to_owned(),
+                IdFrom::Source(source) => source.to_string(),
+            };
+            Value::Object(object! { "type" => resource.kind.as_str(), "id" => id })
+        });
+        let mut result = object! { "labels" => names(whole) };
+        if !fields.is_empty() {
+            result.insert("fields", fields.iter().map(|(path, labels)| (path.to_string(), names(labels))).collect::<Object>());
+        }
+        if let Some(Guard { items, owner }) = guard {
+            let (kind, path) = match owner {
+                Owner::Tenant(path) => ("tenant", path),
+                Owner::Resource(path) => ("resource", path),
+            };
+            result.insert("guard", object! { "items" => items.to_string(), kind => path.to_string() });
+        }
+        Value::Object(object! {
+            "upstream" => upstream.as_str(),
+            "tool" => tool,
+            "action" => action.as_str(),
+            "effect" => effect.as_str(),
+            "resources" => Value::Array(resources.collect()),
+            "credential" => match credential {
+                Credential::Vault(name) => format!("vault:{name}"),
+                Credential::CallToken => "call-token".to_owned(),
+                Credential::Process => "process".to_owned(),
+                Credential::None => "none".to_owned(),
+            },
+            "accepts" => Value::Array(accepts.iter().map(|digest| Value::from(digest.to_string())).collect()),
+            "args" => arguments.iter().map(|(name, argument)| (name.clone(), argument.to_value())).collect::<Object>(),
+            "result" => result,
+        })
+    }
+}
+
+impl Argument {
+    fn to_value(&self) -> Value {
+        Value::Object(match self {
+            Self::Bound(Source::Constant(value)) => object! { "const" => value.clone() },
+            Self::Bound(source) => object! { "bind" => source.to_string() },
+            Self::Given { ty, required, attribute } => {
+                let mut out = Object::new();
+                ty.write(&mut out);
+                out.insert("required", *required);
+                if let Some(attribute) = attribute {
+                    out.insert("attribute", attribute.as_str());
+                }
+                out
+            }
+        })
+    }
+}
+
+fn names(names: &BTreeSet<Name>) -> Value {
+    Value::Array(names.iter().map(|name| Value::from(name.as_str())).collect())
+}

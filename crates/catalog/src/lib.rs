@@ -1,0 +1,29 @@
+//! What Placet makes of a tool's message: which action on which resources, with which arguments, and what may come
+//! back.
+//!
+//! A [`Catalog`] is read from a release's `catalog/*.toml`. [`classify`] turns arguments as an agent sent them into a
+//! [`placet_core::Call`] with canonical arguments: closed, typed, in range, and with those that the gateway fills
+//! itself. [`inspect`] looks at a result before anybody sees it. What has no entry does not exist; there is no
+//! wildcard.
+//!
+//! Everything is a function of its arguments: no I/O, no clock, no facts of its own. It decides nothing.
+
+mod argument;
+mod classify;
+mod entry;
+mod guard;
+mod parse;
+mod path;
+mod problem;
+mod read;
+mod schema;
+mod source;
+
+pub use argument::{DEFAULT_MAX_ITEMS, DEFAULT_MAX_LENGTH, Field, Pattern, Type};
+pub use classify::{MAX_REASONS, Refused, classify, definition_accepted, holds};
+pub use entry::{Argument, Catalog, Credential, Entry, Guard, IdFrom, Owner, ResourceFrom};
+pub use guard::{Guarded, inspect};
+pub use path::{Path, PathError};
+pub use problem::Problem;
+pub use schema::public_schema;
+pub use source::Source;

@@ -1,0 +1,5 @@
+use placet_core::authority::Denial;
+fn nothing() -> Denial {
+    Denial::default()
+}
+fn main() {}

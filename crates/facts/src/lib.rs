@@ -1,0 +1,34 @@
+//! Live facts: a log of changes for the organisation and one for each tenant, the state that it folds to, and what a
+//! decision sees of it.
+//!
+//! [`Transaction`]s are applied to a [`World`], all of their changes or none; a [`World`] is a value, cheap to clone
+//! and to keep, and any revision can be folded again from the log ([`World::fold`]). A [`Snapshot`] is what deciding
+//! gets: the organisation's facts and one tenant's, without a way to another tenant's. [`Live`] publishes the newest.
+//!
+//! There is no I/O here, no clock and no randomness: the journal is kept elsewhere, and whoever appends to it calls
+//! [`World::apply`] first.
+
+mod apply;
+mod change;
+mod check;
+mod error;
+mod file;
+mod live;
+mod noun;
+mod read;
+mod snapshot;
+mod state;
+mod transaction;
+mod tuple;
+mod world;
+
+pub use change::Change;
+pub use check::{MAX_DEPTH, MAX_STEPS, allowed};
+pub use error::{ChangeError, Kind};
+pub use file::{parse_file, tenant_of};
+pub use live::Live;
+pub use snapshot::Snapshot;
+pub use state::{OrgFacts, TenantFacts};
+pub use transaction::{MAX_CHANGES, MAX_TEXT, Place, Transaction};
+pub use tuple::{TupleError, parse_resource, parse_tuple, resource_text, tuple_text};
+pub use world::World;

@@ -1,0 +1,100 @@
+//! What one decision sees: the organisation's facts and one tenant's.
+
+use std::sync::Arc;
+
+use placet_core::{
+    Agent, AgentId, Approval, Assignment, CheckError, Delegation, DelegationId, FactsView, FlowState, Freeze, Freshness, Human, HumanId, Name, RelationModel,
+    Resource, ResourceRef, Revision, TenantId, Timestamp, Workflow, WorkflowId,
+};
+use placet_json::{Object, Value};
+
+use crate::{OrgFacts, TenantFacts, check, tuple::subject_text};
+
+/// The organisation's facts and one tenant's, each at one revision. It holds nothing of another tenant.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    org: Arc<OrgFacts>,
+    tenant: Arc<TenantFacts>,
+}
+
+impl Snapshot {
+    pub(crate) fn new(org: Arc<OrgFacts>, tenant: Arc<TenantFacts>) -> Self {
+        Self { org, tenant }
+    }
+    /// The organisation's facts.
+    #[must_use]
+    pub fn organisation(&self) -> &OrgFacts {
+        &self.org
+    }
+    /// The tenant's facts.
+    #[must_use]
+    pub fn facts(&self) -> &TenantFacts {
+        &self.tenant
+    }
+}
+
+impl FactsView for Snapshot {
+    fn tenant(&self) -> &TenantId {
+        self.tenant.id()
+    }
+    fn revision(&self) -> Revision {
+        self.org.revision().max(self.tenant.revision())
+    }
+    /// Every change came through this log: these facts are as old as the log is, which is never.
+    fn freshness(&self, _now: Timestamp) -> Freshness {
+        Freshness::Fresh(0)
+    }
+    fn human(&self, id: &HumanId) -> Option<&Human> {
+        self.org.human(id)
+    }
+    fn agent(&self, id: &AgentId) -> Option<&Agent> {
+        self.org.agent(id)
+    }
+    fn assignment(&self, human: &HumanId) -> Option<&Assignment> {
+        self.tenant.assignment(human)
+    }
+    fn workflow(&self, id: &WorkflowId) -> Option<&Workflow> {
+        self.tenant.workflow(id)
+    }
+    fn delegation(&self, id: &DelegationId) -> Option<&Delegation> {
+        self.tenant.delegation(id)
+    }
+    fn approvals(&self, workflow: &WorkflowId) -> Vec<&Approval> {
+        self.tenant.unspent(workflow)
+    }
+    fn resource(&self, at: &ResourceRef) -> Option<&Resource> {
+        self.tenant.resource(at)
+    }
+    fn frozen(&self, what: &Freeze) -> bool {
+        self.org.is_frozen(what)
+    }
+    fn flow(&self, workflow: &WorkflowId) -> Arc<FlowState> {
+        self.tenant.flow(workflow)
+    }
+    fn check(&self, model: &RelationModel, object: &ResourceRef, relation: &Name, subject: &ResourceRef) -> Result<bool, CheckError> {
+        check::check(&self.tenant, model, object, relation, subject)
+    }
+    /// `{"type", "id", "tenant_id", attributes…, "relations": {relation: [subject…]}}`; without attributes where the
+    /// resource isn't known, without `relations` where no tuple names it as its object.
+    fn slice(&self, at: &ResourceRef) -> Value {
+        let mut document = Object::new();
+        document.insert("type", at.kind.as_str());
+        document.insert("id", at.id.as_str());
+        document.insert("tenant_id", self.tenant.id().as_str());
+        if let Some(resource) = self.resource(at) {
+            for (name, value) in &resource.attributes {
+                document.insert(name.as_str(), value.clone());
+            }
+        }
+        let relations: Object = self
+            .tenant
+            .relations(at)
+            .into_iter()
+            .map(|(relation, subjects)| (relation.as_str().to_owned(), Value::Array(subjects.into_iter().map(|s| Value::from(subject_text(s))).collect())))
+            .collect();
+        if !relations.is_empty() {
+            document.insert("relations", relations);
+        }
+        Value::Object(document)
+    }
+}

@@ -1,0 +1,232 @@
+//! The state that changes fold to. Persistent trees: a clone is a few pointers, and two revisions share what is equal.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, LazyLock},
+};
+
+use imbl::{OrdMap, OrdSet};
+use placet_core::{
+    Agent, AgentId, Approval, ApprovalId, Assignment, Delegation, DelegationId, FlowState, Freeze, Human, HumanId, Name, Resource, ResourceRef, Revision, Subject,
+    TenantId, Tuple, Workflow, WorkflowId,
+};
+
+/// The organisation's facts at one revision.
+#[derive(Debug, Clone, Default)]
+pub struct OrgFacts {
+    pub(crate) revision: u64,
+    pub(crate) humans: OrdMap<HumanId, Arc<Human>>,
+    pub(crate) agents: OrdMap<AgentId, Arc<Agent>>,
+    pub(crate) frozen: OrdSet<Freeze>,
+}
+
+/// One tenant's facts at one revision, and beside them what its calls left: spent approvals and data flow, which
+/// don't move the revision.
+#[derive(Debug, Clone)]
+pub struct TenantFacts {
+    pub(crate) id: TenantId,
+    pub(crate) revision: u64,
+    pub(crate) assignments: OrdMap<HumanId, Arc<Assignment>>,
+    pub(crate) workflows: OrdMap<Name, Arc<Workflow>>,
+    pub(crate) delegations: OrdMap<Name, Arc<Delegation>>,
+    pub(crate) approvals: OrdMap<Name, Arc<Approval>>,
+    /// Unspent approvals by workflow, so that a decision finds its own without a search.
+    pub(crate) unspent: OrdSet<(Name, Name)>,
+    /// Spent approvals and the journal position of the decision that used them.
+    pub(crate) spent: OrdMap<Name, u64>,
+    pub(crate) resources: OrdMap<ResourceRef, Arc<Resource>>,
+    /// In the order of object, relation, subject: the subjects of a relation stand together, single ones first.
+    pub(crate) tuples: OrdSet<Tuple>,
+    pub(crate) flows: OrdMap<Name, Arc<FlowState>>,
+}
+
+impl OrgFacts {
+    /// The journal position of the last change.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        Revision(self.revision)
+    }
+    /// A person.
+    #[must_use]
+    pub fn human(&self, id: &HumanId) -> Option<&Human> {
+        self.humans.get(id).map(AsRef::as_ref)
+    }
+    /// An agent.
+    #[must_use]
+    pub fn agent(&self, id: &AgentId) -> Option<&Agent> {
+        self.agents.get(id).map(AsRef::as_ref)
+    }
+    /// Whether this is stopped.
+    #[must_use]
+    pub fn is_frozen(&self, what: &Freeze) -> bool {
+        !self.frozen.is_empty() && self.frozen.contains(what)
+    }
+    /// All people, by id.
+    pub fn humans(&self) -> impl Iterator<Item = &Human> {
+        self.humans.values().map(AsRef::as_ref)
+    }
+    /// All agents, by id.
+    pub fn agents(&self) -> impl Iterator<Item = &Agent> {
+        self.agents.values().map(AsRef::as_ref)
+    }
+    /// All stops.
+    pub fn frozen(&self) -> impl Iterator<Item = &Freeze> {
+        self.frozen.iter()
+    }
+}
+
+impl TenantFacts {
+    pub(crate) fn new(id: TenantId, revision: u64) -> Self {
+        Self {
+            id,
+            revision,
+            assignments: OrdMap::new(),
+            workflows: OrdMap::new(),
+            delegations: OrdMap::new(),
+            approvals: OrdMap::new(),
+            unspent: OrdSet::new(),
+            spent: OrdMap::new(),
+            resources: OrdMap::new(),
+            tuples: OrdSet::new(),
+            flows: OrdMap::new(),
+        }
+    }
+    /// The tenant.
+    #[must_use]
+    pub fn id(&self) -> &TenantId {
+        &self.id
+    }
+    /// The journal position of the last change.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        Revision(self.revision)
+    }
+    /// A person's roles here.
+    #[must_use]
+    pub fn assignment(&self, human: &HumanId) -> Option<&Assignment> {
+        self.assignments.get(human).map(AsRef::as_ref)
+    }
+    /// A workflow; none of another tenant's.
+    #[must_use]
+    pub fn workflow(&self, id: &WorkflowId) -> Option<&Workflow> {
+        self.own(id.tenant(), id.local()).and_then(|local| self.workflows.get(local)).map(AsRef::as_ref)
+    }
+    /// A delegation; none of another tenant's.
+    #[must_use]
+    pub fn delegation(&self, id: &DelegationId) -> Option<&Delegation> {
+        self.own(id.tenant(), id.local()).and_then(|local| self.delegations.get(local)).map(AsRef::as_ref)
+    }
+    /// An approval, spent or not; none of another tenant's.
+    #[must_use]
+    pub fn approval(&self, id: &ApprovalId) -> Option<&Approval> {
+        self.own(id.tenant(), id.local()).and_then(|local| self.approvals.get(local)).map(AsRef::as_ref)
+    }
+    /// The journal position of the decision that spent an approval.
+    #[must_use]
+    pub fn spent_at(&self, id: &ApprovalId) -> Option<u64> {
+        self.own(id.tenant(), id.local()).and_then(|local| self.spent.get(local)).copied()
+    }
+    /// The unspent approvals of a workflow, by id.
+    #[must_use]
+    pub fn unspent(&self, workflow: &WorkflowId) -> Vec<&Approval> {
+        if self.unspent.is_empty() || workflow.tenant() != &self.id {
+            return Vec::new();
+        }
+        let from = (workflow.local().clone(), MIN.clone());
+        self.unspent
+            .range(from..)
+            .take_while(|(of, _)| of == workflow.local())
+            .filter_map(|(_, id)| self.approvals.get(id).map(AsRef::as_ref))
+            .collect()
+    }
+    /// A resource.
+    #[must_use]
+    pub fn resource(&self, at: &ResourceRef) -> Option<&Resource> {
+        self.resources.get(at).map(AsRef::as_ref)
+    }
+    /// What ran through a workflow so far.
+    #[must_use]
+    pub fn flow(&self, workflow: &WorkflowId) -> Arc<FlowState> {
+        static EMPTY: LazyLock<Arc<FlowState>> = LazyLock::new(|| Arc::new(FlowState::EMPTY));
+        self.own(workflow.tenant(), workflow.local()).and_then(|local| self.flows.get(local)).unwrap_or(&EMPTY).clone()
+    }
+    /// Whether this tuple is there, by itself: nothing is followed.
+    #[must_use]
+    pub fn has_tuple(&self, tuple: &Tuple) -> bool {
+        self.tuples.contains(tuple)
+    }
+    /// The tuples of an object, in order of relation and subject.
+    pub fn tuples_of<'a>(&'a self, object: &'a ResourceRef) -> impl Iterator<Item = &'a Tuple> + 'a {
+        self.tuples.range(first(object.clone(), MIN.clone(), false)..).take_while(move |tuple| tuple.object == *object)
+    }
+    /// The usersets that have a relation on an object by a tuple.
+    pub(crate) fn usersets_of<'a>(&'a self, object: &'a ResourceRef, relation: &'a Name) -> impl Iterator<Item = &'a Tuple> + 'a {
+        self.tuples.range(first(object.clone(), relation.clone(), true)..).take_while(move |tuple| tuple.relation == *relation && tuple.object == *object)
+    }
+    /// All that have a relation on an object by a tuple.
+    pub(crate) fn subjects_of<'a>(&'a self, object: &'a ResourceRef, relation: &'a Name) -> impl Iterator<Item = &'a Tuple> + 'a {
+        self.tuples.range(first(object.clone(), relation.clone(), false)..).take_while(move |tuple| tuple.relation == *relation && tuple.object == *object)
+    }
+    /// All assignments, by person.
+    pub fn assignments(&self) -> impl Iterator<Item = &Assignment> {
+        self.assignments.values().map(AsRef::as_ref)
+    }
+    /// All workflows, by id.
+    pub fn workflows(&self) -> impl Iterator<Item = &Workflow> {
+        self.workflows.values().map(AsRef::as_ref)
+    }
+    /// All delegations, by id.
+    pub fn delegations(&self) -> impl Iterator<Item = &Delegation> {
+        self.delegations.values().map(AsRef::as_ref)
+    }
+    /// All approvals, spent ones too, by id.
+    pub fn approvals(&self) -> impl Iterator<Item = &Approval> {
+        self.approvals.values().map(AsRef::as_ref)
+    }
+    /// All resources, by type and id.
+    pub fn resources(&self) -> impl Iterator<Item = &Resource> {
+        self.resources.values().map(AsRef::as_ref)
+    }
+    /// All tuples.
+    pub fn tuples(&self) -> impl Iterator<Item = &Tuple> {
+        self.tuples.iter()
+    }
+    /// Relations of an object by name, for those who show them.
+    pub(crate) fn relations<'a>(&'a self, object: &'a ResourceRef) -> BTreeMap<Name, Vec<&'a Subject>> {
+        self.tuples_of(object).fold(BTreeMap::new(), |mut relations, tuple| {
+            relations.entry(tuple.relation.clone()).or_insert_with(Vec::new).push(&tuple.subject);
+            relations
+        })
+    }
+
+    fn own<'a>(&self, tenant: &TenantId, local: &'a Name) -> Option<&'a Name> {
+        (*tenant == self.id).then_some(local)
+    }
+}
+
+/// The least of all names: of one character, the smallest of the alphabet.
+#[expect(clippy::expect_used, reason = "a constant; a test holds that it is a name and the least of them")]
+static MIN: LazyLock<Name> = LazyLock::new(|| Name::new("-").expect("a name"));
+
+/// The least tuple of an object and relation, of usersets if `usersets`.
+fn first(object: ResourceRef, relation: Name, usersets: bool) -> Tuple {
+    let least = ResourceRef { kind: MIN.clone(), id: MIN.clone() };
+    let subject = if usersets { Subject::Userset(least, MIN.clone()) } else { Subject::Object(least) };
+    Tuple { object, relation, subject }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn min_is_the_least_name() {
+        for byte in 0..=127_u8 {
+            if let Ok(name) = Name::new(&char::from(byte).to_string()) {
+                assert!(*MIN <= name, "{name}");
+            }
+        }
+        let object = ResourceRef { kind: MIN.clone(), id: MIN.clone() };
+        assert!(Subject::Object(ResourceRef { kind: Name::new("z").unwrap(), id: Name::new("z").unwrap() }) < Subject::Userset(object, MIN.clone()));
+    }
+}

@@ -1,0 +1,119 @@
+//! A transaction: changes of one place that are applied together or not at all.
+
+use std::fmt;
+
+use placet_core::{Name, TenantId};
+use placet_json::{Value, object};
+
+use crate::{
+    Change, ChangeError,
+    read::{Fields, elements},
+};
+
+/// The most changes in one transaction.
+pub const MAX_CHANGES: usize = 100_000;
+/// The longest `why`, in bytes.
+pub const MAX_TEXT: usize = 2048;
+
+/// Whose facts.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// The organisation's: people, agents, tenants, stops.
+    Organisation,
+    /// One tenant's.
+    Tenant(TenantId),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Organisation => f.write_str("the organisation"),
+            Self::Tenant(id) => write!(f, "tenant `{id}`"),
+        }
+    }
+}
+
+/// Changes of one place, with who made them and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transaction {
+    /// Whose facts change.
+    pub place: Place,
+    /// The changes, in this order.
+    pub changes: Vec<Change>,
+    /// Who made it: a person, an agent, a feed.
+    pub author: Name,
+    /// By which way it came: `cli`, `api`, `file`, `scim`.
+    pub source: Name,
+    /// Why, for people; at most [`MAX_TEXT`] bytes.
+    pub why: String,
+    /// Told by the sender so that the same transaction, sent twice, is kept once.
+    pub idempotency_key: Option<Name>,
+}
+
+impl Transaction {
+    /// As JSON. [`Transaction::from_value`] reads it back to an equal one.
+    #[must_use]
+    pub fn to_value(&self) -> Value {
+        let Self { place, changes, author, source, why, idempotency_key } = self;
+        let mut object = object! {
+            "place" => match place {
+                Place::Organisation => Value::from("organisation"),
+                Place::Tenant(id) => Value::Object(object! { "tenant" => id.as_str() }),
+            },
+            "changes" => Value::Array(changes.iter().map(Change::to_value).collect()),
+            "author" => author.as_str(),
+            "source" => source.as_str(),
+            "why" => why,
+        };
+        if let Some(key) = idempotency_key {
+            object.insert("idempotency_key", key.as_str());
+        }
+        Value::Object(object)
+    }
+
+    /// Reads the JSON form; unknown members are refused.
+    pub fn from_value(value: &Value) -> Result<Self, ChangeError> {
+        let mut fields = Fields::open(value, "")?;
+        let place = place(fields.required("place")?)?;
+        let changes = changes(fields.required("changes")?, "/changes", &place)?;
+        let transaction = Self {
+            place,
+            changes,
+            author: fields.name("author")?,
+            source: fields.name("source")?,
+            why: fields.text("why")?.to_owned(),
+            idempotency_key: if fields.optional("idempotency_key").is_some() { Some(fields.name("idempotency_key")?) } else { None },
+        };
+        fields.unexpected()?;
+        transaction.check_text()?;
+        Ok(transaction)
+    }
+
+    pub(crate) fn check_text(&self) -> Result<(), ChangeError> {
+        if self.why.len() > MAX_TEXT {
+            return Err(ChangeError::malformed("/why", format!("is longer than {MAX_TEXT} bytes"), "shorten it"));
+        }
+        if self.changes.is_empty() {
+            return Err(ChangeError::malformed("/changes", "is empty", "a transaction changes something"));
+        }
+        if self.changes.len() > MAX_CHANGES {
+            return Err(ChangeError::malformed("/changes", format!("holds more than {MAX_CHANGES} changes"), "split it"));
+        }
+        Ok(())
+    }
+}
+
+fn place(value: &Value) -> Result<Place, ChangeError> {
+    if value.as_str() == Some("organisation") {
+        return Ok(Place::Organisation);
+    }
+    let mut fields = Fields::open(value, "/place")
+        .map_err(|error| ChangeError { message: "is neither `\"organisation\"` nor `{\"tenant\": ID}`".into(), remedy: "say whose facts change".into(), ..error })?;
+    let id = fields.parsed("tenant", TenantId::new)?;
+    fields.unexpected()?;
+    Ok(Place::Tenant(id))
+}
+
+pub(crate) fn changes(value: &Value, path: &str, place: &Place) -> Result<Vec<Change>, ChangeError> {
+    elements(value, path)?.iter().enumerate().map(|(i, change)| Change::from_value(change, place).map_err(|error| error.under(&format!("{path}/{i}")))).collect()
+}

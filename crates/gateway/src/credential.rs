@@ -1,0 +1,259 @@
+//! Credentials, made for one call and kept nowhere: a call token of ours, or the upstream's own secret from the vault.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+};
+
+use http::HeaderName;
+use placet_core::{Attribute, Call, Envelope, Name, Timestamp, authority::CredentialNote, authority::Warrant};
+use placet_jose::{
+    digest::ContentDigest,
+    dpop,
+    htu::Htu,
+    keys::{SigningKey, random_id},
+    tokens::{Actor, ActorChain, CallDetail, CallToken, ResourceRef, SignedRequest},
+    verified::{Stamp, mint},
+};
+use placet_oauth::{Holder, MasterKey, Place, Vault};
+use placet_upstream::{CredentialError, Credentials as Maker, Made, Purpose, Target};
+use secrecy::SecretString;
+
+/// The life of a call token in seconds.
+const CALL_TOKEN_LIFE: u64 = 30;
+
+/// How an upstream wants its own secret.
+#[derive(Debug, Clone)]
+pub struct Injection {
+    /// The header.
+    pub header: HeaderName,
+    /// What stands before the secret, for instance `Bearer `.
+    pub prefix: String,
+}
+
+/// What the tool list of an upstream is read with.
+#[derive(Debug, Clone)]
+pub enum Service {
+    /// Nothing.
+    Nothing,
+    /// A call token for nobody's call.
+    CallToken,
+    /// The secret of the organisation's own account.
+    Vault(Name),
+}
+
+/// What settings say of an upstream's credentials.
+#[derive(Debug, Clone)]
+pub struct Scheme {
+    /// Whom call tokens are for: the tool's own identifier.
+    pub audience: String,
+    /// How a secret of the vault is handed over.
+    pub injection: Injection,
+    /// With what its tools are listed.
+    pub service: Service,
+}
+
+/// Reads the vault; the newest secret of a place.
+pub trait VaultAccess: Send + Sync {
+    /// The secret and its version; the error is for operators.
+    fn open(&self, place: &Place) -> Result<(SecretString, u64), String>;
+}
+
+/// A vault in memory with its master key, replaced whole when a secret changes.
+pub struct OpenVault {
+    vault: arc_swap::ArcSwap<Vault>,
+    master: MasterKey,
+}
+
+impl std::fmt::Debug for OpenVault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("OpenVault")
+    }
+}
+
+impl OpenVault {
+    /// A vault under its master key.
+    #[must_use]
+    pub fn new(vault: Vault, master: MasterKey) -> Self {
+        Self { vault: arc_swap::ArcSwap::from_pointee(vault), master }
+    }
+    /// The vault as it is.
+    #[must_use]
+    pub fn vault(&self) -> Arc<Vault> {
+        self.vault.load_full()
+    }
+    /// The key.
+    #[must_use]
+    pub fn master(&self) -> &MasterKey {
+        &self.master
+    }
+    /// Puts a changed vault in its place.
+    pub fn replace(&self, vault: Vault) {
+        self.vault.store(Arc::new(vault));
+    }
+}
+
+impl VaultAccess for OpenVault {
+    fn open(&self, place: &Place) -> Result<(SecretString, u64), String> {
+        let vault = self.vault.load();
+        let secret = vault.open(&self.master, place).map_err(|error| format!("the vault's secret for `{}` of `{}`: {error}", place.upstream, place.tenant))?;
+        let version = vault.list().find(|(at, _, _)| *at == place).map_or(0, |(_, version, _)| version);
+        Ok((SecretString::from(secret.expose().to_owned()), version))
+    }
+}
+
+/// Everything that credentials are made of.
+pub struct Credentials {
+    /// Our issuer.
+    pub issuer: String,
+    /// The key that signs call tokens.
+    pub tokens: SigningKey,
+    /// The identifier of that key in our key set.
+    pub kid: String,
+    /// The gateway's sender key: what a call token is bound to.
+    pub sender: SigningKey,
+    /// By upstream.
+    pub schemes: BTreeMap<Name, Scheme>,
+    /// The vault.
+    pub vault: Arc<dyn VaultAccess>,
+    /// Now, for what isn't made for a call.
+    pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Credentials").field("issuer", &self.issuer).finish_non_exhaustive()
+    }
+}
+
+/// Whose call a token is for.
+struct Subject {
+    human: String,
+    actors: Vec<String>,
+    jti: String,
+    decision: String,
+    detail: CallDetail,
+}
+
+impl Credentials {
+    fn scheme(&self, upstream: &Name) -> Result<&Scheme, CredentialError> {
+        self.schemes.get(upstream).ok_or_else(|| CredentialError(format!("the settings know no upstream `{upstream}`")))
+    }
+
+    fn call_token(&self, scheme: &Scheme, subject: Subject, target: &Target<'_>, now: u64) -> Result<Made, CredentialError> {
+        let Target::Http { method, url, body, .. } = target else {
+            return Err(CredentialError("a call token needs an HTTP upstream; use `process` for a stdio one".to_owned()));
+        };
+        let fault = |what: &dyn std::fmt::Display| CredentialError(format!("the call token couldn't be made: {what}"));
+        let htu = Htu::parse(url.as_str()).map_err(|error| fault(&error))?;
+        let Subject { human, actors, jti, decision, detail } = subject;
+        let actors = actors.into_iter().map(|sub| Actor { sub, sub_profile: None }).collect();
+        let digest = ContentDigest::of(body);
+        let header = digest.to_string();
+        let expires_at = now.saturating_add(CALL_TOKEN_LIFE);
+        let claims = CallToken {
+            sub: human,
+            act: ActorChain::new(actors).map_err(|error| fault(&error))?,
+            jti: jti.clone(),
+            txn: decision,
+            key: self.sender.public().thumbprint(),
+            req: SignedRequest { htm: (*method).to_owned(), htu: htu.clone(), digest },
+            detail,
+        };
+        let stamp = Stamp { issuer: &self.issuer, audience: &scheme.audience, issued_at: now, expires_at, kid: &self.kid };
+        let token = mint(&self.tokens, &stamp, &claims).map_err(|error| fault(&error))?;
+        let proof_id = random_id().map_err(|error| fault(&error))?;
+        let proof = dpop::prove(&self.sender, &proof_id, method, &htu, now, Some(&token), None).map_err(|error| fault(&error))?;
+        let scan = vec![SecretString::from(token.clone())];
+        Ok(Made {
+            headers: vec![
+                (http::header::AUTHORIZATION, SecretString::from(format!("DPoP {token}"))),
+                (HeaderName::from_static("dpop"), SecretString::from(proof)),
+                (HeaderName::from_static("content-digest"), SecretString::from(header)),
+            ],
+            meta: Vec::new(),
+            note: CredentialNote::CallToken { jti, audience: scheme.audience.clone(), expires: Timestamp::from_secs(expires_at) },
+            scan,
+        })
+    }
+
+    fn secret(&self, scheme: &Scheme, name: &Name, tenant: &str) -> Result<Made, CredentialError> {
+        let place = Place { tenant: tenant.to_owned(), upstream: name.as_str().to_owned(), holder: Holder::Tenant };
+        let (secret, version) = self.vault.open(&place).map_err(CredentialError)?;
+        let header = SecretString::from(format!("{}{}", scheme.injection.prefix, secrecy::ExposeSecret::expose_secret(&secret)));
+        Ok(Made { headers: vec![(scheme.injection.header.clone(), header)], meta: Vec::new(), note: CredentialNote::Vault { name: name.clone(), version }, scan: vec![secret] })
+    }
+}
+
+/// Credentials for one warrant.
+pub(crate) struct CallCredentials<'a> {
+    all: &'a Credentials,
+    kind: placet_catalog::Credential,
+    chain: Vec<String>,
+    warrant: u64,
+    now: u64,
+}
+
+impl<'a> CallCredentials<'a> {
+    pub(crate) fn new(all: &'a Credentials, kind: placet_catalog::Credential, warrant: &Warrant, now: u64) -> Self {
+        let chain = warrant.chain().iter().rev().map(|agent| agent.as_str().to_owned()).collect();
+        Self { all, kind, chain, warrant: warrant.position().0, now }
+    }
+}
+
+impl Maker for CallCredentials<'_> {
+    fn make(&self, call: &Call, envelope: &Envelope, target: &Target<'_>) -> Result<Made, CredentialError> {
+        use placet_catalog::Credential;
+        match &self.kind {
+            Credential::Vault(name) => self.all.secret(self.all.scheme(&call.upstream)?, name, envelope.tenant().as_str()),
+            Credential::Process => Ok(Made::nothing(CredentialNote::Process)),
+            Credential::None => Ok(Made::nothing(CredentialNote::Unneeded)),
+            Credential::CallToken => {
+                let purpose = match target {
+                    Target::Http { purpose, .. } | Target::Stdio { purpose, .. } => *purpose,
+                };
+                let jti = match purpose {
+                    Purpose::Call => format!("{}.{}", call.id, self.warrant),
+                    Purpose::Session => random_id().map_err(|error| CredentialError(error.to_string()))?,
+                };
+                let resource = call.resources.first().map(|r| ResourceRef { kind: r.kind.as_str().to_owned(), id: r.id.as_str().to_owned() });
+                let amount = call.attributes.iter().find_map(|(name, value)| match value {
+                    Attribute::Decimal(amount) if name.as_str() == "amount" => Some(amount.to_string()),
+                    Attribute::Decimal(_) | Attribute::Text(_) | Attribute::Bool(_) => None,
+                });
+                let subject = Subject {
+                    human: envelope.human().as_str().to_owned(),
+                    actors: self.chain.clone(),
+                    jti,
+                    decision: call.id.as_str().to_owned(),
+                    detail: CallDetail { tenant: envelope.tenant().as_str().to_owned(), action: call.action.as_str().to_owned(), resource, amount },
+                };
+                self.all.call_token(self.all.scheme(&call.upstream)?, subject, target, self.now)
+            }
+        }
+    }
+
+    fn service(&self, upstream: &Name, target: &Target<'_>) -> Result<Made, CredentialError> {
+        self.all.service(upstream, target)
+    }
+}
+
+impl Maker for Credentials {
+    fn make(&self, _: &Call, _: &Envelope, _: &Target<'_>) -> Result<Made, CredentialError> {
+        Err(CredentialError("credentials for a call are made from its warrant".to_owned()))
+    }
+
+    fn service(&self, upstream: &Name, target: &Target<'_>) -> Result<Made, CredentialError> {
+        let scheme = self.scheme(upstream)?;
+        match &scheme.service {
+            Service::Nothing => Ok(Made::nothing(CredentialNote::Unneeded)),
+            Service::Vault(name) => self.secret(scheme, name, crate::ORGANISATION),
+            Service::CallToken => {
+                let id = || random_id().map_err(|error| CredentialError(error.to_string()));
+                let detail = CallDetail { tenant: crate::ORGANISATION.to_owned(), action: "tools/list".to_owned(), resource: None, amount: None };
+                let subject = Subject { human: "placet".to_owned(), actors: vec!["placet".to_owned()], jti: id()?, decision: id()?, detail };
+                self.call_token(scheme, subject, target, (self.clock)().secs())
+            }
+        }
+    }
+}

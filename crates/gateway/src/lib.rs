@@ -1,0 +1,20 @@
+//! The pipeline at work: `open → classify → decide → record → issue → exchange → close → answer`.
+//!
+//! Protocol rims open an [`placet_core::Envelope`] and hand a [`ToolCall`] to [`Gateway::call`]; there is no other way
+//! to a tool. Listings are previews: they filter and yield no permit. Nothing here parses HTTP or serves a socket.
+
+mod credential;
+mod fold;
+mod ledger;
+mod listing;
+mod observe;
+mod pipeline;
+mod public;
+
+pub use credential::{Credentials, Injection, OpenVault, Scheme, Service, VaultAccess};
+pub use fold::ORGANISATION;
+pub use ledger::{Act, InForce, Ledger, MAX_CLOCK_BEHIND, Refused};
+pub use listing::Listed;
+pub use observe::{NoObserver, Observer, Stage};
+pub use pipeline::{Answered, Departure, Gateway, ToolCall, Unavailable};
+pub use public::Public;

@@ -1,0 +1,55 @@
+//! What the pipeline tells whoever counts.
+
+/// A stage of the pipeline, for its latency.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Stage {
+    /// Catalog and facts: from the message to a call.
+    Classify,
+    /// The decision.
+    Decide,
+    /// Until the decision is durable.
+    Record,
+    /// Credential, connection and the re-check.
+    Issue,
+    /// The upstream.
+    Exchange,
+    /// Until the effect is recorded.
+    Close,
+}
+
+impl Stage {
+    /// All stages, in order.
+    pub const ALL: &[Self] = &[Self::Classify, Self::Decide, Self::Record, Self::Issue, Self::Exchange, Self::Close];
+    /// As a metric's label.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Classify => "classify",
+            Self::Decide => "decide",
+            Self::Record => "record",
+            Self::Issue => "issue",
+            Self::Exchange => "exchange",
+            Self::Close => "close",
+        }
+    }
+}
+
+/// Counts; never decides, never blocks.
+pub trait Observer: Send + Sync {
+    /// A recorded decision: `permit` or `deny`, and the first reason's code (empty for a permit).
+    fn decided(&self, decision: &'static str, code: &str);
+    /// A warrant's ending.
+    fn ended(&self, ending: &'static str);
+    /// A stage's latency.
+    fn took(&self, stage: Stage, elapsed: std::time::Duration);
+}
+
+/// Counts nothing.
+#[derive(Debug, Clone, Copy)]
+pub struct NoObserver;
+
+impl Observer for NoObserver {
+    fn decided(&self, _: &'static str, _: &str) {}
+    fn ended(&self, _: &'static str) {}
+    fn took(&self, _: Stage, _: std::time::Duration) {}
+}

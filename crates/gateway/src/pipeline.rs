@@ -1,0 +1,399 @@
+//! The one way of a call.
+
+use std::{
+    future::Future,
+    pin::pin,
+    sync::Arc,
+    time::Instant,
+};
+
+use futures::future::{Either, select};
+use placet_catalog::{Entry, Guarded};
+use placet_core::{
+    Call, Code, DecisionId, Digest, Envelope, FactsView, NoSuchTenant, Reason, Timestamp,
+    authority::{Answer, Attempt, Authority, Connection, CredentialNote, Decision, Dispatch, Ending, Outcome, Recorded, Unrecorded, Warrant},
+};
+use placet_core::{Facts as _, Name};
+use placet_json::Value;
+use placet_policy::Release;
+use placet_upstream::{Client, Inspect, Request, Upstreams, Verdict};
+use tokio::sync::oneshot;
+
+use crate::{
+    Credentials, Ledger, MAX_CLOCK_BEHIND, Observer, Public, Stage,
+    credential::CallCredentials,
+    listing::visible,
+    public::unknown_tool,
+};
+
+/// What a rim made of a `tools/call`.
+#[derive(Debug)]
+pub struct ToolCall {
+    /// The upstream.
+    pub upstream: Name,
+    /// The tool's name at the upstream.
+    pub tool: String,
+    /// The arguments as they came, strictly parsed.
+    pub arguments: Value,
+    /// What the client wants to hear meanwhile.
+    pub client: Client,
+    /// Whether the client's going away cancels the call (MCP 2026-07-28) or not (2025-11-25 and before).
+    pub departure: Departure,
+}
+
+/// What it means when the client goes away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Departure {
+    /// The call is cancelled upstream and ends as `unknown`.
+    Cancels,
+    /// The call goes on.
+    IsNothing,
+}
+
+/// What a rim answers.
+#[derive(Debug)]
+pub enum Answered {
+    /// The upstream's result, as it came.
+    Result(Value),
+    /// The upstream's error, as it came.
+    Error(Value),
+    /// A refusal.
+    Denied(Public),
+    /// It was permitted, and then something broke; the texts are for the agent.
+    Broken {
+        /// The decision.
+        decision: DecisionId,
+        /// How the warrant ended.
+        ending: Ending,
+        /// One sentence.
+        message: &'static str,
+    },
+}
+
+/// The ledger takes nothing, so nothing happens. The text is for operators.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Unavailable(pub String);
+
+impl From<Unrecorded> for Unavailable {
+    fn from(error: Unrecorded) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// The pipeline. One for each server.
+pub struct Gateway {
+    authority: Authority<Ledger>,
+    ledger: Ledger,
+    upstreams: Arc<Upstreams>,
+    credentials: Arc<Credentials>,
+    observer: Arc<dyn Observer>,
+}
+
+impl std::fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Gateway")
+    }
+}
+
+impl Gateway {
+    /// Puts the parts together. `authority` is built on the same `ledger`.
+    #[must_use]
+    pub fn new(authority: Authority<Ledger>, ledger: Ledger, upstreams: Arc<Upstreams>, credentials: Arc<Credentials>, observer: Arc<dyn Observer>) -> Self {
+        Self { authority, ledger, upstreams, credentials, observer }
+    }
+    /// The ledger.
+    #[must_use]
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+    /// The upstreams.
+    #[must_use]
+    pub fn upstreams(&self) -> &Arc<Upstreams> {
+        &self.upstreams
+    }
+
+    /// Takes a call through the pipeline. From the recorded permit on it runs detached: dropping the future doesn't
+    /// lose an effect.
+    pub async fn call(self: &Arc<Self>, envelope: Envelope, call: ToolCall) -> Result<Answered, Unavailable> {
+        // `_here` is dropped with this future when the client goes away.
+        let (_here, gone) = oneshot::channel();
+        let departed = match call.departure {
+            Departure::Cancels => Departed::Watched(gone),
+            Departure::IsNothing => Departed::Never,
+        };
+        self.run(envelope, call, departed).await
+    }
+
+    /// Like [`Gateway::call`], but cancelled by whoever sends on `cancel`; dropping its sender is nothing.
+    pub async fn call_cancellable(self: &Arc<Self>, envelope: Envelope, call: ToolCall, cancel: oneshot::Receiver<()>) -> Result<Answered, Unavailable> {
+        self.run(envelope, call, Departed::Cancelled(cancel)).await
+    }
+
+    /// Refuses a message before it came to a call, so that the refusal is on record.
+    pub async fn refuse(&self, envelope: Envelope, method: &str, code: Code, operator: &str) -> Result<Public, Unavailable> {
+        let reason = match code {
+            Code::IntentNotDeclared => Reason::platform(code, "the call must name one of the workflow's intents", operator),
+            _ => Reason::platform(code, "the message is refused", operator),
+        };
+        self.refuse_with(envelope, method, method, reason).await
+    }
+
+    /// Refuses a tool whose name can't be any tool's here.
+    pub async fn refuse_tool(&self, envelope: Envelope, name: &str) -> Result<Public, Unavailable> {
+        let reason = Reason::platform(Code::ToolUnknown, unknown_tool(name), "the name has no upstream's prefix");
+        self.refuse_with(envelope, "tools/call", name, reason).await
+    }
+
+    async fn refuse_with(&self, envelope: Envelope, method: &str, target: &str, reason: Reason) -> Result<Public, Unavailable> {
+        self.ledger.ready().map_err(Unavailable)?;
+        let attempt = Attempt {
+            id: decision_id()?,
+            method: method.chars().take(128).collect(),
+            target: target.chars().take(256).collect(),
+            action: method.chars().take(128).collect(),
+            resources: Vec::new(),
+        };
+        let decision = self.authority.refuse(envelope, attempt, reason.into(), self.ledger.now());
+        match self.record(decision).await? {
+            Recorded::Refused(denial) => {
+                self.observer.decided("deny", &denial.reasons().first().code);
+                Ok(Public::of(&denial))
+            }
+            Recorded::Granted(_) => Err(Unavailable("a refusal came back as a permit".to_owned())),
+        }
+    }
+
+    async fn run(self: &Arc<Self>, envelope: Envelope, call: ToolCall, departed: Departed) -> Result<Answered, Unavailable> {
+        self.ledger.ready().map_err(Unavailable)?;
+        let began = Instant::now();
+        let now = self.ledger.now();
+        let ToolCall { upstream, tool, arguments, client, departure: _ } = call;
+        let id = decision_id()?;
+        let (decision, entry) = match self.classify(&envelope, &upstream, &tool, &arguments, id, now) {
+            Ok((call, entry)) => {
+                let classified = Instant::now();
+                self.observer.took(Stage::Classify, classified - began);
+                let decision = self.authority.decide(envelope, call, now);
+                self.observer.took(Stage::Decide, classified.elapsed());
+                (decision, Some(entry))
+            }
+            Err(refused) => {
+                let (attempt, reason) = *refused;
+                (self.authority.refuse(envelope, attempt, reason, now), None)
+            }
+        };
+        let warrant = match (self.record(decision).await?, entry) {
+            (Recorded::Granted(warrant), Some(entry)) => (warrant, entry),
+            (Recorded::Granted(_), None) => return Err(Unavailable("a permit without a catalog entry".to_owned())),
+            (Recorded::Refused(denial), _) => {
+                self.observer.decided("deny", &denial.reasons().first().code);
+                return Ok(Answered::Denied(Public::of(&denial)));
+            }
+        };
+        self.observer.decided("permit", "");
+        let gateway = Arc::clone(self);
+        let (warrant, entry) = warrant;
+        let run = tokio::spawn(async move { gateway.carry_out(warrant, entry, client, departed).await });
+        run.await.map_err(|error| Unavailable(format!("the call's task ended: {error}")))?
+    }
+
+    async fn record(&self, decision: Decision) -> Result<Recorded, Unavailable> {
+        let began = Instant::now();
+        let clock = || self.ledger.now();
+        let recorded = self.authority.record(decision, &clock).await?;
+        self.observer.took(Stage::Record, began.elapsed());
+        Ok(recorded)
+    }
+
+    fn classify(
+        &self,
+        envelope: &Envelope,
+        upstream: &Name,
+        tool: &str,
+        arguments: &Value,
+        id: DecisionId,
+        now: Timestamp,
+    ) -> Result<(Call, Arc<Entry>), Box<(Attempt, placet_core::Reasons)>> {
+        let target: String = format!("{upstream}.{tool}").chars().take(256).collect();
+        let refuse = |action: &str, reasons: placet_core::Reasons| {
+            Box::new((Attempt { id: id.clone(), method: "tools/call".to_owned(), target: target.clone(), action: action.to_owned(), resources: Vec::new() }, reasons))
+        };
+        let hidden = |action: &str, operator: String| refuse(action, Reason::platform(Code::ToolUnknown, unknown_tool(tool), operator).into());
+        let behind = self.ledger.clock_behind();
+        if behind > MAX_CLOCK_BEHIND {
+            let reason = Reason::platform(Code::ClockBehind, "the server's clock is wrong, so nothing is permitted", format!("the wall clock is {behind} ms behind the ledger"));
+            return Err(refuse("tools/call", reason.into()));
+        }
+        let Some(release) = self.ledger.releases().current() else {
+            let reason = Reason::platform(Code::NoRelease, "no policy is in force, so nothing is permitted", "no release was ever promoted on this server");
+            return Err(refuse("tools/call", reason.into()));
+        };
+        let entry = release.catalog().tool(upstream, tool).ok_or_else(|| hidden("tools/call", format!("the catalog has no entry `{target}`")))?;
+        let action = entry.action().as_str();
+        let facts = self.ledger.live().snapshot(envelope.tenant()).map_err(|NoSuchTenant| hidden(action, format!("there is no tenant `{}`", envelope.tenant())))?;
+        visible(&release, entry, envelope, &*facts).map_err(|why| hidden(action, why))?;
+        self.definition(entry, upstream, tool).map_err(|(code, operator)| refuse(action, Reason::platform(code, unknown_tool(tool), operator).into()))?;
+        let call = placet_catalog::classify(entry, envelope, &*facts, release.digest(), id.clone(), arguments).map_err(|refused| refuse(action, refused.reasons))?;
+        Ok((call, Arc::clone(entry)))
+    }
+
+    /// The tool as the upstream offers it now must be one that was reviewed.
+    fn definition(&self, entry: &Entry, upstream: &Name, tool: &str) -> Result<(), (Code, String)> {
+        let Some(offered) = self.upstreams.tools(upstream) else {
+            return Err((Code::ToolUnknown, format!("the tools of `{upstream}` couldn't be read yet")));
+        };
+        let Some(offered) = offered.get(tool) else {
+            return Err((Code::ToolUnknown, format!("`{upstream}` doesn't offer `{tool}` any more")));
+        };
+        if entry.accepts(&offered.digest) {
+            return Ok(());
+        }
+        Err((
+            Code::ToolUnknown,
+            format!("{}: `{upstream}` offers `{tool}` with the definition {}, which nobody reviewed; look at it with `placet catalog diff`", Code::ToolChanged.as_str(), offered.digest),
+        ))
+    }
+
+    async fn carry_out(self: Arc<Self>, warrant: Warrant, entry: Arc<Entry>, client: Client, departed: Departed) -> Result<Answered, Unavailable> {
+        let began = Instant::now();
+        let decision = warrant.call().id.clone();
+        let clock = || self.ledger.now();
+        let inspect: Inspect = Arc::new(move |call: &Call, envelope: &Envelope, result: &Value| match placet_catalog::inspect(&entry, envelope.tenant(), call, result) {
+            Guarded::Clean { .. } => Verdict::Clean,
+            Guarded::Foreign { path, .. } => Verdict::Foreign(format!("the result holds an item of another tenant, or of none, at `{path}`")),
+        });
+        let release = self.ledger.releases().current();
+        let connected = match credential_kind(release.as_deref(), warrant.call()) {
+            Ok(kind) => {
+                let credentials = CallCredentials::new(&self.credentials, kind, &warrant, now_secs(clock()));
+                let request = Request { call: warrant.call(), envelope: warrant.envelope(), credentials: &credentials, client, inspect };
+                self.upstreams.connect(request).await.map_err(|error| error.to_string())
+            }
+            Err(why) => Err(why),
+        };
+        let ready = match connected {
+            Ok(ready) => Cancellable { ready, departed },
+            Err(error) => return self.give_back(warrant, decision, format!("no connection: {error}"), "the tool can't be reached now; nothing was sent").await,
+        };
+        let invocation = match self.authority.issue(warrant, ready, clock()) {
+            Ok(invocation) => invocation,
+            Err(withdrawn) => {
+                self.authority.close_withdrawn(*withdrawn).await?;
+                self.observer.ended(Ending::Revoked.as_str());
+                let message = "the authority for this call ended before it was sent; nothing was sent";
+                return Ok(Answered::Broken { decision, ending: Ending::Revoked, message });
+            }
+        };
+        self.observer.took(Stage::Issue, began.elapsed());
+        let sent = Instant::now();
+        let effect = self.authority.send(invocation, &clock).await;
+        self.observer.took(Stage::Exchange, sent.elapsed());
+        let back = Instant::now();
+        let outcome = self.authority.close(effect).await?;
+        self.observer.took(Stage::Close, back.elapsed());
+        self.observer.ended(outcome.ending.as_str());
+        Ok(answer(decision, outcome))
+    }
+
+    async fn give_back(&self, warrant: Warrant, decision: DecisionId, why: String, message: &'static str) -> Result<Answered, Unavailable> {
+        tracing::warn!(decision = %decision, why, "a permitted call wasn't sent");
+        self.authority.close_withdrawn(warrant.withdraw(why)).await?;
+        self.observer.ended(Ending::Revoked.as_str());
+        Ok(Answered::Broken { decision, ending: Ending::Revoked, message })
+    }
+}
+
+fn answer(decision: DecisionId, outcome: Outcome) -> Answered {
+    let Outcome { ending, answer, digest: _, sent, labels: _, detail } = outcome;
+    match (ending, answer) {
+        (Ending::Done, Answer::Result(result)) => Answered::Result(result),
+        (Ending::Failed, Answer::Error(error)) => Answered::Error(error),
+        (ending, Answer::Nothing | Answer::Result(_) | Answer::Error(_)) => {
+            tracing::warn!(decision = %decision, ending = ending.as_str(), sent, detail, "a permitted call didn't end well");
+            let message = match ending {
+                Ending::Filtered => "the tool's answer held something that must not be passed on, so it is withheld",
+                Ending::Revoked => "the authority for this call ended before it was sent; nothing was sent",
+                Ending::Done | Ending::Failed | Ending::Unknown => "the tool gave no whole answer; what it did is unknown, so look before you repeat it",
+            };
+            Answered::Broken { decision, ending, message }
+        }
+    }
+}
+
+fn credential_kind(release: Option<&Release>, call: &Call) -> Result<placet_catalog::Credential, String> {
+    let release = release.filter(|release| release.digest() == call.release).ok_or("another release is in force")?;
+    let entry = release.catalog().tool(&call.upstream, &call.tool).ok_or("the catalog entry is gone")?;
+    Ok(entry.credential().clone())
+}
+
+fn now_secs(now: Timestamp) -> u64 {
+    now.secs()
+}
+
+fn decision_id() -> Result<DecisionId, Unavailable> {
+    const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+    let mut bytes = [0_u8; 26];
+    getrandom::fill(&mut bytes).map_err(|error| Unavailable(format!("no randomness: {error}")))?;
+    let mut text = String::with_capacity(29);
+    text.push_str("dc_");
+    text.extend(bytes.iter().filter_map(|byte| ALPHABET.get(usize::from(byte & 31)).map(|b| char::from(*b))));
+    DecisionId::new(&text).map_err(|error| Unavailable(error.to_string()))
+}
+
+/// Resolves when the client has gone away and that means something.
+enum Departed {
+    /// Gone when the sender is dropped.
+    Watched(oneshot::Receiver<()>),
+    /// Gone when something is sent.
+    Cancelled(oneshot::Receiver<()>),
+    Never,
+}
+
+impl Departed {
+    async fn wait(self) {
+        match self {
+            Self::Watched(gone) => drop(gone.await),
+            Self::Cancelled(cancel) => {
+                if cancel.await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            }
+            Self::Never => std::future::pending().await,
+        }
+    }
+}
+
+/// A connection whose exchange ends as `unknown` when the client goes away.
+struct Cancellable<C> {
+    ready: C,
+    departed: Departed,
+}
+
+impl<C: Connection> Connection for Cancellable<C> {
+    fn credential(&self) -> &CredentialNote {
+        self.ready.credential()
+    }
+    fn exchange(self, dispatch: Dispatch<'_>) -> impl Future<Output = Outcome> + Send {
+        let Self { ready, departed } = self;
+        let (labels, sent) = (dispatch.call.labels.clone(), u64::try_from(dispatch.call.arguments.as_bytes().len()).unwrap_or(u64::MAX));
+        async move {
+            let exchange = pin!(ready.exchange(dispatch));
+            let departed = pin!(departed.wait());
+            match select(exchange, departed).await {
+                Either::Left((outcome, _)) => outcome,
+                Either::Right(_) => {
+                    Outcome { ending: Ending::Unknown, answer: Answer::Nothing, digest: None::<Digest>, sent, labels, detail: "the client cancelled".to_owned() }
+                }
+            }
+        }
+    }
+}
+
+/// Reads of the facts that listings and rims need.
+impl Gateway {
+    /// The newest facts of the envelope's tenant.
+    pub fn facts(&self, envelope: &Envelope) -> Result<Arc<dyn FactsView>, NoSuchTenant> {
+        self.ledger.live().snapshot(envelope.tenant())
+    }
+}

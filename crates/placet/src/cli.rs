@@ -1,0 +1,61 @@
+//! The command line's grammar. Each verb's arguments stand with the verb.
+
+use clap::{Parser, Subcommand};
+
+use crate::{failure::Failure, output::Answer, verbs};
+
+/// Governs what AI agents may do: which tool, for whom, in which work, for which purpose.
+///
+/// Exit status: 0 yes (permitted, passed, done), 1 no (denied, failed, refused), 2 it could not be done.
+#[derive(Debug, Parser)]
+#[command(name = "placet", version, propagate_version = true, max_term_width = 110)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Connect(verbs::connect::Connect),
+    ToolProxy(verbs::tool_proxy::ToolProxy),
+    Key(verbs::key::Key),
+}
+
+impl Cli {
+    /// Does it.
+    pub(crate) fn run(self) -> Result<Answer, Failure> {
+        match self.verb {
+            Verb::Connect(verb) => verb.run(),
+            Verb::ToolProxy(verb) => verb.run(),
+            Verb::Key(verb) => verb.run(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_grammar_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_verb_shows_an_example() {
+        fn walk(command: &clap::Command, path: &str) {
+            for verb in command.get_subcommands() {
+                let path = format!("{path} {}", verb.get_name());
+                if verb.has_subcommands() {
+                    walk(verb, &path);
+                } else if verb.get_name() != "help" {
+                    let after = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
+                    assert!(after.contains(path.trim_start()), "`{path} --help` has no example");
+                }
+            }
+        }
+        walk(&Cli::command(), "placet");
+    }
+}

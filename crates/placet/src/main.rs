@@ -1,0 +1,27 @@
+//! `placet`: the command line.
+//!
+//! One file a verb ([`verbs`]). Pure verbs (`check`, `test`, `decide`, `release build`) need no server; those that act
+//! on a server sign each request with the operator's or a person's key. Exit status: 0 yes, 1 no, 2 it could not be
+//! done, with one message on standard error.
+
+mod admin;
+mod cli;
+mod clock;
+mod failure;
+mod http;
+mod keyfile;
+mod output;
+mod verbs;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = <cli::Cli as clap::Parser>::parse();
+    match cli.run() {
+        Ok(answer) => answer.into(),
+        Err(failure) => {
+            failure.print();
+            ExitCode::from(failure.status())
+        }
+    }
+}

@@ -1,0 +1,378 @@
+//! The TOML files of a release: `release.toml`, `reasons.toml`, `relations.toml` and the workflow types.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use placet_core::{Allowed, Name, RelationModel, Rewrite};
+use serde::Deserialize;
+
+use crate::{
+    contract::Shape,
+    finding::{Finding, position},
+};
+
+/// An engine that may grant actions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EngineName {
+    /// Regorus.
+    Rego,
+    /// Cedar.
+    Cedar,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Manifest {
+    pub(crate) name: Name,
+    /// The input's schema version.
+    #[serde(default)]
+    pub(crate) input: InputVersion,
+    pub(crate) rego: Option<Rego>,
+    pub(crate) cedar: Option<Cedar>,
+    #[serde(default)]
+    pub(crate) grants: BTreeMap<Name, EngineName>,
+    /// Parts with owners of their own, by name.
+    #[serde(default)]
+    pub(crate) packages: BTreeMap<Name, Package>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+pub(crate) enum InputVersion {
+    #[default]
+    #[serde(rename = "v1")]
+    V1,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum RegoVersion {
+    V0,
+    V1,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Rego {
+    pub(crate) version: RegoVersion,
+    pub(crate) entrypoints: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Cedar {}
+
+/// Who owns which policies.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Package {
+    /// The people who answer for it.
+    pub owners: BTreeSet<Name>,
+    /// Its policy files.
+    pub policies: BTreeSet<String>,
+}
+
+/// `reasons.toml`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ReasonsFile {
+    #[serde(default)]
+    pub(crate) reason: Vec<ReasonEntry>,
+}
+
+/// A reason for people. It belongs to a condition (`when`, of a `rule` if one is named), to the message of a Rego deny,
+/// or to a Cedar policy by its id.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ReasonEntry {
+    pub(crate) rule: Option<String>,
+    pub(crate) when: Option<String>,
+    pub(crate) deny: Option<String>,
+    pub(crate) policy: Option<String>,
+    pub(crate) code: Name,
+    pub(crate) text: String,
+    pub(crate) remedy: Option<Name>,
+}
+
+/// `workflow_types/*.toml`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WorkflowTypeFile {
+    name: Name,
+    intents: BTreeSet<Name>,
+    agents: BTreeSet<Name>,
+    longest_life: String,
+    #[serde(default)]
+    attributes: BTreeMap<Name, AttributeType>,
+    #[serde(default)]
+    binds: BTreeMap<Name, Name>,
+    #[serde(default)]
+    approval: BTreeMap<Name, ApprovalFile>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ApprovalFile {
+    role: Name,
+}
+
+/// The type of an attribute of a workflow or a resource.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AttributeType {
+    /// A text.
+    Text,
+    /// A name in the alphabet of identifiers.
+    Id,
+    /// An exact decimal.
+    Decimal,
+    /// A truth value.
+    Boolean,
+    /// A moment.
+    Time,
+    /// A list of names.
+    Ids,
+}
+
+impl AttributeType {
+    pub(crate) fn shape(self) -> Shape {
+        match self {
+            Self::Text => Shape::Text,
+            Self::Id => Shape::Id,
+            Self::Decimal => Shape::Decimal(false),
+            Self::Boolean => Shape::Bool,
+            Self::Time => Shape::Time,
+            Self::Ids => Shape::List(Box::new(Shape::Id)),
+        }
+    }
+}
+
+/// A type of workflows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkflowType {
+    /// Its name.
+    pub name: Name,
+    /// The purposes that such a workflow may declare.
+    pub intents: BTreeSet<Name>,
+    /// The types of agents that may act in one.
+    pub agents: BTreeSet<Name>,
+    /// The longest life of one in milliseconds.
+    pub longest_life: u64,
+    /// Its attributes, as policy reads them.
+    pub attributes: BTreeMap<Name, AttributeType>,
+    /// By resource type, the attribute that holds the one resource of that type that the workflow is about.
+    pub binds: BTreeMap<Name, Name>,
+    /// The approvals that may be given in one, with the role that gives them.
+    pub approvals: BTreeMap<Name, Name>,
+}
+
+/// A parsed `relations.toml`.
+#[derive(Debug, Default)]
+pub(crate) struct Relations {
+    pub(crate) model: RelationModel,
+    /// Declared attributes by resource type; a type without this isn't described.
+    pub(crate) attributes: BTreeMap<Name, BTreeMap<Name, AttributeType>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RelationsFile {
+    #[serde(rename = "type", default)]
+    types: BTreeMap<Name, TypeFile>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TypeFile {
+    attributes: Option<BTreeMap<Name, AttributeType>>,
+    #[serde(default)]
+    relations: BTreeMap<Name, RewriteFile>,
+}
+
+/// `{ direct = ["user", "team#member"] }` and so on. Exactly one form.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RewriteFile {
+    direct: Option<BTreeSet<String>>,
+    computed: Option<Name>,
+    from: Option<Name>,
+    relation: Option<Name>,
+    union: Option<Vec<RewriteFile>>,
+    intersection: Option<Vec<RewriteFile>>,
+    base: Option<Box<RewriteFile>>,
+    except: Option<Box<RewriteFile>>,
+}
+
+/// Parses a TOML file; an unknown key or a wrong type is an error with its line.
+pub(crate) fn parse<T: serde::de::DeserializeOwned>(file: &str, text: &str) -> Result<T, Finding> {
+    toml::from_str(text).map_err(|error| {
+        let at = error.span().map_or((0, 0), |span| position(text, span.start));
+        Finding::error(file, at, error.message().trim().to_owned(), "")
+    })
+}
+
+/// The line of the first occurrence of a word.
+fn line_of(text: &str, word: &str) -> (u32, u32) {
+    text.find(word).map_or((0, 0), |offset| position(text, offset))
+}
+
+pub(crate) fn workflow_type(file: &str, text: &str) -> Result<WorkflowType, Finding> {
+    let parsed: WorkflowTypeFile = parse(file, text)?;
+    let longest_life = duration(&parsed.longest_life)
+        .ok_or_else(|| Finding::error(file, line_of(text, "longest_life"), format!("`{}` is no length of time", parsed.longest_life), "write it as `30m`, `8h` or `14d`"))?;
+    for (kind, attribute) in &parsed.binds {
+        if !parsed.attributes.contains_key(attribute) {
+            return Err(Finding::error(file, line_of(text, "binds"), format!("`{kind}` is bound to `{attribute}`, which is no attribute of this type"), "add it to `attributes`"));
+        }
+    }
+    let reserved = ["id", "type", "state", "tenant_id", "owner", "expires_at", "totals"];
+    if let Some(name) = parsed.attributes.keys().chain(parsed.approval.keys()).find(|name| reserved.contains(&name.as_str())) {
+        return Err(Finding::error(file, line_of(text, name.as_str()), format!("`{name}` is a name of the policy input itself"), "choose another name"));
+    }
+    if let Some(name) = parsed.approval.keys().find(|name| parsed.attributes.contains_key(*name)) {
+        return Err(Finding::error(file, line_of(text, name.as_str()), format!("`{name}` is an attribute and an approval"), "choose another name for one of them"));
+    }
+    Ok(WorkflowType {
+        name: parsed.name,
+        intents: parsed.intents,
+        agents: parsed.agents,
+        longest_life,
+        attributes: parsed.attributes,
+        binds: parsed.binds,
+        approvals: parsed.approval.into_iter().map(|(name, approval)| (name, approval.role)).collect(),
+    })
+}
+
+fn duration(text: &str) -> Option<u64> {
+    let unit = text.chars().last()?;
+    let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
+    let millis: u64 = match unit {
+        's' => 1000,
+        'm' => 60_000,
+        'h' => 3_600_000,
+        'd' => 86_400_000,
+        _ => return None,
+    };
+    number.checked_mul(millis).filter(|length| *length > 0)
+}
+
+pub(crate) fn relations(file: &str, text: &str) -> Result<Relations, Finding> {
+    let parsed: RelationsFile = parse(file, text)?;
+    let mut relations = Relations::default();
+    for (kind, described) in parsed.types {
+        if kind.as_str().contains([':', '#', '@']) {
+            return Err(Finding::error(file, line_of(text, kind.as_str()), format!("a type's name can't hold `:`, `#` or `@`: `{kind}`"), ""));
+        }
+        if let Some(attributes) = described.attributes {
+            relations.attributes.insert(kind.clone(), attributes);
+        }
+        let mut rewrites = BTreeMap::new();
+        for (relation, rewritten) in described.relations {
+            let rewritten = rewrite(rewritten).map_err(|message| Finding::error(file, line_of(text, relation.as_str()), format!("`{kind}#{relation}`: {message}"), ""))?;
+            rewrites.insert(relation, rewritten);
+        }
+        relations.model.types.insert(kind, rewrites);
+    }
+    check_relations(&relations.model).map_err(|(word, message)| Finding::error(file, line_of(text, &word), message, ""))?;
+    Ok(relations)
+}
+
+fn rewrite(file: RewriteFile) -> Result<Rewrite, String> {
+    match file {
+        RewriteFile { direct: Some(subjects), computed: None, from: None, relation: None, union: None, intersection: None, base: None, except: None } => {
+            subjects.iter().map(|subject| allowed(subject)).collect::<Result<_, _>>().map(Rewrite::Direct)
+        }
+        RewriteFile { direct: None, computed: Some(relation), from: None, relation: None, union: None, intersection: None, base: None, except: None } => Ok(Rewrite::Computed(relation)),
+        RewriteFile { direct: None, computed: None, from: Some(via), relation: Some(relation), union: None, intersection: None, base: None, except: None } => {
+            Ok(Rewrite::From { via, relation })
+        }
+        RewriteFile { direct: None, computed: None, from: None, relation: None, union: Some(parts), intersection: None, base: None, except: None } => several(parts).map(Rewrite::Union),
+        RewriteFile { direct: None, computed: None, from: None, relation: None, union: None, intersection: Some(parts), base: None, except: None } => several(parts).map(Rewrite::Intersection),
+        RewriteFile { direct: None, computed: None, from: None, relation: None, union: None, intersection: None, base: Some(base), except: Some(except) } => {
+            Ok(Rewrite::Exclusion(Box::new(rewrite(*base)?), Box::new(rewrite(*except)?)))
+        }
+        _ => Err("a relation is one of `direct`, `computed`, `from` with `relation`, `union`, `intersection`, `base` with `except`".to_owned()),
+    }
+}
+
+fn several(parts: Vec<RewriteFile>) -> Result<Vec<Rewrite>, String> {
+    if parts.is_empty() {
+        return Err("an empty list means nobody or everybody; name at least one part".to_owned());
+    }
+    parts.into_iter().map(rewrite).collect()
+}
+
+fn allowed(subject: &str) -> Result<Allowed, String> {
+    let name = |text: &str| Name::new(text).map_err(|error| format!("`{subject}`: {error}"));
+    match subject.split_once('#') {
+        Some((kind, relation)) => Ok(Allowed::Userset(name(kind)?, name(relation)?)),
+        None => Ok(Allowed::Type(name(subject)?)),
+    }
+}
+
+/// Every relation that a rewrite leads to must exist. The error names a word to look for and a message.
+fn check_relations(model: &RelationModel) -> Result<(), (String, String)> {
+    for (kind, relations) in &model.types {
+        for (relation, rewrite) in relations {
+            check_rewrite(model, kind, rewrite).map_err(|message| (relation.as_str().to_owned(), format!("`{kind}#{relation}`: {message}")))?;
+        }
+    }
+    Ok(())
+}
+
+fn check_rewrite(model: &RelationModel, kind: &Name, rewrite: &Rewrite) -> Result<(), String> {
+    let exists = |kind: &Name, relation: &Name| if model.rewrite(kind, relation).is_some() { Ok(()) } else { Err(format!("there is no relation `{kind}#{relation}`")) };
+    match rewrite {
+        Rewrite::Direct(subjects) => subjects.iter().try_for_each(|subject| match subject {
+            Allowed::Type(of) if model.types.contains_key(of) || of.as_str() == "user" => Ok(()),
+            Allowed::Type(of) => Err(format!("there is no type `{of}`")),
+            Allowed::Userset(of, relation) => exists(of, relation),
+        }),
+        Rewrite::Computed(relation) => exists(kind, relation),
+        Rewrite::From { via, relation } => {
+            exists(kind, via)?;
+            let Some(Rewrite::Direct(subjects)) = model.rewrite(kind, via) else {
+                return Err(format!("`from` needs a `direct` relation, and `{via}` isn't one"));
+            };
+            let found = subjects.iter().any(|subject| matches!(subject, Allowed::Type(of) if model.rewrite(of, relation).is_some()));
+            if found { Ok(()) } else { Err(format!("no type that `{via}` names has the relation `{relation}`")) }
+        }
+        Rewrite::Union(parts) | Rewrite::Intersection(parts) => parts.iter().try_for_each(|part| check_rewrite(model, kind, part)),
+        Rewrite::Exclusion(base, except) => {
+            check_rewrite(model, kind, base)?;
+            check_rewrite(model, kind, except)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_key_is_an_error_with_its_line() {
+        let error = parse::<Manifest>("release.toml", "name = \"a\"\n[rego]\nversion = \"v0\"\nentrypoints = []\nstrict = false\n").unwrap_err();
+        assert_eq!((error.file.as_str(), error.line), ("release.toml", 5));
+        assert!(parse::<Manifest>("release.toml", "name = \"a\"\n[rego]\nversion = \"v2\"\nentrypoints = []\n").is_err());
+    }
+
+    #[test]
+    fn a_workflow_type_says_all_that_it_admits() {
+        let text = "name = \"case\"\nintents = [\"help\"]\nagents = [\"bot\"]\nlongest_life = \"8h\"\nattributes = { case_id = \"id\" }\nbinds = { ticket = \"case_id\" }\n[approval.boss]\nrole = \"manager\"\n";
+        let parsed = workflow_type("w.toml", text).unwrap();
+        assert_eq!(parsed.longest_life, 28_800_000);
+        assert_eq!(parsed.approvals.len(), 1);
+        for (from, to) in [("\"8h\"", "\"8\""), ("\"8h\"", "\"0h\""), ("approval.boss", "approval.state"), ("ticket = \"case_id\"", "ticket = \"other\"")] {
+            assert!(workflow_type("w.toml", &text.replace(from, to)).is_err(), "{to}");
+        }
+    }
+
+    #[test]
+    fn relations_lead_to_relations_that_exist() {
+        let text = "[type.team.relations]\nmember = { direct = [\"user\"] }\n[type.doc.relations]\nteam = { direct = [\"team\"] }\nviewer = { union = [{ direct = [\"user\", \"team#member\"] }, { from = \"team\", relation = \"member\" }] }\n";
+        let parsed = relations("relations.toml", text).unwrap();
+        assert_eq!(parsed.model.types.len(), 2);
+        for (from, to) in [("team#member", "team#boss"), ("relation = \"member\"", "relation = \"boss\""), ("from = \"team\"", "from = \"viewer\""), ("union = [", "union = [], intersection = [")] {
+            assert!(relations("relations.toml", &text.replace(from, to)).is_err(), "{to}");
+        }
+    }
+}

@@ -1,0 +1,411 @@
+//! A release's Rego policies, ready to be evaluated.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    num::NonZeroU32,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use placet_core::{CheckError, Code, Determining, EngineFault, FactsView, Name, RelationModel, ResourceRef, Timestamp};
+use placet_json::Value as Json;
+use regorus::{Engine, LimitError, Value, unstable::{Literal, Rule, RuleHead, Expr}, utils::limits::ExecutionTimerConfig};
+
+use super::{
+    CHECK, RESERVED,
+    ast::{self, Mentions, Parsed},
+    convert::to_rego,
+    near::{Candidate, Condition, Conditions},
+};
+use crate::finding::{Finding, Severity};
+
+/// The longest evaluation of one package.
+const TIME: Duration = Duration::from_millis(50);
+/// The most relationships that one decision may ask for.
+const MAX_CHECKS: usize = 256;
+
+/// The policies of a release, prepared. Evaluating clones what changes and shares the rest; no lock is held.
+pub(crate) struct Program {
+    engine: Engine,
+    entries: Vec<Entry>,
+    /// A policy reads `data.facts`; the slice is handed over only then, as it costs an analysis each time.
+    reads_facts: bool,
+    /// A policy asks for relationships.
+    asks: bool,
+    /// A policy reads totals, or an object that holds them.
+    pub(crate) reads_totals: bool,
+}
+
+impl std::fmt::Debug for Program {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Program").field("entries", &self.entries.iter().map(|entry| &entry.package).collect::<Vec<_>>()).finish_non_exhaustive()
+    }
+}
+
+struct Entry {
+    package: String,
+    verdict: String,
+    holds: Option<String>,
+    conditions: Conditions,
+    /// Places of the denies, by the text that they give, and of the first of them.
+    denies: BTreeMap<String, (String, u32)>,
+    first_deny: (String, u32),
+    first_allow: (String, u32),
+}
+
+/// A deny that fired.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Fired {
+    pub(crate) policy: String,
+    pub(crate) message: String,
+    pub(crate) at: String,
+}
+
+/// What the policies said to an input.
+pub(crate) struct Run<'a> {
+    program: &'a Program,
+    engine: Engine,
+    facts: Option<(&'a dyn FactsView, &'a RelationModel)>,
+    memo: Arc<Mutex<Memo>>,
+    pub(crate) allowed: Vec<Determining>,
+    pub(crate) denied: Vec<Fired>,
+}
+
+/// A rule that came near, and its conditions that didn't hold.
+pub(crate) struct Near<'a> {
+    pub(crate) package: &'a str,
+    pub(crate) candidate: &'a Candidate,
+    pub(crate) failed: Vec<Vec<&'a Condition>>,
+}
+
+/// Relationships: those that are known, and those that a policy asked for and that aren't yet.
+///
+/// An extension of the interpreter owns what it sees, so it can't hold a view of the facts. It answers from here; an
+/// answer that isn't there yet voids the evaluation, which is repeated once the facts were asked.
+#[derive(Default)]
+struct Memo {
+    known: BTreeMap<[String; 3], bool>,
+    asked: BTreeSet<[String; 3]>,
+}
+
+fn quoted(component: &str) -> String {
+    Json::from(component).to_string()
+}
+
+/// `data.a.b.rule`, with components that are no identifiers in brackets.
+fn rule_path(package: &[String], rule: &str) -> String {
+    let mut path = String::from("data");
+    for component in package.iter().map(String::as_str).chain([rule]) {
+        if component.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') && !component.starts_with(|c: char| c.is_ascii_digit()) {
+            path.push('.');
+            path.push_str(component);
+        } else {
+            path.push('[');
+            path.push_str(&quoted(component));
+            path.push(']');
+        }
+    }
+    path
+}
+
+impl Program {
+    /// Prepares checked modules. An entry point without rules is a warning: it permits nothing.
+    pub(crate) fn new(modules: &[Parsed], entrypoints: &[String], v1: bool, findings: &mut Vec<Finding>) -> Result<Self, Finding> {
+        let broken = |file: &str| {
+            let file = file.to_owned();
+            move |error: anyhow::Error| Finding::error(&file, (0, 0), format!("the policy can't be loaded: {error}"), "")
+        };
+        let mut engine = Engine::new();
+        let check_interval = NonZeroU32::new(64).unwrap_or(NonZeroU32::MIN);
+        engine.set_execution_timer_config(ExecutionTimerConfig { limit: TIME, check_interval });
+        engine.set_strict_builtin_errors(true);
+        engine.set_rego_v0(!v1);
+        for parsed in modules {
+            engine.add_policy(parsed.file.clone(), parsed.text.clone()).map_err(broken(&parsed.file))?;
+        }
+        let mut entries = Vec::new();
+        for entrypoint in entrypoints {
+            let own: Vec<&Parsed> = modules.iter().filter(|parsed| parsed.package.join(".") == *entrypoint).collect();
+            match Self::entry(entrypoint, &own, v1, &mut engine).map_err(broken("release.toml"))? {
+                Some(entry) => entries.push(entry),
+                None => findings.push(Finding::new(
+                    Severity::Warning,
+                    "release.toml",
+                    (0, 0),
+                    format!("the entry point `{entrypoint}` has neither `allow` nor `deny`: it permits nothing"),
+                    "name a package that has an `allow` rule",
+                )),
+            }
+        }
+        let mentions: Vec<(&Parsed, Mentions)> =
+            modules.iter().flat_map(|parsed| parsed.module.policy.iter().map(move |rule| (parsed, Mentions::of_rule(rule)))).collect();
+        let asks = mentions.iter().any(|(_, m)| m.calls.iter().any(|call| call.name == CHECK));
+        let reads_facts = mentions.iter().any(|(parsed, m)| m.references.iter().any(|r| reads_facts(parsed, r)));
+        let reads_totals = mentions.iter().any(|(parsed, m)| {
+            m.references.iter().filter_map(|r| super::lint::input_path(parsed, r, &m.locals)).any(|path| reads_totals(&path))
+        });
+        let program = Self { engine, entries, reads_facts, asks, reads_totals };
+        program.prepare().map_err(|error| Finding::error("release.toml", (0, 0), format!("the policies can't be prepared: {error}"), ""))
+    }
+
+    fn entry(package: &str, own: &[&Parsed], v1: bool, engine: &mut Engine) -> anyhow::Result<Option<Entry>> {
+        let names: BTreeSet<String> = own.iter().flat_map(|parsed| parsed.module.policy.iter().filter_map(|rule| ast::rule_name(rule)).map(|(name, _)| name)).collect();
+        let (allow, deny) = (names.contains("allow"), names.contains("deny"));
+        let Some(first) = own.first().filter(|_| allow || deny) else { return Ok(None) };
+        let conditions = Conditions::of(package, own, v1);
+        for (file, text, module_v1) in &conditions.modules {
+            engine.set_rego_v0(!*module_v1);
+            engine.add_policy(file.clone(), text.clone())?;
+        }
+        let labelled = conditions.modules.iter().any(|(_, text, _)| text.contains(&format!("{RESERVED}by")));
+        let parts = [("allow", allow, "allow".to_owned()), ("deny", deny, "deny".to_owned()), ("by", labelled, format!("{RESERVED}by"))];
+        let parts: Vec<String> =
+            parts.iter().filter(|(_, there, _)| *there).map(|(name, _, rule)| format!("\"{name}\": [{RESERVED}x | {RESERVED}x := {rule}]")).collect();
+        engine.set_rego_v0(!v1);
+        engine.add_policy(format!("verdict of {package}"), format!("{}\n{RESERVED}verdict := {{{}}}\n", first.module.package.span.text(), parts.join(", ")))?;
+        engine.set_rego_v0(!v1);
+        Ok(Some(Entry {
+            package: package.to_owned(),
+            verdict: rule_path(&first.package, &format!("{RESERVED}verdict")),
+            holds: (!conditions.modules.is_empty()).then(|| rule_path(&first.package, &format!("{RESERVED}holds"))),
+            denies: denies(own),
+            first_deny: first_of(own, "deny"),
+            first_allow: first_of(own, "allow"),
+            conditions,
+        }))
+    }
+
+    /// Analyses once; what is cloned afterwards is ready.
+    fn prepare(mut self) -> Result<Self, String> {
+        if let Some(entry) = self.entries.first() {
+            let path = entry.verdict.clone();
+            self.engine.set_input(Value::new_object());
+            let mut once = self.engine.clone();
+            // Only the analysis matters; an evaluation of nothing may fail.
+            let _outcome = self.engine.eval_rule(path.clone());
+            once.set_input(Value::new_object());
+            if let Err(error) = once.eval_rule(path)
+                && error.to_string().contains("not a valid rule path")
+            {
+                return Err(error.to_string());
+            }
+        }
+        Ok(self)
+    }
+
+    /// Evaluates all entry points. `slice` is asked only if a policy reads `data.facts`.
+    pub(crate) fn run<'a>(
+        &'a self,
+        input: &Json,
+        now: Timestamp,
+        facts: Option<(&'a dyn FactsView, &'a RelationModel)>,
+        slice: &dyn Fn() -> Json,
+    ) -> Result<Run<'a>, EngineFault> {
+        let fault = |operator: String| EngineFault { code: Code::EngineFault, operator };
+        let input = to_rego(input).ok_or_else(|| fault("a number of the input can't be represented".to_owned()))?;
+        let mut engine = self.engine.clone();
+        let nanos = now.nanos();
+        engine.add_extension("time.now_ns".to_owned(), 0, Box::new(move |_: Vec<Value>| Ok(Value::from(nanos)))).map_err(|e| fault(e.to_string()))?;
+        let memo = Arc::new(Mutex::new(Memo::default()));
+        if self.asks {
+            let memo = Arc::clone(&memo);
+            let answer = move |parameters: Vec<Value>| -> anyhow::Result<Value> {
+                let text = |index: usize| parameters.get(index).and_then(|v| v.as_string().ok()).map(ToString::to_string);
+                let (Some(subject), Some(relation), Some(object)) = (text(0), text(1), text(2)) else {
+                    anyhow::bail!("{CHECK} takes three texts: \"type:id\" of the subject, the relation, \"type:id\" of the object");
+                };
+                let question = [subject, relation, object];
+                let mut memo = memo.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some(known) = memo.known.get(&question) {
+                    return Ok(Value::from(*known));
+                }
+                memo.asked.insert(question);
+                Ok(Value::from(false))
+            };
+            engine.add_extension(CHECK.to_owned(), 3, Box::new(answer)).map_err(|e| fault(e.to_string()))?;
+        }
+        if self.reads_facts {
+            let slice = to_rego(&slice()).ok_or_else(|| fault("a number of the facts can't be represented".to_owned()))?;
+            engine.add_data(Value::from(BTreeMap::from([(Value::from("facts"), slice)]))).map_err(|e| fault(e.to_string()))?;
+        }
+        engine.set_input(input);
+        let mut run = Run { program: self, engine, facts, memo, allowed: Vec::new(), denied: Vec::new() };
+        for entry in &self.entries {
+            run.entry(entry)?;
+        }
+        Ok(run)
+    }
+}
+
+impl<'a> Run<'a> {
+    fn entry(&mut self, entry: &Entry) -> Result<(), EngineFault> {
+        let verdict = self.eval(&entry.verdict, &entry.package)?;
+        let fault = |what: &str| EngineFault { code: Code::EngineFault, operator: format!("{}: {what}", entry.package) };
+        let part = |name: &str| verdict.as_object().ok().and_then(|object| object.get(&Value::from(name))).and_then(|list| list.as_array().ok()).and_then(|list| list.first());
+        match part("deny") {
+            None | Some(Value::Bool(false) | Value::Undefined) => {}
+            Some(Value::Bool(true)) => self.denied.push(entry.fired(None)),
+            Some(Value::Set(set)) => self.denied.extend(set.iter_sorted().map(|element| entry.fired(Some(element)))),
+            Some(Value::Array(list)) => self.denied.extend(list.iter().map(|element| entry.fired(Some(element)))),
+            Some(Value::Object(object)) => self.denied.extend(object.iter_sorted().map(|(name, _)| entry.fired(Some(name)))),
+            Some(Value::Null | Value::Number(_) | Value::String(_)) => return Err(fault("`deny` is neither a truth value nor a collection")),
+        }
+        // Only `true` permits: not "yes", not 1, not an object.
+        if part("allow") == Some(&Value::Bool(true)) {
+            let by: BTreeSet<String> = part("by").and_then(|set| set.as_set().ok()).map(|set| set.iter().filter_map(|key| key.as_string().ok()).map(ToString::to_string).collect()).unwrap_or_default();
+            let places = entry.conditions.candidates.iter().filter(|candidate| by.contains(&candidate.key)).map(|candidate| (&candidate.file, candidate.line));
+            let before = self.allowed.len();
+            self.allowed.extend(places.map(|(file, line)| Determining { policy: entry.package.clone(), at: format!("{file}:{line}") }));
+            if self.allowed.len() == before {
+                let (file, line) = &entry.first_allow;
+                self.allowed.push(Determining { policy: entry.package.clone(), at: format!("{file}:{line}") });
+            }
+        }
+        Ok(())
+    }
+
+    /// The rules that came near, each with the conditions that it lacked. Only a rule for this action comes near.
+    pub(crate) fn near(&mut self) -> Result<Vec<Near<'a>>, EngineFault> {
+        let mut near = Vec::new();
+        for entry in &self.program.entries {
+            let Some(path) = &entry.holds else { continue };
+            let value = self.eval(path, &entry.package)?;
+            let holds: BTreeSet<String> = value.as_set().map(|set| set.iter().filter_map(|key| key.as_string().ok()).map(ToString::to_string).collect()).unwrap_or_default();
+            for candidate in &entry.conditions.candidates {
+                if candidate.conditions.iter().any(|condition| condition.about_action && !holds.contains(&condition.key)) {
+                    continue;
+                }
+                let failed = entry.conditions.failed(candidate, &holds);
+                if !failed.is_empty() {
+                    near.push(Near { package: &entry.package, candidate, failed });
+                }
+            }
+        }
+        Ok(near)
+    }
+
+    /// Evaluates a rule, again while it asks for relationships that weren't known.
+    fn eval(&mut self, path: &str, package: &str) -> Result<Value, EngineFault> {
+        loop {
+            let outcome = self.engine.eval_rule(path.to_owned());
+            let asked = {
+                let mut memo = self.memo.lock().unwrap_or_else(PoisonError::into_inner);
+                std::mem::take(&mut memo.asked)
+            };
+            if asked.is_empty() {
+                return outcome.map_err(|error| fault_of(package, &error));
+            }
+            for question in asked {
+                let answer = self.ask(&question)?;
+                let mut memo = self.memo.lock().unwrap_or_else(PoisonError::into_inner);
+                if memo.known.len() >= MAX_CHECKS {
+                    return Err(EngineFault { code: Code::Limit, operator: format!("{package}: more than {MAX_CHECKS} relationships were asked for") });
+                }
+                memo.known.insert(question, answer);
+            }
+        }
+    }
+
+    fn ask(&self, [subject, relation, object]: &[String; 3]) -> Result<bool, EngineFault> {
+        let fault = |operator: String| EngineFault { code: Code::EngineFault, operator };
+        let Some((facts, model)) = self.facts else {
+            return Err(fault(format!("{CHECK} needs facts, and none were given")));
+        };
+        let of = |text: &str| {
+            let (kind, id) = text.split_once(':')?;
+            Some(ResourceRef { kind: Name::new(kind).ok()?, id: Name::new(id).ok()? })
+        };
+        let (Some(subject), Ok(relation), Some(object)) = (of(subject), Name::new(relation), of(object)) else {
+            return Err(fault(format!("{CHECK}: `{subject}`, `{relation}`, `{object}` isn't a subject, a relation and an object")));
+        };
+        facts.check(model, &object, &relation, &subject).map_err(|error| EngineFault {
+            code: match error {
+                CheckError::Unknown { .. } => Code::EngineFault,
+                CheckError::Bound(_) => Code::Limit,
+            },
+            operator: error.to_string(),
+        })
+    }
+}
+
+fn fault_of(package: &str, error: &anyhow::Error) -> EngineFault {
+    let limit = error.chain().any(|cause| cause.downcast_ref::<LimitError>().is_some());
+    EngineFault { code: if limit { Code::Limit } else { Code::EngineFault }, operator: format!("{package}: {}", error.to_string().trim()) }
+}
+
+impl Entry {
+    fn fired(&self, element: Option<&Value>) -> Fired {
+        let message = match element {
+            Some(Value::String(text)) => text.to_string(),
+            Some(other) => other.to_json_str().unwrap_or_default(),
+            None => String::new(),
+        };
+        let (file, line) = self.denies.get(&message).unwrap_or(&self.first_deny);
+        Fired { policy: self.package.clone(), at: format!("{file}:{line}"), message }
+    }
+}
+
+fn first_of(own: &[&Parsed], name: &str) -> (String, u32) {
+    own.iter()
+        .flat_map(|parsed| parsed.module.policy.iter().map(|rule| (*parsed, rule)))
+        .find(|(_, rule)| matches!(rule.as_ref(), Rule::Spec { .. }) && ast::rule_name(rule).is_some_and(|(of, _)| of == name))
+        .map_or_else(|| (own.first().map(|parsed| parsed.file.clone()).unwrap_or_default(), 1), |(parsed, rule)| (parsed.file.clone(), rule.span().line))
+}
+
+/// Where each text of a deny stands: in the head, or as a value assigned in the body.
+fn denies(own: &[&Parsed]) -> BTreeMap<String, (String, u32)> {
+    let mut places = BTreeMap::new();
+    for parsed in own {
+        for rule in &parsed.module.policy {
+            if ast::rule_name(rule).is_none_or(|(name, _)| name != "deny") {
+                continue;
+            }
+            let Rule::Spec { head, bodies, span } = rule.as_ref() else { continue };
+            let mut texts: Vec<String> = Vec::new();
+            let mut add = |expr: &Expr| {
+                if let Expr::String { value, .. } | Expr::RawString { value, .. } = expr {
+                    texts.extend(value.as_string().ok().map(ToString::to_string));
+                }
+            };
+            match head {
+                RuleHead::Set { key: Some(key), .. } => add(key),
+                RuleHead::Compr { refr, .. } => {
+                    if let Expr::RefBrack { index, .. } = refr.as_ref() {
+                        add(index);
+                    }
+                }
+                RuleHead::Set { key: None, .. } | RuleHead::Func { .. } => {}
+            }
+            for statement in bodies.iter().flat_map(|body| &body.query.stmts) {
+                if let Literal::Expr { expr, .. } = &statement.literal
+                    && let Expr::AssignExpr { rhs, .. } = expr.as_ref()
+                {
+                    add(rhs);
+                }
+            }
+            for text in texts {
+                places.entry(text).or_insert_with(|| (parsed.file.clone(), span.line));
+            }
+        }
+    }
+    places
+}
+
+fn reads_facts(parsed: &Parsed, reference: &ast::Reference) -> bool {
+    let mut path: Vec<&str> = parsed.aliases.get(&reference.root).map_or_else(|| vec![reference.root.as_str()], |alias| alias.iter().map(String::as_str).collect());
+    path.extend(reference.steps.iter().map(|step| match step {
+        ast::Step::Name(name) => name.as_str(),
+        ast::Step::Computed => "[",
+    }));
+    path.first() == Some(&"data") && matches!(path.get(1), None | Some(&("facts" | "[")))
+}
+
+/// Whether a path is one of the totals, or an object around them.
+fn reads_totals(path: &[String]) -> bool {
+    let mut steps = path.iter().map(String::as_str);
+    match steps.next() {
+        None | Some("totals" | "[") => true,
+        Some("workflow") => matches!(steps.next(), None | Some("totals" | "[")),
+        Some(_) => false,
+    }
+}

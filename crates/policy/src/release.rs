@@ -1,0 +1,428 @@
+//! A release: what is in force, whole, under one digest.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use placet_catalog::{Argument, Catalog, Type};
+use placet_core::{Digest, Name, RelationModel};
+use placet_json::{Value, object};
+
+use crate::{
+    archive::{self, REWRITTEN, Tree},
+    cedar,
+    contract::{Additions, Contract, Shape},
+    finding::{Finding, Refused, Severity},
+    manifest::{self, AttributeType, EngineName, Manifest, Package, ReasonsFile, Relations, RegoVersion, WorkflowType},
+    reasons::Book,
+    rego::{ast::Parsed, lint, program::Program, rewrite},
+};
+
+pub use crate::rego::rewrite::Rewrite;
+
+/// A loaded release: policies, catalog, workflow types, relationship model, reasons and tests.
+#[derive(Debug)]
+pub struct Release {
+    name: Name,
+    digest: Digest,
+    archive: Arc<[u8]>,
+    tree: Tree,
+    pub(crate) catalog: Catalog,
+    workflow_types: BTreeMap<Name, WorkflowType>,
+    packages: BTreeMap<Name, Package>,
+    pub(crate) relations: RelationModel,
+    pub(crate) contract: Contract,
+    pub(crate) rego: Option<Program>,
+    pub(crate) rego_v1: bool,
+    pub(crate) cedar: Option<cedar::Program>,
+    grants: BTreeMap<Name, EngineName>,
+    pub(crate) book: Book,
+    findings: Vec<Finding>,
+    rewrites: Vec<Rewrite>,
+}
+
+/// What reading a tree came to, before it is a release.
+pub(crate) struct Parts {
+    pub(crate) findings: Vec<Finding>,
+    pub(crate) modules: Vec<Parsed>,
+    pub(crate) guarded: BTreeSet<String>,
+    pub(crate) release: Option<Release>,
+}
+
+impl Release {
+    /// Builds a release from its files. Warnings are in its [`Release::findings`]; any error refuses it.
+    pub fn build(tree: &Tree) -> Result<Self, Refused> {
+        Self::of(tree, None)
+    }
+
+    /// Loads a release from its canonical archive. Refused is an archive that was changed, cut, or packed otherwise.
+    pub fn from_archive(bytes: &[u8]) -> Result<Self, Refused> {
+        let whole = |message: String| Refused { findings: vec![Finding::error("the archive", (0, 0), message, "build the release again")] };
+        let mut tree = archive::unpack(bytes).map_err(whole)?;
+        let rewritten: Tree = tree.iter().filter_map(|(path, bytes)| Some((path.strip_prefix(REWRITTEN)?.to_owned(), bytes.clone()))).collect();
+        tree.retain(|path, _| !path.starts_with(REWRITTEN));
+        Self::of(&tree, Some((bytes, &rewritten)))
+    }
+
+    fn of(tree: &Tree, archived: Option<(&[u8], &Tree)>) -> Result<Self, Refused> {
+        let parts = read(tree, archived);
+        match parts.release {
+            Some(mut release) if !parts.findings.iter().any(|finding| finding.severity == Severity::Error) => {
+                release.findings = parts.findings;
+                Ok(release)
+            }
+            Some(_) | None => Err(Refused { findings: parts.findings }),
+        }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+    /// SHA-256 of its archive: the same tree has the same digest anywhere.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+    /// The canonical archive: the author's files, and beside them what was rewritten.
+    #[must_use]
+    pub fn archive(&self) -> &Arc<[u8]> {
+        &self.archive
+    }
+    /// The author's files.
+    #[must_use]
+    pub fn tree(&self) -> &Tree {
+        &self.tree
+    }
+    /// The tools' catalog.
+    #[must_use]
+    pub fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+    /// The types of workflows.
+    #[must_use]
+    pub fn workflow_types(&self) -> &BTreeMap<Name, WorkflowType> {
+        &self.workflow_types
+    }
+    /// The relationship model.
+    #[must_use]
+    pub fn relations(&self) -> &RelationModel {
+        &self.relations
+    }
+    /// The parts with owners of their own.
+    #[must_use]
+    pub fn packages(&self) -> &BTreeMap<Name, Package> {
+        &self.packages
+    }
+    /// Warnings and advice of loading it.
+    #[must_use]
+    pub fn findings(&self) -> &[Finding] {
+        &self.findings
+    }
+    /// What was rewritten before it was loaded.
+    #[must_use]
+    pub fn rewrites(&self) -> &[Rewrite] {
+        &self.rewrites
+    }
+    /// The JSON Schema of the policy input, with what this release adds to it.
+    #[must_use]
+    pub fn input_schema(&self) -> Value {
+        self.contract.schema()
+    }
+    /// What `release build` reports: rewrites and warnings.
+    #[must_use]
+    pub fn report(&self) -> Value {
+        let rewrites = self.rewrites.iter().map(|rewrite| {
+            Value::Object(object! {
+                "file" => rewrite.file.as_str(), "line" => u64::from(rewrite.line), "column" => u64::from(rewrite.column),
+                "from" => rewrite.from.as_str(), "to" => rewrite.to.as_str(),
+            })
+        });
+        Value::Object(object! {
+            "name" => self.name.as_str(),
+            "rewrites" => rewrites.collect::<Vec<_>>(),
+            "findings" => self.findings.iter().map(Finding::to_value).collect::<Vec<_>>(),
+        })
+    }
+
+    /// The engine that may grant an action: the only one, or the one that `[grants]` names.
+    pub(crate) fn granter(&self, action: &str) -> Option<EngineName> {
+        match (&self.rego, &self.cedar) {
+            (Some(_), None) => Some(EngineName::Rego),
+            (None, Some(_)) => Some(EngineName::Cedar),
+            (Some(_), Some(_)) => self.grants.get(action).copied(),
+            (None, None) => None,
+        }
+    }
+
+    /// The attribute that holds the resource of a type that a workflow is about.
+    pub(crate) fn binding(&self, workflow_type: Option<&str>, kind: &str) -> Option<&Name> {
+        let of = match workflow_type {
+            Some(name) => self.workflow_types.get(name),
+            // A document may leave the type out; it is clear where there is only one.
+            None => self.workflow_types.values().next().filter(|_| self.workflow_types.len() == 1),
+        };
+        of?.binds.get(kind)
+    }
+}
+
+/// Reads a tree; with the archived form of what was rewritten, where there is one.
+pub(crate) fn read(tree: &Tree, archived: Option<(&[u8], &Tree)>) -> Parts {
+    let mut parts = Parts { findings: Vec::new(), modules: Vec::new(), guarded: BTreeSet::new(), release: None };
+    let findings = &mut parts.findings;
+    let size = tree.values().fold(0_usize, |sum, bytes| sum.saturating_add(bytes.len()));
+    if size > archive::MAX_ARCHIVE {
+        findings.push(Finding::error("the release", (0, 0), format!("its files have {size} bytes, more than {}", archive::MAX_ARCHIVE), ""));
+        return parts;
+    }
+    for path in tree.keys() {
+        if let Err(message) = archive::check_path(path) {
+            findings.push(Finding::error(path, (0, 0), message, ""));
+        } else if path.starts_with(REWRITTEN) {
+            findings.push(Finding::error(path, (0, 0), format!("`{REWRITTEN}` is reserved for what Placet rewrites"), "move the file"));
+        }
+    }
+    let text = |path: &str, findings: &mut Vec<Finding>| -> Option<String> {
+        match String::from_utf8(tree.get(path)?.clone()) {
+            Ok(text) => Some(text),
+            Err(_) => {
+                findings.push(Finding::error(path, (0, 0), "the file is not UTF-8", ""));
+                None
+            }
+        }
+    };
+    let below = |folder: &'static str, ending: &'static str| {
+        tree.keys().filter(move |path| path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/')) && path.ends_with(ending)).cloned()
+    };
+    let note = |found: Result<(), Finding>, findings: &mut Vec<Finding>| findings.extend(found.err());
+
+    let Some(manifest_text) = text("release.toml", findings) else {
+        if !tree.contains_key("release.toml") {
+            findings.push(Finding::error("release.toml", (0, 0), "there is no such file", "`placet init` writes a complete release"));
+        }
+        return parts;
+    };
+    let manifest: Manifest = match manifest::parse("release.toml", &manifest_text) {
+        Ok(manifest) => manifest,
+        Err(finding) => {
+            findings.push(finding);
+            return parts;
+        }
+    };
+    let manifest::InputVersion::V1 = manifest.input;
+
+    let reasons = text("reasons.toml", findings).map_or_else(ReasonsFile::default, |text| {
+        manifest::parse("reasons.toml", &text).unwrap_or_else(|finding| {
+            findings.push(finding);
+            ReasonsFile::default()
+        })
+    });
+    let Relations { model, attributes } = text("relations.toml", findings).map_or_else(Relations::default, |text| {
+        manifest::relations("relations.toml", &text).unwrap_or_else(|finding| {
+            findings.push(finding);
+            Relations::default()
+        })
+    });
+    let mut workflow_types = BTreeMap::new();
+    for path in below("workflow_types", ".toml") {
+        let Some(text) = text(&path, findings) else { continue };
+        let kind = manifest::workflow_type(&path, &text);
+        note(
+            kind.and_then(|kind| match workflow_types.insert(kind.name.clone(), kind) {
+                None => Ok(()),
+                Some(other) => Err(Finding::error(&path, (0, 0), format!("the workflow type `{}` is described twice", other.name), "")),
+            }),
+            findings,
+        );
+    }
+    let files: Vec<(String, String)> = below("catalog", ".toml").filter_map(|path| Some((path.clone(), text(&path, findings)?))).collect();
+    let catalog = Catalog::parse(&files).unwrap_or_else(|problems| {
+        findings.extend(problems.into_iter().map(|problem| {
+            let line = problem.line.and_then(|line| u32::try_from(line).ok()).unwrap_or(0);
+            Finding::error(&problem.file, (line, 0), problem.message, problem.remedy)
+        }));
+        Catalog::default()
+    });
+
+    let additions = additions(&catalog, &workflow_types, &attributes, &model);
+    let contract = Contract::new(&additions);
+    parts.guarded = contract.decimals();
+    check_reasons(&reasons, &workflow_types, findings);
+
+    // Policies.
+    let (mut rewritten, mut rewrites) = (Tree::new(), Vec::new());
+    let v1 = manifest.rego.as_ref().is_none_or(|rego| rego.version == RegoVersion::V1);
+    for path in below("policies", ".rego").filter(|path| !path.ends_with("_test.rego")) {
+        let Some(original) = text(&path, findings) else { continue };
+        if manifest.rego.is_none() {
+            findings.push(Finding::error(&path, (0, 0), "`release.toml` has no `[rego]`, so this policy would never be asked", "add `[rego]` with `version` and `entrypoints`"));
+            continue;
+        }
+        match rewrite::rewrite(&path, &original, v1) {
+            Ok((parsed, found)) => {
+                if !found.is_empty() {
+                    rewritten.insert(path.clone(), parsed.text.clone().into_bytes());
+                }
+                rewrites.extend(found);
+                // What an archive says was evaluated is evaluated again, even if a later version rewrites otherwise.
+                let kept = archived.and_then(|(_, tree)| tree.get(&path)).and_then(|bytes| String::from_utf8(bytes.clone()).ok()).filter(|text| *text != parsed.text);
+                match kept.map(|text| crate::rego::ast::parse(&path, &text, v1)).transpose() {
+                    Ok(kept) => parts.modules.push(kept.unwrap_or(parsed)),
+                    Err(finding) => findings.push(finding),
+                }
+            }
+            Err(finding) => findings.push(finding),
+        }
+    }
+    findings.extend(lint::lint(&parts.modules, &contract));
+    let broken = findings.iter().any(|finding| finding.severity == Severity::Error);
+    let rego = match (&manifest.rego, broken) {
+        (Some(rego), false) => Program::new(&parts.modules, &rego.entrypoints, v1, findings).map_err(|finding| findings.push(finding)).ok(),
+        (Some(_) | None, _) => None,
+    };
+    let cedar_files: Vec<(String, String)> = below("policies", ".cedar").filter_map(|path| Some((path.clone(), text(&path, findings)?))).collect();
+    let cedar = match &manifest.cedar {
+        Some(manifest::Cedar {}) => {
+            let actions = catalog.entries().map(|entry| entry.action().clone()).chain(manifest.grants.keys().cloned()).collect();
+            let files: Vec<(&str, &str)> = cedar_files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
+            let world = cedar::World { contract: &contract, actions: &actions, resources: resource_types(&catalog, &attributes, &model), model: &model };
+            cedar::Program::new(&files, world, findings)
+        }
+        None => {
+            findings.extend(cedar_files.iter().map(|(path, _)| Finding::error(path, (0, 0), "`release.toml` has no `[cedar]`, so this policy would never be asked", "add an empty table `[cedar]`")));
+            None
+        }
+    };
+    warn(&manifest, &catalog, &parts.modules, &cedar_files, findings);
+    if findings.iter().any(|finding| finding.severity == Severity::Error) {
+        return parts;
+    }
+
+    let archive = match archived {
+        Some((bytes, _)) => bytes.to_vec(),
+        None => {
+            let mut whole = tree.clone();
+            whole.extend(rewritten.into_iter().map(|(path, bytes)| (format!("{REWRITTEN}{path}"), bytes)));
+            match archive::pack(&whole) {
+                Ok(bytes) => bytes,
+                Err(error) => {
+                    findings.push(Finding::error("the release", (0, 0), format!("it can't be packed: {error}"), ""));
+                    return parts;
+                }
+            }
+        }
+    };
+    parts.release = Some(Release {
+        name: manifest.name,
+        digest: archive::digest(&archive),
+        archive: archive.into(),
+        tree: tree.clone(),
+        catalog,
+        workflow_types,
+        packages: manifest.packages,
+        relations: model,
+        contract,
+        rego,
+        rego_v1: v1,
+        cedar,
+        grants: manifest.grants,
+        book: Book::new(reasons.reason),
+        findings: Vec::new(),
+        rewrites,
+    });
+    parts
+}
+
+/// What catalog, workflow types and resource types add to the input.
+fn additions(catalog: &Catalog, types: &BTreeMap<Name, WorkflowType>, attributes: &BTreeMap<Name, BTreeMap<Name, AttributeType>>, model: &RelationModel) -> Additions {
+    let mut additions = Additions::default();
+    for entry in catalog.entries() {
+        for argument in entry.arguments().values() {
+            if let Argument::Given { ty, attribute: Some(name), .. } = argument {
+                additions.attributes.insert(name.as_str().to_owned(), shape(ty));
+            }
+        }
+    }
+    if !types.is_empty() {
+        let described = types.values().flat_map(|kind| &kind.attributes).map(|(name, attribute)| (name.as_str().to_owned(), attribute.shape()));
+        additions.workflow = Some(described.collect());
+        additions.approvals = types.values().flat_map(|kind| kind.approvals.keys().cloned()).collect();
+    }
+    let used = catalog.entries().flat_map(|entry| entry.resources().iter().map(|from| &from.kind)).chain(model.types.keys());
+    // One type without a description leaves the input's resources open.
+    if !attributes.is_empty() && used.filter(|kind| kind.as_str() != "workflow").all(|kind| attributes.contains_key(kind) || model.types.contains_key(kind)) {
+        additions.resource = Some(attributes.values().flatten().map(|(name, attribute)| (name.as_str().to_owned(), attribute.shape())).collect());
+    }
+    additions
+}
+
+fn shape(ty: &Type) -> Shape {
+    match ty {
+        Type::Id { .. } => Shape::Id,
+        Type::Text { .. } | Type::Enum { .. } => Shape::Text,
+        Type::Decimal { min, .. } | Type::Integer { min, .. } => Shape::Decimal(min.is_some_and(|min| !min.is_negative())),
+        Type::Boolean => Shape::Bool,
+        Type::List { .. } | Type::Object { .. } => Shape::Any,
+    }
+}
+
+/// All types of resources, for Cedar's schema. A tool that acts on no resource acts on its workflow.
+fn resource_types(catalog: &Catalog, attributes: &BTreeMap<Name, BTreeMap<Name, AttributeType>>, model: &RelationModel) -> BTreeMap<Name, BTreeMap<Name, AttributeType>> {
+    let used = catalog.entries().flat_map(|entry| entry.resources().iter().map(|from| &from.kind));
+    let mut types: BTreeMap<Name, BTreeMap<Name, AttributeType>> = used.chain(model.types.keys()).map(|kind| (kind.clone(), BTreeMap::new())).collect();
+    types.extend(Name::new("workflow").ok().map(|kind| (kind, BTreeMap::new())));
+    types.extend(attributes.iter().map(|(kind, attributes)| (kind.clone(), attributes.clone())));
+    types
+}
+
+fn check_reasons(reasons: &ReasonsFile, types: &BTreeMap<Name, WorkflowType>, findings: &mut Vec<Finding>) {
+    for entry in &reasons.reason {
+        let refuse = |message: String, help: &str| Finding::error("reasons.toml", (0, 0), message, help);
+        if entry.when.is_none() && entry.deny.is_none() && entry.policy.is_none() {
+            findings.push(refuse(format!("the reason `{}` belongs to nothing", entry.code), "name `when` (a condition), `deny` (a message) or `policy` (a Cedar policy's id)"));
+        }
+        if entry.deny.is_some() && (entry.when.is_some() || entry.policy.is_some()) {
+            findings.push(refuse(format!("the reason `{}` belongs to two things", entry.code), "name `deny` alone"));
+        }
+        if let Some(remedy) = &entry.remedy
+            && !types.values().any(|kind| kind.approvals.contains_key(remedy))
+        {
+            findings.push(refuse(format!("no workflow type has the approval `{remedy}`"), "add `[approval.…]` to the workflow type"));
+        }
+        if placet_core::Code::ALL.iter().any(|code| code.as_str() == entry.code.as_str()) && entry.remedy.is_some() {
+            findings.push(refuse(format!("`{}` is a code of the platform, and can't have a remedy", entry.code), "choose a code of your own"));
+        }
+    }
+}
+
+fn warn(manifest: &Manifest, catalog: &Catalog, modules: &[Parsed], cedar: &[(String, String)], findings: &mut Vec<Finding>) {
+    let mut say = |message: String, help: &str| findings.push(Finding::new(Severity::Warning, "release.toml", (0, 0), message, help));
+    if modules.is_empty() && cedar.is_empty() {
+        say("the release has no policy: it permits nothing".to_owned(), "add policies under `policies/`");
+    }
+    if let Some(rego) = &manifest.rego
+        && rego.entrypoints.is_empty()
+    {
+        say("`[rego]` names no entry point: no Rego policy is asked".to_owned(), "name the packages that decide in `entrypoints`");
+    }
+    if manifest.rego.is_some() && manifest.cedar.is_some() {
+        for action in catalog.entries().map(|entry| entry.action()).collect::<BTreeSet<_>>() {
+            if !manifest.grants.contains_key(action) {
+                say(format!("`[grants]` names no engine for `{action}`: it is never permitted"), "add it to `[grants]`");
+            }
+        }
+    } else {
+        let only = if manifest.cedar.is_some() { EngineName::Cedar } else { EngineName::Rego };
+        if let Some((action, _)) = manifest.grants.iter().find(|(_, engine)| **engine != only) {
+            findings.push(Finding::error("release.toml", (0, 0), format!("`[grants]` lets an engine grant `{action}` that the release doesn't have"), "add the engine's table, or remove the grant"));
+        }
+    }
+    let files: BTreeSet<&str> = modules.iter().map(|parsed| parsed.file.as_str()).chain(cedar.iter().map(|(path, _)| path.as_str())).collect();
+    for (name, package) in &manifest.packages {
+        if let Some(file) = package.policies.iter().find(|file| !files.contains(file.as_str())) {
+            findings.push(Finding::error("release.toml", (0, 0), format!("the package `{name}` names `{file}`, which is no policy of the release"), ""));
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! The server: settings, the two listeners, the administration API, and the only wiring of all parts.
+//!
+//! Nothing here decides about calls: that is the release's, through the one authority which `run` builds. The agents'
+//! listener and the administrators' listener are two sockets, and what belongs to one isn't found on the other.
+
+pub mod settings;

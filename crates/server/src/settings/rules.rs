@@ -1,0 +1,96 @@
+//! What no single setting says: unsafe combinations, refused at the start.
+
+use std::net::IpAddr;
+
+use url::{Host, Url};
+
+use super::{Environment, SecretSource, Settings, Transport, read::Reader};
+
+pub(super) fn check(reader: &Reader<'_>, settings: &Settings) {
+    let server = &settings.server;
+    let dev = server.environment == Environment::Dev;
+    plain_http(reader, settings, "server.public_url", &server.public_url, server.listen.ip());
+    plain_http(reader, settings, "server.admin_url", &server.admin_url, server.admin_listen.ip());
+    if server.listen == server.admin_listen && server.listen.port() != 0 {
+        let line = reader.line_of("server.admin_listen").max(reader.line_of("server.listen"));
+        reader.note(line, "agents and administrators can't share a listener", "give `server.admin_listen` another port");
+    }
+    if !dev
+        && let Some(SecretSource::File(path)) = &settings.vault.master_key
+        && absolute(path).starts_with(absolute(&server.data))
+    {
+        reader.note(
+            reader.line_of("vault.master_key"),
+            "the vault's master key lies under the data directory: whoever gets a copy of the one gets both",
+            "keep it elsewhere, or use `{ command = […] }`",
+        );
+    }
+    for upstream in &settings.upstreams {
+        let Transport::Http { url, allow_private } = &upstream.transport else { continue };
+        if url.scheme() == "http" && !is_loopback(url) && !(*allow_private && dev) {
+            reader.note(
+                upstream.line,
+                format!("`{}` would be called by plain HTTP", upstream.name),
+                "use `https`, or put `placet tool-proxy` beside it",
+            );
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            reader.note(upstream.line, format!("`{}` has a secret in its URL", upstream.name), "put it into the vault");
+        }
+    }
+    for (i, upstream) in settings.upstreams.iter().enumerate() {
+        if let Some(first) = settings.upstreams.iter().take(i).find(|other| other.name == upstream.name) {
+            let message = format!("`{}` is an upstream already, in line {}", upstream.name, first.line);
+            reader.note(upstream.line, message, "name it otherwise");
+        }
+    }
+    if let Some(otlp) = &settings.telemetry.otlp
+        && otlp.scheme() == "http"
+        && !is_loopback(otlp)
+        && !dev
+    {
+        let message = "traces would travel by plain HTTP";
+        reader.note(reader.line_of("telemetry.otlp"), message, "use `https`, or a collector on this machine");
+    }
+}
+
+/// Plain HTTP is for loopback, and in dev for whoever says so. A listener on a public address behind something that
+/// speaks TLS has an `https` URL.
+fn plain_http(reader: &Reader<'_>, settings: &Settings, key: &str, url: &str, listen: IpAddr) {
+    let allowed = settings.server.environment == Environment::Dev && settings.dev.plain_http;
+    let Ok(url) = Url::parse(url) else { return };
+    if url.scheme() == "https" || allowed || (is_loopback(&url) && listen.is_loopback()) {
+        return;
+    }
+    let message = format!("`{key}` is plain HTTP on a public address");
+    let listener = if key.ends_with("admin_url") { "server.admin_listen" } else { "server.listen" };
+    let line = match reader.line_of(key) {
+        0 => reader.line_of(listener),
+        line => line,
+    };
+    reader.note(line, message, format!("put TLS before it and give its `https` URL as `{key}`, or listen on loopback"));
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
+        None => false,
+    }
+}
+
+/// Without the file system's help where the path isn't there yet: `..` must not hide where it lies.
+fn absolute(path: &std::path::Path) -> std::path::PathBuf {
+    let real = path.canonicalize().or_else(|_| std::path::absolute(path)).unwrap_or_else(|_| path.to_owned());
+    real.components().fold(std::path::PathBuf::new(), |mut path, part| {
+        match part {
+            std::path::Component::ParentDir => {
+                path.pop();
+            }
+            std::path::Component::CurDir => {}
+            std::path::Component::Prefix(_) | std::path::Component::RootDir | std::path::Component::Normal(_) => path.push(part),
+        }
+        path
+    })
+}

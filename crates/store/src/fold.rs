@@ -1,0 +1,94 @@
+//! What decides whether an entry is written, and hears when it is.
+
+use std::collections::HashSet;
+use std::error::Error;
+use std::sync::Arc;
+
+use placet_ledger::Hash;
+use placet_ledger::frame::{Encoder, Frame, FrameError};
+
+/// The state that the journal's entries fold into. It lives on the writer's thread alone, so what it compares and sets
+/// is compared and set in the order of the journal.
+pub trait Fold: Send + 'static {
+    /// What callers submit.
+    type Entry: Send + 'static;
+    /// Why an entry isn't written. A record that can't be framed is refused too.
+    type Refusal: Send + 'static + From<FrameError>;
+    /// What [`Fold::committed`] needs of an entry that [`Fold::admit`] took.
+    type Token: Send;
+
+    /// At the start: one record after the other, as it was written.
+    fn replay(&mut self, frame: &Frame<'_>) -> Result<(), Box<dyn Error + Send + Sync>>;
+
+    /// Checks an entry, applies it to the state that the next entry is checked against, and frames its records: together
+    /// they are on disk or none is. On a refusal the state must be as before; its frames are dropped.
+    ///
+    /// Not durable yet: nothing that others can see may change here. If the disk fails, this value is dropped.
+    fn admit(
+        &mut self,
+        at: At,
+        entry: Self::Entry,
+        out: &mut FrameSink<'_>,
+    ) -> Result<Self::Token, Self::Refusal>;
+
+    /// The entry is durable; called in order and before its submitter is answered. Publish snapshots here.
+    fn committed(&mut self, receipt: &Receipt, token: Self::Token);
+}
+
+/// Where an entry will stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct At {
+    /// Sequence of its first record.
+    pub sequence: u64,
+    /// Its time, Unix ms: the clock's, and never before the last entry's.
+    pub time_ms: u64,
+}
+
+/// An entry is durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// Sequence of its first record.
+    pub first: u64,
+    /// Its records; they are numbered one after the other. 0 if the fold framed none.
+    pub records: u64,
+    /// Its time, Unix ms.
+    pub time_ms: u64,
+}
+
+/// A record framed into the batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// Its sequence.
+    pub sequence: u64,
+    /// Its leaf in the tree.
+    pub leaf: Hash,
+}
+
+/// Takes an entry's records.
+#[derive(Debug)]
+pub struct FrameSink<'a> {
+    pub(crate) encoder: &'a mut Encoder,
+    pub(crate) leaves: &'a mut Vec<(Arc<str>, Hash)>,
+    pub(crate) names: &'a mut HashSet<Arc<str>>,
+    pub(crate) time_ms: u64,
+    pub(crate) limit: usize,
+}
+
+impl FrameSink<'_> {
+    /// Frames one record: a leaf of `tree` whose `payload` is canonical JSON.
+    pub fn push(&mut self, tree: &str, kind: u8, payload: &[u8]) -> Result<Written, FrameError> {
+        let (sequence, leaf) = self.encoder.push(self.time_ms, tree, kind, payload)?;
+        if self.encoder.bytes().len().saturating_add(Hash::LEN) > self.limit {
+            return Err(FrameError::TooLarge { limit: self.limit });
+        }
+        let name = if let Some(name) = self.names.get(tree) {
+            Arc::clone(name)
+        } else {
+            let name: Arc<str> = tree.into();
+            self.names.insert(Arc::clone(&name));
+            name
+        };
+        self.leaves.push((name, leaf));
+        Ok(Written { sequence, leaf })
+    }
+}

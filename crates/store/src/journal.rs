@@ -1,0 +1,448 @@
+//! The journal: one directory, one writer, entries durable in the order in which they were admitted.
+
+use std::fmt;
+use std::fs::File;
+use std::future::Future;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{self, Sender, SyncSender, TrySendError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use aws_lc_rs::rand;
+use futures::channel::oneshot;
+use placet_ledger::frame::{self, Encoder};
+use placet_ledger::segment::{Damage, START, SegmentHeader};
+
+use crate::disk::{self, Disk};
+use crate::fault::Faults;
+use crate::fold::{Fold, Receipt};
+use crate::follower::{Follow, Follower, Health, Notary};
+use crate::reader::Reader;
+use crate::trees::{Disagreement, TreeChecks, TreeFault};
+use crate::walk::{Place, WalkError, Walked, walk};
+use crate::writer::{Bounds, Message, Next, Parts, Segments, Shared, Writer, fill};
+
+/// The longest entry: all its frames, 8 MiB, or what a smaller segment holds.
+const MAX_ENTRY: usize = 8 << 20;
+/// A batch is committed when it holds so much; with ≈ 1 kB a record some 1,000 of them.
+const BATCH_BYTES: usize = 1 << 20;
+const BATCH_ENTRIES: usize = 4096;
+/// An entry that nobody waits for is durable after this time and a sync.
+const LINGER: Duration = Duration::from_millis(10);
+
+/// How a journal is opened.
+#[derive(Clone)]
+pub struct Options {
+    /// The wall clock, Unix ms.
+    pub clock: Arc<dyn Fn() -> u64 + Send + Sync>,
+    /// Who signs the checkpoints; those that are there must be theirs.
+    pub notary: Notary,
+    /// Bytes of a segment, 16 MiB unless a test wants it small; at least 64 KiB.
+    pub segment_bytes: u64,
+    /// Entries that may wait for the writer, 4096: with ≈ 1 kB each some 4 MiB. Past it submitters hear `Busy`.
+    pub queue: usize,
+    /// Faults on purpose, none outside tests.
+    pub faults: Faults,
+}
+
+impl Options {
+    /// The usual bounds.
+    pub fn new(clock: impl Fn() -> u64 + Send + Sync + 'static, notary: Notary) -> Self {
+        Self { clock: Arc::new(clock), notary, segment_bytes: 16 << 20, queue: 4096, faults: Faults::none() }
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("notary", &self.notary)
+            .field("segment_bytes", &self.segment_bytes)
+            .field("queue", &self.queue)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a journal isn't opened. Nothing was changed on disk.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process serves the directory.
+    #[error("another process serves `{}`; stop it, or choose another data directory", .0.display())]
+    Locked(PathBuf),
+    /// The disk.
+    #[error("cannot open the journal in `{}`: {error}", .path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What it said.
+        error: io::Error,
+    },
+    /// Bytes that no crash explains.
+    #[error(
+        "the journal is damaged: {0}; restore it from a backup, or look at it with `placet audit verify`"
+    )]
+    Damaged(Damage),
+    /// The fold refuses a record of its own past.
+    #[error("record {sequence} cannot be replayed: {message}")]
+    Replay {
+        /// The record.
+        sequence: u64,
+        /// The fold's words.
+        message: String,
+    },
+    /// A checkpoint signs more than the journal has.
+    #[error(
+        "the journal is older than its checkpoint: tree `{tree}` has {has} records, {signed} were signed; the last is record {last_sequence}"
+    )]
+    Shorter {
+        /// The tree.
+        tree: String,
+        /// Records that were signed.
+        signed: u64,
+        /// Records that are there.
+        has: u64,
+        /// The journal's last record of that tree.
+        last_sequence: u64,
+    },
+    /// A checkpoint signs something else.
+    #[error("the journal isn't what its checkpoint signs: tree `{tree}`, {}", .sequence.map_or_else(|| "one of its signed records".to_owned(), |s| format!("record {s}")))]
+    Differs {
+        /// The tree.
+        tree: String,
+        /// The first record that differs, where the stored hashes still tell.
+        sequence: Option<u64>,
+    },
+    /// A checkpoint that isn't ours.
+    #[error("tree `{tree}`: {message}")]
+    Checkpoint {
+        /// The tree.
+        tree: String,
+        /// What is wrong with it.
+        message: String,
+    },
+}
+
+/// What opening found.
+#[derive(Clone, Debug)]
+pub struct OpenReport {
+    /// Records replayed.
+    pub records: u64,
+    /// Segments read.
+    pub segments: usize,
+    /// How long it took.
+    pub took: Duration,
+    /// Where a torn write was cut: nothing of it had been acknowledged.
+    pub cut: Option<Place>,
+}
+
+/// Why an entry isn't acknowledged.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SubmitError<R> {
+    /// The fold refused it; it isn't on disk.
+    #[error("the entry was refused")]
+    Refused(R),
+    /// Too many entries wait; it isn't on disk.
+    #[error("the journal is busy")]
+    Busy,
+    /// No room for another segment; it isn't on disk. Passes when there is room again.
+    #[error("the journal's disk is full")]
+    Full,
+    /// The journal has stopped: closed, or a write or sync failed. Whether the entry is on disk is known after a
+    /// restart.
+    #[error("the entry was not recorded")]
+    Unrecorded,
+}
+
+/// How the journal is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// The last durable sequence.
+    pub durable: u64,
+    /// Time of the last durable entry, Unix ms.
+    pub time_ms: u64,
+    /// The disk has no room for another segment: entries are refused for now.
+    pub full: bool,
+    /// Nothing is accepted until a restart.
+    pub stopped: bool,
+    /// Why it stopped.
+    pub failure: Option<String>,
+    /// Why trees and checkpoints are behind.
+    pub checkpoints: Option<String>,
+}
+
+/// A handle on the journal; clones are the same journal, the last one closes it.
+pub struct Journal<F: Fold> {
+    inner: Arc<Inner<F>>,
+}
+
+struct Inner<F: Fold> {
+    data: PathBuf,
+    inbox: SyncSender<Message<F>>,
+    follower: Mutex<Option<Sender<Follow>>>,
+    shared: Arc<Shared>,
+    health: Health,
+    threads: Vec<JoinHandle<()>>,
+    /// Held until both threads have ended.
+    _lock: File,
+}
+
+/// The answer to a durable entry, as a future of any runtime or by [`Ticket::wait`]. Dropping it changes nothing.
+#[must_use = "whether the entry is durable is known only by waiting"]
+#[derive(Debug)]
+pub struct Ticket<R>(Waiting<R>);
+
+#[derive(Debug)]
+enum Waiting<R> {
+    For(oneshot::Receiver<Result<Receipt, SubmitError<R>>>),
+    Refused(Option<SubmitError<R>>),
+}
+
+impl<F: Fold> Journal<F> {
+    /// Opens or creates the journal below `data`: replays every record to `fold`, cuts a torn tail, refuses anything
+    /// else with its exact place, and refuses a journal that is behind or beside its checkpoints.
+    pub fn open(data: &Path, options: Options, mut fold: F) -> Result<(Self, OpenReport), OpenError> {
+        let began = Instant::now();
+        let io = |error| OpenError::Io { path: data.to_owned(), error };
+        disk::create_dir(data).map_err(io)?;
+        let lock = disk::lock(data).map_err(io)?.ok_or_else(|| OpenError::Locked(data.to_owned()))?;
+        let segment_bytes = options.segment_bytes.max(64 << 10);
+        let disk = Disk::open(data, segment_bytes, options.faults.clone()).map_err(io)?;
+        let (walked, checks) = replay(data, &options.notary, &mut fold)?;
+        let (segments, encoder) = resume(disk, &walked).map_err(io)?;
+        let report = OpenReport {
+            records: walked.records,
+            segments: walked.segments,
+            took: began.elapsed(),
+            cut: walked.torn(),
+        };
+
+        let shared = Arc::new(Shared::default());
+        shared.durable.store(walked.records, Ordering::Release);
+        shared.time_ms.store(walked.last_time_ms, Ordering::Release);
+        let health = Health::default();
+        let (leaves, inbox) = mpsc::channel();
+        let follower = Follower::new(data, options.notary, options.faults, checks.trees, Arc::clone(&health));
+        let entry_bytes =
+            usize::try_from(segment_bytes).unwrap_or(MAX_ENTRY).saturating_sub(START).min(MAX_ENTRY);
+        let writer = Writer::new(Parts {
+            fold,
+            segments,
+            encoder,
+            bounds: Bounds {
+                batch_bytes: BATCH_BYTES,
+                batch_entries: BATCH_ENTRIES,
+                entry_bytes,
+                linger: LINGER,
+            },
+            clock: options.clock,
+            shared: Arc::clone(&shared),
+            follower: leaves.clone(),
+            time_ms: walked.last_time_ms,
+        });
+        let (entries, queue) = mpsc::sync_channel(options.queue.max(1));
+        let threads = vec![
+            spawn("journal", move || writer.run(&queue)).map_err(io)?,
+            spawn("checkpoints", move || follower.run(&inbox)).map_err(io)?,
+        ];
+        let inner = Inner {
+            data: data.to_owned(),
+            inbox: entries,
+            follower: Mutex::new(Some(leaves)),
+            shared,
+            health,
+            threads,
+            _lock: lock,
+        };
+        Ok((Self { inner: Arc::new(inner) }, report))
+    }
+
+    /// Submits an entry and answers when it is on disk.
+    pub fn durable(&self, entry: F::Entry) -> Ticket<F::Refusal> {
+        let (reply, answer) = oneshot::channel();
+        Ticket(match self.inner.send(Message::Entry { entry, reply: Some(reply) }) {
+            Ok(()) => Waiting::For(answer),
+            Err(error) => Waiting::Refused(Some(error)),
+        })
+    }
+
+    /// Submits an entry that nobody waits for: it rides the next batch, at the latest after 10 ms. What the fold says
+    /// to it, the fold alone hears.
+    pub fn queued(&self, entry: F::Entry) -> Result<(), SubmitError<F::Refusal>> {
+        self.inner.send(Message::Entry { entry, reply: None })
+    }
+
+    /// Answers when everything submitted before is on disk or refused. `false`: the journal has stopped, or is busy.
+    pub async fn flush(&self) -> bool {
+        let (done, answer) = oneshot::channel();
+        self.inner.send(Message::Flush(done)).is_ok() && answer.await.is_ok()
+    }
+
+    /// Brings trees and checkpoints up to the last commit now; blocks. They follow by themselves.
+    pub fn checkpoint(&self) -> Result<(), String> {
+        let (done, answer) = mpsc::channel();
+        let sent = self
+            .inner
+            .follower
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .as_ref()
+            .is_some_and(|follower| follower.send(Follow::Seal(done)).is_ok());
+        match answer.recv() {
+            Ok(sealed) if sent => sealed,
+            _ => Err("the checkpoints' thread has ended".to_owned()),
+        }
+    }
+
+    /// Reads what is durable while the journal is written.
+    #[must_use]
+    pub fn reader(&self) -> Reader {
+        Reader::live(&self.inner.data, Arc::clone(&self.inner.shared))
+    }
+
+    /// How the journal is.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let shared = &self.inner.shared;
+        Status {
+            durable: shared.durable.load(Ordering::Acquire),
+            time_ms: shared.time_ms.load(Ordering::Acquire),
+            full: shared.full.load(Ordering::Relaxed),
+            stopped: shared.stopped.load(Ordering::Acquire),
+            failure: shared.failure.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            checkpoints: self.inner.health.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+        }
+    }
+}
+
+impl<F: Fold> Clone for Journal<F> {
+    fn clone(&self) -> Self {
+        Self { inner: Arc::clone(&self.inner) }
+    }
+}
+
+impl<F: Fold> fmt::Debug for Journal<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Journal").field("data", &self.inner.data).finish_non_exhaustive()
+    }
+}
+
+impl<F: Fold> Inner<F> {
+    fn send(&self, message: Message<F>) -> Result<(), SubmitError<F::Refusal>> {
+        self.inbox.try_send(message).map_err(|error| match error {
+            TrySendError::Full(_) => SubmitError::Busy,
+            TrySendError::Disconnected(_) => SubmitError::Unrecorded,
+        })
+    }
+}
+
+/// Closing commits what is queued and signs a last time.
+impl<F: Fold> Drop for Inner<F> {
+    fn drop(&mut self) {
+        // Blocks while the queue is full; fails if the writer has ended already.
+        if self.inbox.send(Message::Stop).is_err() {
+            tracing::debug!("the journal had stopped");
+        }
+        self.follower.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let here = std::thread::current().id();
+        for thread in self.threads.drain(..) {
+            // A fold that holds the last handle is dropped by the writer itself.
+            if thread.thread().id() != here && thread.join().is_err() {
+                tracing::error!("a thread of the journal panicked");
+            }
+        }
+    }
+}
+
+impl<R> Ticket<R> {
+    /// Waits on this thread.
+    pub fn wait(self) -> Result<Receipt, SubmitError<R>>
+    where
+        R: Unpin,
+    {
+        futures::executor::block_on(self)
+    }
+}
+
+impl<R: Unpin> Future for Ticket<R> {
+    type Output = Result<Receipt, SubmitError<R>>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut self.0 {
+            Waiting::For(answer) => {
+                Pin::new(answer).poll(context).map(|answer| answer.unwrap_or(Err(SubmitError::Unrecorded)))
+            }
+            Waiting::Refused(error) => Poll::Ready(Err(error.take().unwrap_or(SubmitError::Unrecorded))),
+        }
+    }
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name(name.into()).spawn(run)
+}
+
+enum Stop {
+    Fold { sequence: u64, message: String },
+    Io(io::Error),
+}
+
+/// Walks the journal once: to the fold and against the trees.
+fn replay<F: Fold>(data: &Path, notary: &Notary, fold: &mut F) -> Result<(Walked, TreeChecks), OpenError> {
+    let io = |error| OpenError::Io { path: data.join("tree"), error };
+    let mut checks = TreeChecks::open(data, &notary.organisation, notary.key.public(), true)
+        .map_err(io)?
+        .map_err(disagreement)?;
+    let walked = walk(data, |frame| {
+        checks.leaf(frame.tree, frame.sequence, frame.leaf).map_err(Stop::Io)?;
+        fold.replay(frame)
+            .map_err(|error| Stop::Fold { sequence: frame.sequence, message: error.to_string() })
+    })
+    .map_err(|error| match error {
+        WalkError::Io { path, error } => OpenError::Io { path, error },
+        WalkError::Damage(damage) => OpenError::Damaged(damage),
+        WalkError::Visitor(Stop::Io(error)) => io(error),
+        WalkError::Visitor(Stop::Fold { sequence, message }) => OpenError::Replay { sequence, message },
+    })?;
+    match checks.verdict().map_err(io)? {
+        Some(fault) => Err(disagreement(fault)),
+        None => Ok((walked, checks)),
+    }
+}
+
+fn disagreement(TreeFault { tree, what }: TreeFault) -> OpenError {
+    let tree = tree.as_ref().to_owned();
+    match what {
+        Disagreement::Note(error) => OpenError::Checkpoint { tree, message: error.to_string() },
+        Disagreement::Shorter { signed, has, last_sequence } => {
+            OpenError::Shorter { tree, signed, has, last_sequence }
+        }
+        Disagreement::Differs { signed: _, first } => {
+            OpenError::Differs { tree, sequence: first.map(|(_, sequence)| sequence) }
+        }
+    }
+}
+
+/// Takes the journal up where it ended, or starts one.
+fn resume(disk: Disk, walked: &Walked) -> io::Result<(Segments, Encoder)> {
+    let position = |offset: usize| u64::try_from(offset).unwrap_or(u64::MAX);
+    if let Some((segment, header, tail)) = &walked.end {
+        let file = disk::open_private(&segment.path, false)?;
+        let from = position(tail.offset);
+        let size = disk.cut(&file, from, tail.torn.map_or(from, position))?;
+        let next = fill(&disk);
+        let segments = Segments { disk, journal: header.journal, file, offset: from, size, next };
+        return Ok((segments, Encoder::new(tail.next, tail.link)));
+    }
+    let mut journal = [0; 16];
+    rand::fill(&mut journal).map_err(|_| io::Error::other("the system gives no random numbers"))?;
+    let link = frame::genesis(&journal);
+    let file = disk.preallocate()?;
+    let size = file.metadata()?.len();
+    let file = disk.activate(file, &SegmentHeader { first: 1, journal, link })?;
+    let next: Next = fill(&disk);
+    let segments = Segments { disk, journal, file, offset: position(START), size, next };
+    Ok((segments, Encoder::new(1, link)))
+}

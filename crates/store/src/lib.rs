@@ -1,0 +1,37 @@
+//! The only owner of files and SQL.
+//!
+//! A data directory holds:
+//!
+//! | path | what |
+//! |---|---|
+//! | `lock` | locked by the process that serves the directory |
+//! | `journal/NNNNNNNNNNNN.seg` | segments, named by their first sequence; `journal/next` is the one being filled ahead |
+//! | `tree/<tree>/hashes` | the tree's stored nodes, 32 bytes each, only growing |
+//! | `tree/<tree>/checkpoint` | the newest signed tree head |
+//! | `index.sqlite` | the search index, a projection that can be rebuilt |
+//!
+//! The journal is the truth and the single commit point; everything else follows it and can be made again from it.
+//! What a record means isn't known here: a [`Fold`] decides what is admitted, callbacks say what is indexed.
+
+mod disk;
+mod fault;
+mod fold;
+mod follower;
+mod journal;
+mod projection;
+mod reader;
+mod trees;
+mod verify;
+mod walk;
+mod writer;
+
+pub use disk::LOCK;
+pub use fault::{Fault, Faults, Point};
+pub use fold::{At, Fold, FrameSink, Receipt, Written};
+pub use follower::Notary;
+pub use journal::{Journal, OpenError, OpenReport, Options, Status, SubmitError, Ticket};
+pub use projection::{Filter, Found, Projection, ProjectionError, Row};
+pub use reader::{ReadError, Reader, Record};
+pub use trees::{TreeReader, trees};
+pub use verify::{Finding, TreeReport, VerifyReport, verify};
+pub use walk::Place;

@@ -1,0 +1,15 @@
+//! The store against bad luck and bad disks, on real files.
+#![expect(clippy::arithmetic_side_effects, reason = "small numbers of tests")]
+
+#[cfg(test)]
+mod alterations;
+#[cfg(test)]
+mod crash;
+#[cfg(test)]
+mod faults;
+#[cfg(test)]
+mod index;
+#[cfg(test)]
+mod journal;
+#[cfg(test)]
+mod support;

@@ -1,0 +1,327 @@
+//! Every upstream of the server.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use futures::future::join_all;
+use http::HeaderMap;
+use placet_core::{Digest, Name, Timestamp};
+use placet_json::object;
+use placet_mcp::{Era, Method, meta};
+
+use crate::credential::{Caller, Credentials, Made, Purpose, Target, Who};
+use crate::egress::Resolve;
+use crate::http::{HttpUpstream, Manner};
+use crate::ready::{HttpRoad, Ready, Road, Side};
+use crate::scan::Scanner;
+use crate::stdio::StdioUpstream;
+use crate::sync::{self, Stale, ToolSet};
+use crate::{Config, Request, Transport, UpstreamError, wire};
+
+/// How often what rests is looked through.
+const SWEEP: Duration = Duration::from_secs(1);
+/// The first wait after a tool list couldn't be read, doubled each time up to the refresh interval.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Asks for the time.
+pub type Now = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// The configured upstreams.
+pub struct Upstreams {
+    all: BTreeMap<Name, Upstream>,
+    credentials: Arc<dyn Credentials>,
+    now: Now,
+}
+
+/// Whether an upstream can be reached, as of the last attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Health {
+    /// Nobody has tried yet.
+    Unknown,
+    /// It answered, or took a connection.
+    Up {
+        /// Since when without a failure.
+        since: Timestamp,
+    },
+    /// It couldn't be reached.
+    Down {
+        /// Since when without a success.
+        since: Timestamp,
+        /// Why, for operators.
+        reason: String,
+    },
+}
+
+struct Upstream {
+    wire: Wire,
+    refresh: Duration,
+    tools: RwLock<Option<Arc<ToolSet>>>,
+    stale: Arc<Stale>,
+    /// Held while the list is read.
+    syncing: tokio::sync::Mutex<()>,
+    health: Mutex<Health>,
+}
+
+enum Wire {
+    Http(Arc<HttpUpstream>),
+    Stdio(StdioUpstream),
+}
+
+impl Upstreams {
+    /// Checks the configurations; connects to nothing.
+    pub fn new(
+        configs: Vec<Config>,
+        credentials: Arc<dyn Credentials>,
+        resolver: Arc<dyn Resolve>,
+        now: Now,
+    ) -> Result<Self, UpstreamError> {
+        let mut all = BTreeMap::new();
+        for config in configs {
+            let problem = |problem: String| UpstreamError::Config { upstream: config.name.to_string(), problem };
+            let upstream = Upstream::new(&config, &resolver).map_err(|error| problem(error.to_string()))?;
+            if all.insert(config.name.clone(), upstream).is_some() {
+                return Err(problem("two upstreams have this name".to_owned()));
+            }
+        }
+        Ok(Self { all, credentials, now })
+    }
+
+    /// The names, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &Name> {
+        self.all.keys()
+    }
+
+    /// Reads an upstream's tool list to its end. Whoever asks while it is being read waits for that.
+    pub async fn sync(&self, name: &Name) -> Result<(), UpstreamError> {
+        let upstream = self.get(name)?;
+        let before = upstream.tools();
+        let _one = upstream.syncing.lock().await;
+        let done_by_other = match (before, upstream.tools()) {
+            (Some(before), Some(now)) => !Arc::ptr_eq(&before, &now),
+            (None, now) => now.is_some(),
+            (Some(_), None) => false,
+        };
+        if done_by_other && !upstream.stale.is_marked() {
+            return Ok(());
+        }
+        upstream.stale.clear();
+        let caller = Caller { credentials: &*self.credentials, upstream: name, who: Who::Service };
+        let read = match &upstream.wire {
+            Wire::Http(http) => sync::over_http(http, caller, &*self.now).await,
+            Wire::Stdio(stdio) => sync::over_stdio(stdio, caller, &*self.now).await,
+        };
+        upstream.note(read.as_ref().err(), (self.now)());
+        let tools = read?;
+        for (tool, bad) in &tools.refused {
+            tracing::warn!(upstream = %name, tool = tool.as_deref().unwrap_or(""), %bad, "a tool can't be used");
+        }
+        *upstream.tools.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(tools));
+        Ok(())
+    }
+
+    /// The tool list as it was last read; `None` until it was.
+    #[must_use]
+    pub fn tools(&self, name: &Name) -> Option<Arc<ToolSet>> {
+        self.all.get(name)?.tools()
+    }
+
+    /// Whether the upstream has announced, since its list was last read, that it changed.
+    #[must_use]
+    pub fn is_stale(&self, name: &Name) -> bool {
+        self.all.get(name).is_some_and(|upstream| upstream.stale.is_marked())
+    }
+
+    /// The state of each, sorted by name.
+    #[must_use]
+    pub fn health(&self) -> Vec<(Name, Health)> {
+        let health = |upstream: &Upstream| upstream.health.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self.all.iter().map(|(name, upstream)| (name.clone(), health(upstream))).collect()
+    }
+
+    /// Keeps tool lists fresh and closes what rests. Never ends; dropping it stops it.
+    pub async fn run(&self) {
+        let sweep = async {
+            loop {
+                tokio::time::sleep(SWEEP).await;
+                self.all.values().for_each(Upstream::sweep);
+            }
+        };
+        let keep = join_all(self.all.iter().map(|(name, upstream)| self.keep_fresh(name, upstream)));
+        tokio::join!(sweep, keep);
+    }
+
+    async fn keep_fresh(&self, name: &Name, upstream: &Upstream) {
+        let mut retry = RETRY;
+        loop {
+            let wait = match self.sync(name).await {
+                Ok(()) => {
+                    retry = RETRY;
+                    upstream.refresh
+                }
+                Err(error) => {
+                    tracing::warn!(upstream = %name, %error, "its tool list can't be read");
+                    let wait = retry.min(upstream.refresh);
+                    retry = retry.saturating_mul(2);
+                    wait
+                }
+            };
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = upstream.stale.marked() => {}
+            }
+        }
+    }
+
+    /// Makes everything ready for one call: connection or process, session, credential, bytes. Nothing of the call is
+    /// sent.
+    pub async fn connect(&self, request: Request<'_>) -> Result<Ready, UpstreamError> {
+        let upstream = self.get(&request.call.upstream)?;
+        let ready = match &upstream.wire {
+            Wire::Http(http) => self.over_http(upstream, http, request).await,
+            Wire::Stdio(stdio) => self.over_stdio(upstream, stdio, request).await,
+        };
+        match &ready {
+            // Neither says anything about the upstream.
+            Err(UpstreamError::Credential(_) | UpstreamError::Busy(_)) => {}
+            ready => upstream.note(ready.as_ref().err(), (self.now)()),
+        }
+        ready
+    }
+
+    async fn over_http(
+        &self,
+        upstream: &Upstream,
+        http: &Arc<HttpUpstream>,
+        request: Request<'_>,
+    ) -> Result<Ready, UpstreamError> {
+        let Request { call, envelope, partition, client, inspect } = request;
+        let caller = Caller { credentials: &*self.credentials, upstream: &http.name, who: Who::Call(call, envelope) };
+        let manner = http.manner(caller, &partition).await?;
+        if let (Manner::Legacy(session), Some(level)) = (&manner, client.log_level) {
+            http.log_from(caller, &partition, session, level).await?;
+        }
+        let lane = http.pool.take(&partition).await?;
+        let id = http.id();
+        let era = manner.era();
+        let mut params = object! { "name" => call.tool.as_str() };
+        if era == Era::Modern {
+            params.insert("_meta", object! { meta::PROTOCOL_VERSION => era.newest().as_str() });
+        }
+        let tools = upstream.tools();
+        let mirrors = tools.as_deref().filter(|tools| era == Era::Modern && tools.mirrors(&call.tool));
+        let schema = mirrors.and_then(|tools| tools.get(&call.tool)).and_then(|def| def.input_schema());
+        if schema.is_some() {
+            params.insert("arguments", call.arguments.to_value());
+        }
+        let mirrored = http.mirrored(&manner, Method::ToolsCall, &params, schema)?;
+        let body = wire::call(id, &call.tool, &call.arguments, wire::meta(era, id, Some(&client)));
+        let made = caller.make(&http.aim(Purpose::Call, &body))?;
+        let request = http.request(&manner, mirrored, &made, body.into())?;
+        let Made { headers: _, meta: _, note, scan } = made;
+        let side = Side { id, client, scanner: Scanner::new(&scan), stale: Arc::clone(&upstream.stale), leaked: false };
+        let road = HttpRoad { http: Arc::clone(http), partition, manner, lane, request };
+        Ok(Ready {
+            id: call.id.clone(),
+            arguments: call.arguments.clone(),
+            note,
+            credentials: Arc::clone(&self.credentials),
+            inspect,
+            side,
+            road: Road::Http(Box::new(road)),
+        })
+    }
+
+    async fn over_stdio(
+        &self,
+        upstream: &Upstream,
+        stdio: &StdioUpstream,
+        request: Request<'_>,
+    ) -> Result<Ready, UpstreamError> {
+        let Request { call, envelope, partition, client, inspect } = request;
+        let caller = Caller { credentials: &*self.credentials, upstream: &call.upstream, who: Who::Call(call, envelope) };
+        let running = stdio.running(&partition, client.log_level).await?;
+        let slot = running.process.slot(stdio.timeouts.connect).await?;
+        let arguments = Digest::of(call.arguments.as_bytes());
+        let Made { headers: _, meta, note, scan } = caller.make(&Target::Stdio { arguments })?;
+        let mut fields = wire::meta(running.era, slot.id, Some(&client));
+        for (name, value) in meta {
+            if fields.insert(name, value).is_some() {
+                return Err(UpstreamError::protocol("a credential can't replace a member of `_meta`"));
+            }
+        }
+        let line = wire::call(slot.id, &call.tool, &call.arguments, fields);
+        let scanner = Scanner::new(&scan);
+        let side = Side { id: slot.id, client, scanner, stale: Arc::clone(&upstream.stale), leaked: false };
+        Ok(Ready {
+            id: call.id.clone(),
+            arguments: call.arguments.clone(),
+            note,
+            credentials: Arc::clone(&self.credentials),
+            inspect,
+            side,
+            road: Road::Stdio { slot, line, era: running.era, limit: stdio.timeouts.call },
+        })
+    }
+
+    fn get(&self, name: &Name) -> Result<&Upstream, UpstreamError> {
+        self.all.get(name).ok_or_else(|| UpstreamError::Unknown(name.to_string()))
+    }
+}
+
+impl Upstream {
+    fn new(config: &Config, resolver: &Arc<dyn Resolve>) -> Result<Self, UpstreamError> {
+        let stale = Arc::new(Stale::default());
+        let wire = match &config.transport {
+            Transport::Http(http) => Wire::Http(Arc::new(HttpUpstream::new(config, http, Arc::clone(resolver))?)),
+            Transport::Stdio(stdio) if stdio.command.is_empty() => {
+                return Err(io::Error::other("`command` is empty").into());
+            }
+            Transport::Stdio(stdio) => Wire::Stdio(StdioUpstream::new(config, stdio, Arc::clone(&stale))),
+        };
+        Ok(Self {
+            wire,
+            refresh: config.timeouts.refresh,
+            tools: RwLock::default(),
+            stale,
+            syncing: tokio::sync::Mutex::default(),
+            health: Mutex::new(Health::Unknown),
+        })
+    }
+
+    fn tools(&self) -> Option<Arc<ToolSet>> {
+        self.tools.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn sweep(&self) {
+        match &self.wire {
+            Wire::Http(http) => {
+                http.pool.sweep();
+                http.sessions.sweep();
+            }
+            Wire::Stdio(stdio) => stdio.sweep(),
+        }
+    }
+
+    fn note(&self, error: Option<&UpstreamError>, now: Timestamp) {
+        let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+        match (error, &*health) {
+            (None, Health::Up { .. }) => {}
+            (None, Health::Down { .. } | Health::Unknown) => *health = Health::Up { since: now },
+            (Some(error), Health::Down { since, .. }) => {
+                *health = Health::Down { since: *since, reason: error.to_string() };
+            }
+            (Some(error), Health::Up { .. } | Health::Unknown) => {
+                *health = Health::Down { since: now, reason: error.to_string() };
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Upstreams {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Upstreams").field("names", &self.all.keys()).finish_non_exhaustive()
+    }
+}
