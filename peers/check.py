@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs every peer client against every peer server directly, with no gateway between them.
 
-    peers/check.py [--client NAME] [--upstream NAME] [--verbose]
+    peers/check.py [--client NAME] [--upstream NAME] [--mode MODE] [--verbose]
 
 What passes here and fails through Placet is Placet's. Needs peers/install.sh, and the samples built
 (cargo build -p placet-samples) for the peers on rmcp. Exits 0 if everything came out as expected.
@@ -116,6 +116,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--client")
     parser.add_argument("--upstream")
+    parser.add_argument("--mode", choices=["auto", "modern", "legacy"])
     parser.add_argument("--verbose", action="store_true")
     given = parser.parse_args()
     clients = json.loads((HERE / "clients.json").read_text())
@@ -126,7 +127,7 @@ def main():
         for upstream in upstreams if given.upstream is None else [given.upstream]:
             speaks = set(clients[client]["revisions"]) & set(upstreams[upstream]["revisions"])
             for mode in clients[client]["modes"]:
-                if mode == "modern" and "2026-07-28" not in speaks:
+                if given.mode not in (None, mode) or (mode == "modern" and "2026-07-28" not in speaks):
                     continue
                 for http in (False, True) if "http" in upstreams[upstream] else (False,):
                     runs.append((client, upstream, mode, http))

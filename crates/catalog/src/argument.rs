@@ -147,23 +147,31 @@ impl Type {
                 }
                 within(number, *min, *max)
             }
-            Self::Boolean => value.as_bool().map(drop).ok_or_else(|| Misfit::here("must be `true` or `false`")),
+            Self::Boolean => {
+                value.as_bool().map(drop).ok_or_else(|| Misfit::here("must be `true` or `false`"))
+            }
             Self::Enum { values } => match value.as_str() {
                 Some(text) if values.contains(text) => Ok(()),
-                _ => Err(Misfit::here(format!("must be one of {}", values.iter().map(|v| format!("`{v}`")).collect::<Vec<_>>().join(", ")))),
+                _ => Err(Misfit::here(format!(
+                    "must be one of {}",
+                    values.iter().map(|v| format!("`{v}`")).collect::<Vec<_>>().join(", ")
+                ))),
             },
             Self::List { items, max_items } => {
                 let elements = value.as_array().ok_or_else(|| Misfit::here("must be an array"))?;
                 if elements.len() > *max_items {
                     return Err(Misfit::here(format!("must have at most {max_items} elements")));
                 }
-                elements.iter().enumerate().try_for_each(|(i, element)| items.fits(element).map_err(|misfit| misfit.under(&format!("[{i}]"))))
+                elements.iter().enumerate().try_for_each(|(i, element)| {
+                    items.fits(element).map_err(|misfit| misfit.under(&format!("[{i}]")))
+                })
             }
             Self::Object { fields } => {
                 let members = value.as_object().ok_or_else(|| Misfit::here("must be an object"))?;
                 for (name, member) in members {
                     let segment = format!(".{}", shown(name));
-                    let field = fields.get(name).ok_or_else(|| Misfit::here("isn't known").under(&segment))?;
+                    let field =
+                        fields.get(name).ok_or_else(|| Misfit::here("isn't known").under(&segment))?;
                     field.ty.fits(member).map_err(|misfit| misfit.under(&segment))?;
                 }
                 match fields.iter().find(|(name, field)| field.required && !members.contains_key(name)) {
@@ -239,7 +247,9 @@ fn string<'v>(value: &'v Value, what: &str) -> Result<&'v str, Misfit> {
 }
 fn matched(pattern: Option<&Pattern>, text: &str) -> Result<(), Misfit> {
     match pattern {
-        Some(pattern) if !pattern.matches(text) => Err(Misfit::here(format!("must match `{}`", pattern.as_str()))),
+        Some(pattern) if !pattern.matches(text) => {
+            Err(Misfit::here(format!("must match `{}`", pattern.as_str())))
+        }
         _ => Ok(()),
     }
 }

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use placet_core::{
-    Attribute, Bound, Call, Code, Decimal, DecisionId, Digest, Envelope, FactsView, Name, Reason, Reasons, ResourceRef, authority::Attempt,
+    Attribute, Bound, Call, Code, Decimal, DecisionId, Digest, Envelope, FactsView, Name, Reason, Reasons,
+    ResourceRef,
 };
 use placet_json::{Object, Value};
 
@@ -19,20 +20,43 @@ const METHOD: &str = "tools/call";
 pub const MAX_REASONS: usize = 16;
 
 /// Arguments that make no call.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Refused {
     /// Why.
     pub reasons: Reasons,
     /// What it would have been, for the record.
-    pub attempt: Attempt,
+    pub attempted: Attempted,
+}
+
+/// What is known of a call that wasn't one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempted {
+    /// The tool's catalog name.
+    pub entry: Name,
+    /// The action.
+    pub action: Name,
+    /// The resources, where all of them could be read.
+    pub resources: Vec<ResourceRef>,
 }
 
 /// Classifies a call of `entry`: checks each argument, fills what the gateway fills, names resources and attributes.
 /// The call's arguments are canonical and complete; nothing else is ever sent.
-pub fn classify(entry: &Entry, envelope: &Envelope, facts: &dyn FactsView, release: Digest, id: DecisionId, arguments: &Value) -> Result<Call, Box<Refused>> {
+pub fn classify(
+    entry: &Entry,
+    envelope: &Envelope,
+    facts: &dyn FactsView,
+    release: Digest,
+    id: DecisionId,
+    arguments: &Value,
+) -> Result<Call, Box<Refused>> {
     let made = match Classified::of(entry, envelope, facts, arguments) {
         Ok(made) => made,
-        Err(reasons) => return Err(Box::new(Refused { reasons, attempt: attempt(entry, envelope, facts, id, arguments) })),
+        Err(reasons) => {
+            return Err(Box::new(Refused {
+                reasons,
+                attempted: attempted(entry, envelope, facts, arguments),
+            }));
+        }
     };
     Ok(Call {
         id,
@@ -52,14 +76,12 @@ pub fn classify(entry: &Entry, envelope: &Envelope, facts: &dyn FactsView, relea
 }
 
 /// What the record keeps of a call that wasn't one: the resources as far as its arguments name them.
-fn attempt(entry: &Entry, envelope: &Envelope, facts: &dyn FactsView, id: DecisionId, arguments: &Value) -> Attempt {
+fn attempted(entry: &Entry, envelope: &Envelope, facts: &dyn FactsView, arguments: &Value) -> Attempted {
     let own = facts.tenant() == envelope.tenant();
     let named = arguments.as_object().filter(|_| own);
-    Attempt {
-        id,
-        method: METHOD.to_owned(),
-        target: entry.name.as_str().to_owned(),
-        action: entry.action.as_str().to_owned(),
+    Attempted {
+        entry: entry.name.clone(),
+        action: entry.action.clone(),
         resources: named.and_then(|named| resources(entry, envelope, facts, named).ok()).unwrap_or_default(),
     }
 }
@@ -67,9 +89,18 @@ fn attempt(entry: &Entry, envelope: &Envelope, facts: &dyn FactsView, id: Decisi
 /// Whether what the gateway filled is still what it would fill on these, newer facts, and whether the resources that
 /// no argument names are still those.
 pub fn holds(entry: &Entry, envelope: &Envelope, call: &Call, facts: &dyn FactsView) -> Result<(), Reasons> {
-    let changed = |operator: String| Reasons::from(Reason::platform(Code::BindingChanged, "what the gateway filled in has changed; try again", operator));
+    let changed = |operator: String| {
+        Reasons::from(Reason::platform(
+            Code::BindingChanged,
+            "what the gateway filled in has changed; try again",
+            operator,
+        ))
+    };
     same_tenant(envelope, facts)?;
-    if call.entry != entry.name || call.bound.len() != entry.hidden_arguments().len() || call.resources.len() != entry.resources.len() {
+    if call.entry != entry.name
+        || call.bound.len() != entry.hidden_arguments().len()
+        || call.resources.len() != entry.resources.len()
+    {
         return Err(changed(format!("the call was classified by another `{}`", call.entry)));
     }
     for (from, resource) in entry.resources.iter().zip(&call.resources) {
@@ -86,7 +117,10 @@ pub fn holds(entry: &Entry, envelope: &Envelope, call: &Call, facts: &dyn FactsV
         };
         let now = source.resolve(envelope, facts, call.resources.first())?;
         if now != bound.value {
-            return Err(changed(format!("`{}` from `{source}` was `{}` and is `{now}`", bound.argument, bound.value)));
+            return Err(changed(format!(
+                "`{}` from `{source}` was `{}` and is `{now}`",
+                bound.argument, bound.value
+            )));
         }
     }
     Ok(())
@@ -97,7 +131,11 @@ pub fn definition_accepted(entry: &Entry, definition: &Digest) -> Result<(), Rea
     if entry.accepts(definition) {
         return Ok(());
     }
-    let operator = format!("the definition of `{}` is {definition}, and none of the {} reviewed ones", entry.name, entry.accepts.len());
+    let operator = format!(
+        "the definition of `{}` is {definition}, and none of the {} reviewed ones",
+        entry.name,
+        entry.accepts.len()
+    );
     Err(Reason::platform(Code::ToolChanged, "this tool has changed and waits for review", operator).into())
 }
 
@@ -109,19 +147,35 @@ struct Classified {
 }
 
 impl Classified {
-    fn of(entry: &Entry, envelope: &Envelope, facts: &dyn FactsView, arguments: &Value) -> Result<Self, Reasons> {
+    fn of(
+        entry: &Entry,
+        envelope: &Envelope,
+        facts: &dyn FactsView,
+        arguments: &Value,
+    ) -> Result<Self, Reasons> {
         same_tenant(envelope, facts)?;
-        let given = arguments.as_object().ok_or_else(|| invalid("the arguments must be an object".to_owned()))?;
+        let given =
+            arguments.as_object().ok_or_else(|| invalid("the arguments must be an object".to_owned()))?;
         check_given(entry, given)?;
 
         let mut complete = given.clone();
         let mut bound = Vec::new();
-        fill(entry, |source| !source.needs_resource(), &mut complete, &mut bound, |source| source.resolve(envelope, facts, None))?;
+        fill(
+            entry,
+            |source| !source.needs_resource(),
+            &mut complete,
+            &mut bound,
+            |source| source.resolve(envelope, facts, None),
+        )?;
         let resources = resources(entry, envelope, facts, &complete)?;
-        fill(entry, Source::needs_resource, &mut complete, &mut bound, |source| source.resolve(envelope, facts, resources.first()))?;
+        fill(entry, Source::needs_resource, &mut complete, &mut bound, |source| {
+            source.resolve(envelope, facts, resources.first())
+        })?;
 
         let attributes = attributes(entry, &complete)?;
-        let arguments = Value::Object(complete).canonical().map_err(|error| invalid(format!("the arguments have no canonical form: {error}")))?;
+        let arguments = Value::Object(complete)
+            .canonical()
+            .map_err(|error| invalid(format!("the arguments have no canonical form: {error}")))?;
         Ok(Self { resources, attributes, bound, arguments })
     }
 }
@@ -131,21 +185,32 @@ fn same_tenant(envelope: &Envelope, facts: &dyn FactsView) -> Result<(), Reasons
     if facts.tenant() == envelope.tenant() {
         return Ok(());
     }
-    let operator = format!("the envelope is of tenant `{}`, the facts are of `{}`", envelope.tenant(), facts.tenant());
+    let operator =
+        format!("the envelope is of tenant `{}`, the facts are of `{}`", envelope.tenant(), facts.tenant());
     Err(Reason::platform(Code::TenantMismatch, "denied", operator).into())
 }
 
 fn check_given(entry: &Entry, given: &Object) -> Result<(), Reasons> {
     let unknown_or_misfit = given.iter().filter_map(|(name, value)| match entry.arguments.get(name) {
-        Some(Argument::Given { ty, .. }) => ty.fits(value).err().map(|Misfit { below, demand }| format!("the argument `{name}{below}` {demand}")),
+        Some(Argument::Given { ty, .. }) => ty
+            .fits(value)
+            .err()
+            .map(|Misfit { below, demand }| format!("the argument `{name}{below}` {demand}")),
         // An argument that the gateway fills doesn't exist for agents.
-        Some(Argument::Bound(_)) | None => Some(format!("the argument `{}` isn't known to this tool", shown(name))),
+        Some(Argument::Bound(_)) | None => {
+            Some(format!("the argument `{}` isn't known to this tool", shown(name)))
+        }
     });
     let missing = entry.arguments.iter().filter_map(|(name, argument)| match argument {
-        Argument::Given { required: true, .. } if !given.contains_key(name) => Some(format!("the argument `{name}` is missing")),
+        Argument::Given { required: true, .. } if !given.contains_key(name) => {
+            Some(format!("the argument `{name}` is missing"))
+        }
         Argument::Given { .. } | Argument::Bound(_) => None,
     });
-    let mut reasons = unknown_or_misfit.chain(missing).take(MAX_REASONS).map(|text| Reason::platform(Code::ArgumentInvalid, text.clone(), text));
+    let mut reasons = unknown_or_misfit
+        .chain(missing)
+        .take(MAX_REASONS)
+        .map(|text| Reason::platform(Code::ArgumentInvalid, text.clone(), text));
     match reasons.next() {
         Some(first) => Err(Reasons::new(first, reasons.collect())),
         None => Ok(()),
@@ -171,7 +236,12 @@ fn fill(
     Ok(())
 }
 
-fn resources(entry: &Entry, envelope: &Envelope, facts: &dyn FactsView, complete: &Object) -> Result<Vec<ResourceRef>, Reasons> {
+fn resources(
+    entry: &Entry,
+    envelope: &Envelope,
+    facts: &dyn FactsView,
+    complete: &Object,
+) -> Result<Vec<ResourceRef>, Reasons> {
     entry
         .resources
         .iter()
@@ -186,7 +256,13 @@ fn resources(entry: &Entry, envelope: &Envelope, facts: &dyn FactsView, complete
             };
             let id = id.and_then(Value::as_str).and_then(|text| Name::new(text).ok());
             // Worded as if the resource didn't exist: nothing of another alphabet does.
-            let id = id.ok_or_else(|| Reason::platform(Code::ResourceUnknown, "there is no such resource", format!("the id of a `{}` is not an identifier", from.kind)))?;
+            let id = id.ok_or_else(|| {
+                Reason::platform(
+                    Code::ResourceUnknown,
+                    "there is no such resource",
+                    format!("the id of a `{}` is not an identifier", from.kind),
+                )
+            })?;
             Ok(ResourceRef { kind: from.kind.clone(), id })
         })
         .collect()
@@ -197,15 +273,23 @@ fn attributes(entry: &Entry, complete: &Object) -> Result<Vec<(Name, Attribute)>
     for (name, argument) in &entry.arguments {
         let Argument::Given { ty, attribute: Some(attribute), .. } = argument else { continue };
         let Some(value) = complete.get(name) else { continue };
-        attributes.push((attribute.clone(), attribute_of(ty, value).ok_or_else(|| invalid(format!("the argument `{name}` can't be an attribute")))?));
+        attributes.push((
+            attribute.clone(),
+            attribute_of(ty, value)
+                .ok_or_else(|| invalid(format!("the argument `{name}` can't be an attribute")))?,
+        ));
     }
     Ok(attributes)
 }
 
 fn attribute_of(ty: &Type, value: &Value) -> Option<Attribute> {
     match ty {
-        Type::Decimal { .. } | Type::Integer { .. } => Decimal::from_number(value.as_number()?).ok().map(Attribute::Decimal),
-        Type::Id { .. } | Type::Text { .. } | Type::Enum { .. } => value.as_str().map(|text| Attribute::Text(text.to_owned())),
+        Type::Decimal { .. } | Type::Integer { .. } => {
+            Decimal::from_number(value.as_number()?).ok().map(Attribute::Decimal)
+        }
+        Type::Id { .. } | Type::Text { .. } | Type::Enum { .. } => {
+            value.as_str().map(|text| Attribute::Text(text.to_owned()))
+        }
         Type::Boolean => value.as_bool().map(Attribute::Bool),
         Type::List { .. } | Type::Object { .. } => None,
     }

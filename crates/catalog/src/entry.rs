@@ -129,7 +129,9 @@ impl Catalog {
     /// As JSON: entries by name.
     #[must_use]
     pub fn to_value(&self) -> Value {
-        Value::Object(self.entries().map(|entry| (entry.name.as_str().to_owned(), entry.to_value())).collect())
+        Value::Object(
+            self.entries().map(|entry| (entry.name.as_str().to_owned(), entry.to_value())).collect(),
+        )
     }
     /// Puts an entry in, unless one of that name is there.
     pub(crate) fn insert(&mut self, entry: Entry) -> bool {
@@ -202,7 +204,11 @@ impl Entry {
     /// The arguments that agents neither see nor give.
     #[must_use]
     pub fn hidden_arguments(&self) -> Vec<&str> {
-        self.arguments.iter().filter(|(_, argument)| matches!(argument, Argument::Bound(_))).map(|(name, _)| name.as_str()).collect()
+        self.arguments
+            .iter()
+            .filter(|(_, argument)| matches!(argument, Argument::Bound(_)))
+            .map(|(name, _)| name.as_str())
+            .collect()
     }
     /// Where a result's items say whose they are.
     #[must_use]
@@ -218,7 +224,21 @@ impl Entry {
     /// As JSON, for reports and digests of releases.
     #[must_use]
     pub fn to_value(&self) -> Value {
-        let Self { name: _, upstream, tool, action, effect, resources, credential, accepts, arguments, guard, whole, fields, labels: _ } = self;
+        let Self {
+            name: _,
+            upstream,
+            tool,
+            action,
+            effect,
+            resources,
+            credential,
+            accepts,
+            arguments,
+            guard,
+            whole,
+            fields,
+            labels: _,
+        } = self;
         let resources = resources.iter().map(|resource| {
             let id = match &resource.id {
                 IdFrom::Argument(name) => format!("$args.{name}"),
@@ -229,7 +249,10 @@ impl Entry {
         });
         let mut result = object! { "labels" => names(whole) };
         if !fields.is_empty() {
-            result.insert("fields", fields.iter().map(|(path, labels)| (path.to_string(), names(labels))).collect::<Object>());
+            result.insert(
+                "fields",
+                fields.iter().map(|(path, labels)| (path.to_string(), names(labels))).collect::<Object>(),
+            );
         }
         if let Some(Guard { items, owner }) = guard {
             let (kind, path) = match owner {

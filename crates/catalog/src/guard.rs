@@ -56,27 +56,44 @@ fn look(guard: &Guard, tenant: &TenantId, call: &Call, result: &Value) -> Result
         if block.get("type").and_then(Value::as_str) != Some("text") {
             return Err(unreadable(&path, "is not text, so whose it is can't be read"));
         }
-        let text = block.get("text").and_then(Value::as_str).ok_or_else(|| unreadable(&path, "has no text"))?;
-        let parsed = parse(text.as_bytes(), &Limits::RESULT).map_err(|error| unreadable(&path, format!("is not JSON: {error}")))?;
+        let text =
+            block.get("text").and_then(Value::as_str).ok_or_else(|| unreadable(&path, "has no text"))?;
+        let parsed = parse(text.as_bytes(), &Limits::RESULT)
+            .map_err(|error| unreadable(&path, format!("is not JSON: {error}")))?;
         document(guard, tenant, call, &parsed, &path)?;
     }
     Ok(())
 }
 
-fn document(guard: &Guard, tenant: &TenantId, call: &Call, document: &Value, at: &str) -> Result<(), Guarded> {
+fn document(
+    guard: &Guard,
+    tenant: &TenantId,
+    call: &Call,
+    document: &Value,
+    at: &str,
+) -> Result<(), Guarded> {
     let (owner, is_ours): (_, &dyn Fn(&str) -> bool) = match &guard.owner {
         Owner::Tenant(path) => (path, &|id| id == tenant.as_str()),
-        Owner::Resource(path) => (path, &|id| call.resources.iter().any(|resource| resource.id.as_str() == id)),
+        Owner::Resource(path) => {
+            (path, &|id| call.resources.iter().any(|resource| resource.id.as_str() == id))
+        }
     };
     let walked = guard.items.walk(document, |item, place| {
         let found = owner.walk(item, |says, _| match says.as_str() {
             Some(id) if is_ours(id) => Ok(()),
-            Some(id) => Err(Guarded::Foreign { path: format!("{at} {place}"), problem: format!("belongs to `{}`", cut(id)) }),
-            None => Err(unreadable(&format!("{at} {place}"), "names its owner by something else than a string")),
+            Some(id) => Err(Guarded::Foreign {
+                path: format!("{at} {place}"),
+                problem: format!("belongs to `{}`", cut(id)),
+            }),
+            None => {
+                Err(unreadable(&format!("{at} {place}"), "names its owner by something else than a string"))
+            }
         });
         found.map_err(|walked| match walked {
             Walked::Visit(withheld) => withheld,
-            Walked::Missing(missing) => unreadable(&format!("{at} {place}"), format!("doesn't say whose it is at `{missing}`")),
+            Walked::Missing(missing) => {
+                unreadable(&format!("{at} {place}"), format!("doesn't say whose it is at `{missing}`"))
+            }
         })
     });
     walked.map_err(|walked| match walked {

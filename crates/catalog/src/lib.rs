@@ -20,7 +20,7 @@ mod schema;
 mod source;
 
 pub use argument::{DEFAULT_MAX_ITEMS, DEFAULT_MAX_LENGTH, Field, Pattern, Type};
-pub use classify::{MAX_REASONS, Refused, classify, definition_accepted, holds};
+pub use classify::{Attempted, MAX_REASONS, Refused, classify, definition_accepted, holds};
 pub use entry::{Argument, Catalog, Credential, Entry, Guard, IdFrom, Owner, ResourceFrom};
 pub use guard::{Guarded, inspect};
 pub use path::{Path, PathError};

@@ -68,7 +68,11 @@ impl Path {
 
     /// Visits every value that the path leads to, in order. A member that isn't there, or `[*]` on something else
     /// than an array, is [`Walked::Missing`]; an empty array is nothing to visit.
-    pub(crate) fn walk<'v, E>(&self, root: &'v Value, mut visit: impl FnMut(&'v Value, &Place<'_>) -> Result<(), E>) -> Result<(), Walked<E>> {
+    pub(crate) fn walk<'v, E>(
+        &self,
+        root: &'v Value,
+        mut visit: impl FnMut(&'v Value, &Place<'_>) -> Result<(), E>,
+    ) -> Result<(), Walked<E>> {
         let mut indices = Vec::new();
         self.step(root, 0, &mut indices, &mut visit)
     }
@@ -89,7 +93,9 @@ impl Path {
                 None => Err(Walked::Missing(place(indices, next))),
             },
             Some(Step::Each) => {
-                let Some(elements) = value.as_array() else { return Err(Walked::Missing(place(indices, next))) };
+                let Some(elements) = value.as_array() else {
+                    return Err(Walked::Missing(place(indices, next)));
+                };
                 for (i, element) in elements.iter().enumerate() {
                     indices.push(i);
                     self.step(element, next, indices, visit)?;
@@ -148,7 +154,10 @@ mod tests {
             });
             (seen, end.err().map(|e| if let Walked::Missing(at) = e { at } else { String::new() }))
         };
-        assert_eq!(all("$.a[*].b[*]"), (vec!["$.a[0].b[0]=1".into(), "$.a[0].b[1]=2".into(), "$.a[1].b[0]=3".into()], None));
+        assert_eq!(
+            all("$.a[*].b[*]"),
+            (vec!["$.a[0].b[0]=1".into(), "$.a[0].b[1]=2".into(), "$.a[1].b[0]=3".into()], None)
+        );
         assert_eq!(all("$.x").1.as_deref(), Some("$.x"));
         assert_eq!(all("$.a[*].c").1.as_deref(), Some("$.a[0].c"));
         assert_eq!(all("$[*]").1.as_deref(), Some("$[*]"));

@@ -34,9 +34,18 @@ impl<'f> Reader<'f> {
     /// A problem at a byte offset of the file.
     pub(crate) fn problem(&mut self, at: usize, message: impl Into<String>, remedy: impl Into<String>) {
         let line = self.text.get(..at).unwrap_or(self.text).matches('\n').count().saturating_add(1);
-        self.problems.push(Problem { file: self.file.to_owned(), line: Some(line), message: message.into(), remedy: remedy.into() });
+        self.problems.push(Problem {
+            file: self.file.to_owned(),
+            line: Some(line),
+            message: message.into(),
+            remedy: remedy.into(),
+        });
     }
-    pub(crate) fn table<'t, 'i>(&mut self, item: Item<'t, 'i>, what: impl Into<String>) -> Option<Table<'t, 'i>> {
+    pub(crate) fn table<'t, 'i>(
+        &mut self,
+        item: Item<'t, 'i>,
+        what: impl Into<String>,
+    ) -> Option<Table<'t, 'i>> {
         let what = what.into();
         let table = item.get_ref().as_table();
         if table.is_none() {
@@ -52,7 +61,12 @@ impl<'f> Reader<'f> {
         text
     }
     /// A string that is parsed.
-    pub(crate) fn parsed<T, E: std::fmt::Display>(&mut self, item: Item<'_, '_>, what: &str, parse: impl FnOnce(&str) -> Result<T, E>) -> Option<T> {
+    pub(crate) fn parsed<T, E: std::fmt::Display>(
+        &mut self,
+        item: Item<'_, '_>,
+        what: &str,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<T> {
         match parse(self.text(item, what)?) {
             Ok(value) => Some(value),
             Err(error) => {
@@ -77,7 +91,10 @@ impl<'f> Reader<'f> {
     }
     /// A whole number from 0.
     pub(crate) fn count(&mut self, item: Item<'_, '_>, what: &str) -> Option<usize> {
-        let count = item.get_ref().as_integer().and_then(|number| usize::from_str_radix(number.as_str(), number.radix()).ok());
+        let count = item
+            .get_ref()
+            .as_integer()
+            .and_then(|number| usize::from_str_radix(number.as_str(), number.radix()).ok());
         if count.is_none() {
             self.problem(item.span().start, format!("{what} is not a whole number from 0"), "");
         }
@@ -88,12 +105,21 @@ impl<'f> Reader<'f> {
         for key in table.entries.keys() {
             if !table.asked.contains(&key.get_ref().as_ref()) {
                 let known = table.asked.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-                self.problem(key.span().start, format!("{} has an unknown key `{}`", table.what, key.get_ref()), format!("known are {known}"));
+                self.problem(
+                    key.span().start,
+                    format!("{} has an unknown key `{}`", table.what, key.get_ref()),
+                    format!("known are {known}"),
+                );
             }
         }
     }
     /// Says that a table lacks a key.
-    pub(crate) fn required<'t, 'i>(&mut self, table: &mut Table<'t, 'i>, name: &'static str, remedy: &str) -> Option<Item<'t, 'i>> {
+    pub(crate) fn required<'t, 'i>(
+        &mut self,
+        table: &mut Table<'t, 'i>,
+        name: &'static str,
+        remedy: &str,
+    ) -> Option<Item<'t, 'i>> {
         let item = table.get(name);
         if item.is_none() {
             self.problem(table.at.start, format!("{} has no `{name}`", table.what), remedy);

@@ -21,11 +21,31 @@ pub fn public_schema(entry: &Entry, schema: &Value) -> Value {
             properties.insert(name.as_str(), Object::new());
         }
     }
-    let required = entry.arguments().iter().filter(|(_, argument)| matches!(argument, Argument::Given { required: true, .. }));
+    let required = entry
+        .arguments()
+        .iter()
+        .filter(|(_, argument)| matches!(argument, Argument::Given { required: true, .. }));
     let required = required.map(|(name, _)| Value::from(name.as_str())).collect();
 
     // These could name a hidden member once more, or take back that the object is closed.
-    for keyword in ["patternProperties", "dependentRequired", "dependentSchemas", "dependencies", "unevaluatedProperties", "propertyNames", "minProperties", "allOf", "anyOf", "oneOf", "not", "if", "then", "else", "default", "examples"] {
+    for keyword in [
+        "patternProperties",
+        "dependentRequired",
+        "dependentSchemas",
+        "dependencies",
+        "unevaluatedProperties",
+        "propertyNames",
+        "minProperties",
+        "allOf",
+        "anyOf",
+        "oneOf",
+        "not",
+        "if",
+        "then",
+        "else",
+        "default",
+        "examples",
+    ] {
         schema.remove(keyword);
     }
     schema.insert("type", "object");

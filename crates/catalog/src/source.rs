@@ -52,7 +52,9 @@ impl Source {
         if let Some(attribute) = text.strip_prefix("$resource.") {
             return name(attribute).map(Self::ResourceAttribute);
         }
-        Err(format!("`{text}` is none of `$tenant`, `$human`, `$agent`, `$intent`, `$workflow.…`, `$resource.…`"))
+        Err(format!(
+            "`{text}` is none of `$tenant`, `$human`, `$agent`, `$intent`, `$workflow.…`, `$resource.…`"
+        ))
     }
 
     pub(crate) fn needs_resource(&self) -> bool {
@@ -60,7 +62,12 @@ impl Source {
     }
 
     /// Its value for this envelope on these facts. `resource` is the call's first resource, once it is known.
-    pub(crate) fn resolve(&self, envelope: &Envelope, facts: &dyn FactsView, resource: Option<&ResourceRef>) -> Result<Value, Reason> {
+    pub(crate) fn resolve(
+        &self,
+        envelope: &Envelope,
+        facts: &dyn FactsView,
+        resource: Option<&ResourceRef>,
+    ) -> Result<Value, Reason> {
         match self {
             Self::Tenant => Ok(Value::from(envelope.tenant().as_str())),
             Self::Human => Ok(Value::from(envelope.human().as_str())),
@@ -69,7 +76,9 @@ impl Source {
             Self::WorkflowId => Ok(Value::from(envelope.workflow().local().as_str())),
             Self::WorkflowBinding(kind) => {
                 let bound = workflow(envelope, facts)?.bindings.get(kind);
-                bound.map(|id| Value::from(id.as_str())).ok_or_else(|| self.unfilled("the workflow isn't about a resource of that type"))
+                bound
+                    .map(|id| Value::from(id.as_str()))
+                    .ok_or_else(|| self.unfilled("the workflow isn't about a resource of that type"))
             }
             Self::WorkflowAttribute(name) => self.plain(workflow(envelope, facts)?.attributes.get(name)),
             Self::ResourceId => match resource {
@@ -79,7 +88,11 @@ impl Source {
             Self::ResourceAttribute(name) => {
                 let at = resource.ok_or_else(|| self.unfilled("the call has no resource yet"))?;
                 let resource = facts.resource(at).ok_or_else(|| {
-                    Reason::platform(Code::ResourceUnknown, "there is no such resource", format!("`{at}` isn't known in tenant `{}`", facts.tenant()))
+                    Reason::platform(
+                        Code::ResourceUnknown,
+                        "there is no such resource",
+                        format!("`{at}` isn't known in tenant `{}`", facts.tenant()),
+                    )
                 })?;
                 self.plain(resource.attributes.get(name))
             }
@@ -91,20 +104,30 @@ impl Source {
     fn plain(&self, value: Option<&Value>) -> Result<Value, Reason> {
         match value {
             Some(value @ (Value::String(_) | Value::Number(_) | Value::Bool(_))) => Ok(value.clone()),
-            Some(Value::Null | Value::Array(_) | Value::Object(_)) => Err(self.unfilled("it is neither text nor number nor truth value")),
+            Some(Value::Null | Value::Array(_) | Value::Object(_)) => {
+                Err(self.unfilled("it is neither text nor number nor truth value"))
+            }
             None => Err(self.unfilled("there is no such attribute")),
         }
     }
 
     fn unfilled(&self, why: &str) -> Reason {
-        Reason::platform(Code::BindingChanged, "an argument that is filled by the gateway has no value here", format!("`{self}` has no value: {why}"))
+        Reason::platform(
+            Code::BindingChanged,
+            "an argument that is filled by the gateway has no value here",
+            format!("`{self}` has no value: {why}"),
+        )
     }
 }
 
 fn workflow<'f>(envelope: &Envelope, facts: &'f dyn FactsView) -> Result<&'f placet_core::Workflow, Reason> {
-    facts
-        .workflow(envelope.workflow())
-        .ok_or_else(|| Reason::platform(Code::WorkflowUnknown, "there is no such workflow", format!("{:?} isn't known", envelope.workflow())))
+    facts.workflow(envelope.workflow()).ok_or_else(|| {
+        Reason::platform(
+            Code::WorkflowUnknown,
+            "there is no such workflow",
+            format!("{:?} isn't known", envelope.workflow()),
+        )
+    })
 }
 
 impl fmt::Display for Source {

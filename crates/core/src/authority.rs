@@ -708,7 +708,8 @@ fn decide_on(engine: &dyn Engine, facts: &dyn FactsView, envelope: Envelope, cal
 
 /// The chain of agents as facts know it, outermost first; it ends where a link is unknown or the bound is reached, and
 /// the platform's checks deny such a chain.
-fn chain(facts: &dyn FactsView, envelope: &Envelope) -> Vec<AgentId> {
+#[must_use]
+pub fn chain(facts: &dyn FactsView, envelope: &Envelope) -> Vec<AgentId> {
     let mut chain = Vec::with_capacity(2);
     let mut next = facts.delegation(envelope.delegation());
     while let Some(delegation) = next {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use imbl::OrdMap;
 use placet_core::{
-    Agent, AgentId, Approval, Delegation, DelegationState, Freeze, Grantor, Human, HumanId, MAX_CHAIN, RelationModel, Scope, Standing, TenantId, Tuple, Workflow,
-    WorkflowState,
+    Agent, AgentId, Approval, Delegation, DelegationState, Freeze, Grantor, Human, HumanId, MAX_CHAIN,
+    RelationModel, Scope, Standing, TenantId, Tuple, Workflow, WorkflowState,
 };
 
 use crate::{Change, ChangeError, Kind, OrgFacts, TenantFacts, Transaction, allowed, noun, tuple};
@@ -17,19 +17,33 @@ pub(crate) fn later(last: u64, revision: u64) -> Applied {
     if revision > last {
         return Ok(());
     }
-    Err(ChangeError::conflict(format!("revision {revision} doesn't follow {last}"), "apply the log in its order, each entry once"))
+    Err(ChangeError::conflict(
+        format!("revision {revision} doesn't follow {last}"),
+        "apply the log in its order, each entry once",
+    ))
 }
 
 /// The tenants that a transaction's people call home.
 pub(crate) fn homes(transaction: &Transaction) -> impl Iterator<Item = &TenantId> {
-    transaction.changes.iter().filter_map(|change| if let Change::HumanSet(human) = change { Some(&human.home) } else { None })
+    transaction
+        .changes
+        .iter()
+        .filter_map(|change| if let Change::HumanSet(human) = change { Some(&human.home) } else { None })
 }
 /// The tenants that a transaction creates.
 pub(crate) fn created(transaction: &Transaction) -> impl Iterator<Item = &TenantId> {
-    transaction.changes.iter().filter_map(|change| if let Change::TenantCreated(id) = change { Some(id) } else { None })
+    transaction
+        .changes
+        .iter()
+        .filter_map(|change| if let Change::TenantCreated(id) = change { Some(id) } else { None })
 }
 
-pub(crate) fn organisation(org: &mut OrgFacts, tenants: &mut OrdMap<TenantId, Arc<TenantFacts>>, revision: u64, change: &Change) -> Applied {
+pub(crate) fn organisation(
+    org: &mut OrgFacts,
+    tenants: &mut OrdMap<TenantId, Arc<TenantFacts>>,
+    revision: u64,
+    change: &Change,
+) -> Applied {
     match change {
         Change::TenantCreated(id) => {
             if tenants.contains_key(id) {
@@ -61,13 +75,17 @@ pub(crate) fn organisation(org: &mut OrgFacts, tenants: &mut OrdMap<TenantId, Ar
             let known = known_agent(org, agent)?.clone();
             org.agents.insert(agent.clone(), Arc::new(Agent { standing: *standing, ..known }));
         }
-        Change::AgentKeyAdded { agent, thumbprint, key } => add_key(org, agent, thumbprint, key)?,
+        Change::AgentKeyAdded { agent, thumbprint, key } => {
+            let mut known = known_agent(org, agent)?.clone();
+            known.keys.insert(thumbprint.clone(), key.clone());
+            set_agent(org, &known)?;
+        }
         Change::AgentKeyRemoved { agent, thumbprint } => {
             let mut known = known_agent(org, agent)?.clone();
             if known.keys.remove(thumbprint).is_none() {
                 return Err(no("key of this agent", thumbprint, "list the agent's keys"));
             }
-            org.agents.insert(agent.clone(), Arc::new(known));
+            set_agent(org, &known)?;
         }
         Change::Frozen(what) => {
             // Tools and upstreams belong to releases: a stop on one that no release knows yet is a stop all the same.
@@ -100,27 +118,42 @@ pub(crate) fn organisation(org: &mut OrgFacts, tenants: &mut OrdMap<TenantId, Ar
     Ok(())
 }
 
-pub(crate) fn tenant(facts: &mut TenantFacts, org: &OrgFacts, change: &Change, model: Option<&RelationModel>) -> Applied {
+pub(crate) fn tenant(
+    facts: &mut TenantFacts,
+    org: &OrgFacts,
+    change: &Change,
+    model: Option<&RelationModel>,
+) -> Applied {
     match change {
         Change::AssignmentSet(assignment) => {
             known_human(org, &assignment.human)?;
             facts.assignments.insert(assignment.human.clone(), Arc::new(assignment.clone()));
         }
         Change::AssignmentRemoved(human) => {
-            facts.assignments.remove(human).ok_or_else(|| no("assignment of", human, "list the assignments"))?;
+            facts
+                .assignments
+                .remove(human)
+                .ok_or_else(|| no("assignment of", human, "list the assignments"))?;
         }
         Change::WorkflowOpened(workflow) => open(facts, org, workflow)?,
         Change::WorkflowClosed(id) => {
-            let workflow = facts.workflow(id).ok_or_else(|| no("workflow", id, "list the workflows"))?.clone();
-            facts.workflows.insert(id.local().clone(), Arc::new(Workflow { state: WorkflowState::Closed, ..workflow }));
+            let workflow =
+                facts.workflow(id).ok_or_else(|| no("workflow", id, "list the workflows"))?.clone();
+            facts
+                .workflows
+                .insert(id.local().clone(), Arc::new(Workflow { state: WorkflowState::Closed, ..workflow }));
         }
         Change::DelegationGranted(delegation) => {
             grantable(facts, org, delegation)?;
             facts.delegations.insert(delegation.id.local().clone(), Arc::new(delegation.clone()));
         }
         Change::DelegationRevoked(id) => {
-            let delegation = facts.delegation(id).ok_or_else(|| no("delegation", id, "list the delegations"))?.clone();
-            facts.delegations.insert(id.local().clone(), Arc::new(Delegation { state: DelegationState::Revoked, ..delegation }));
+            let delegation =
+                facts.delegation(id).ok_or_else(|| no("delegation", id, "list the delegations"))?.clone();
+            facts.delegations.insert(
+                id.local().clone(),
+                Arc::new(Delegation { state: DelegationState::Revoked, ..delegation }),
+            );
         }
         Change::ApprovalGiven(approval) => {
             givable(facts, org, approval)?;
@@ -131,7 +164,10 @@ pub(crate) fn tenant(facts: &mut TenantFacts, org: &OrgFacts, change: &Change, m
             let approval = facts.approval(id).ok_or_else(|| no("approval", id, "list the approvals"))?;
             let row = (approval.workflow.local().clone(), id.local().clone());
             if facts.unspent.remove(&row).is_none() {
-                return Err(ChangeError::conflict(format!("the approval `{id}` is spent"), "it can't be taken back any more"));
+                return Err(ChangeError::conflict(
+                    format!("the approval `{id}` is spent"),
+                    "it can't be taken back any more",
+                ));
             }
             facts.approvals.remove(id.local());
         }
@@ -153,7 +189,10 @@ pub(crate) fn tenant(facts: &mut TenantFacts, org: &OrgFacts, change: &Change, m
             facts.tuples.insert(tuple.clone());
         }
         Change::TupleRemoved(tuple) => {
-            facts.tuples.remove(tuple).ok_or_else(|| no("tuple", tuple::tuple_text(tuple), "list the tuples of the object"))?;
+            facts
+                .tuples
+                .remove(tuple)
+                .ok_or_else(|| no("tuple", tuple::tuple_text(tuple), "list the tuples of the object"))?;
         }
         Change::TenantCreated(_)
         | Change::HumanSet(_)
@@ -171,26 +210,23 @@ pub(crate) fn tenant(facts: &mut TenantFacts, org: &OrgFacts, change: &Change, m
 
 fn set_agent(org: &mut OrgFacts, agent: &Agent) -> Applied {
     known_human(org, &agent.owner)?;
-    if let Some(print) = agent.keys.keys().find(|print| other_with_key(org, &agent.id, print)) {
-        return Err(key_taken(print));
+    agent.keys.keys().try_for_each(|print| free_key(org, &agent.id, print))?;
+    let former = org.agents.insert(agent.id.clone(), Arc::new(agent.clone()));
+    for print in former.iter().flat_map(|former| former.keys.keys()) {
+        org.keys.remove(print);
     }
-    org.agents.insert(agent.id.clone(), Arc::new(agent.clone()));
-    Ok(())
-}
-
-fn add_key(org: &mut OrgFacts, agent: &AgentId, thumbprint: &str, key: &placet_json::Value) -> Applied {
-    let mut known = known_agent(org, agent)?.clone();
-    if other_with_key(org, agent, thumbprint) {
-        return Err(key_taken(thumbprint));
+    for print in agent.keys.keys() {
+        org.keys.insert(print.clone(), agent.id.clone());
     }
-    known.keys.insert(thumbprint.to_owned(), key.clone());
-    org.agents.insert(agent.clone(), Arc::new(known));
     Ok(())
 }
 
 /// One key speaks for one agent: a proof by a shared key wouldn't say whose it is.
-fn other_with_key(org: &OrgFacts, agent: &AgentId, thumbprint: &str) -> bool {
-    org.agents().any(|other| other.id != *agent && other.keys.contains_key(thumbprint))
+fn free_key(org: &OrgFacts, agent: &AgentId, thumbprint: &str) -> Applied {
+    match org.keys.get(thumbprint) {
+        Some(other) if other != agent => Err(key_taken(thumbprint)),
+        _ => Ok(()),
+    }
 }
 fn key_taken(thumbprint: &str) -> ChangeError {
     ChangeError::conflict(format!("the key `{thumbprint}` is another agent's"), "make a key for each agent")
@@ -230,19 +266,25 @@ fn grantable(facts: &TenantFacts, org: &OrgFacts, delegation: &Delegation) -> Ap
 /// A delegation below others: the same person, the same workflow, everything live up to the root, within every scope
 /// above it, no agent twice, and no more than [`MAX_CHAIN`] of them.
 fn below(facts: &TenantFacts, child: &Delegation) -> Applied {
-    let wider = |message: String| ChangeError::new(Kind::Widening, message, "ask for less, or ask the person");
+    let wider =
+        |message: String| ChangeError::new(Kind::Widening, message, "ask for less, or ask the person");
     let mut scope: &Scope = &child.scope;
     let mut grantor = &child.grantor;
     let mut length = 1_usize;
     while let Grantor::Parent(id) = grantor {
         own(facts, id.tenant())?;
-        let parent = facts.delegation(id).ok_or_else(|| no("delegation", id, "name the delegation that this one hangs below"))?;
+        let parent = facts
+            .delegation(id)
+            .ok_or_else(|| no("delegation", id, "name the delegation that this one hangs below"))?;
         length = length.saturating_add(1);
         if length > MAX_CHAIN {
             return Err(wider(format!("the chain would be longer than {MAX_CHAIN} agents")));
         }
         if parent.state != DelegationState::Live {
-            return Err(ChangeError::conflict(format!("the delegation `{id}` was revoked"), "ask the person for a new one"));
+            return Err(ChangeError::conflict(
+                format!("the delegation `{id}` was revoked"),
+                "ask the person for a new one",
+            ));
         }
         if parent.human != child.human {
             return Err(wider(format!("the delegation `{id}` is in the name of another person")));
@@ -251,7 +293,10 @@ fn below(facts: &TenantFacts, child: &Delegation) -> Applied {
             return Err(wider(format!("the delegation `{id}` is of another workflow")));
         }
         if parent.agent == child.agent {
-            return Err(ChangeError::conflict(format!("the agent `{}` stands in this chain already", child.agent), "a chain names each agent once"));
+            return Err(ChangeError::conflict(
+                format!("the agent `{}` stands in this chain already", child.agent),
+                "a chain names each agent once",
+            ));
         }
         parent.scope.narrow(scope.clone()).map_err(|widening| wider(widening.to_string()).under("/scope"))?;
         scope = &parent.scope;
@@ -268,12 +313,21 @@ fn givable(facts: &TenantFacts, org: &OrgFacts, approval: &Approval) -> Applied 
     let workflow = open_workflow(facts, &approval.workflow)?;
     // Both stand in `input.workflow`: an attribute must not look like an approval.
     if workflow.attributes.contains_key(&approval.name) {
-        return Err(ChangeError::conflict(format!("the workflow has an attribute `{}`", approval.name), "name one of them otherwise"));
+        return Err(ChangeError::conflict(
+            format!("the workflow has an attribute `{}`", approval.name),
+            "name one of them otherwise",
+        ));
     }
     active_human(org, &approval.approver)?;
-    let assigned = facts.assignment(&approval.approver).is_some_and(|assignment| assignment.roles.contains(&approval.role));
+    let assigned = facts
+        .assignment(&approval.approver)
+        .is_some_and(|assignment| assignment.roles.contains(&approval.role));
     if !assigned {
-        return Err(ChangeError::new(Kind::Widening, format!("`{}` doesn't have the role `{}` here", approval.approver, approval.role), "ask somebody who has"));
+        return Err(ChangeError::new(
+            Kind::Widening,
+            format!("`{}` doesn't have the role `{}` here", approval.approver, approval.role),
+            "ask somebody who has",
+        ));
     }
     Ok(())
 }
@@ -282,9 +336,16 @@ fn own(facts: &TenantFacts, tenant: &TenantId) -> Applied {
     if *tenant == facts.id {
         return Ok(());
     }
-    Err(ChangeError::malformed("/id", format!("belongs to another tenant than `{}`", facts.id), "send it to its own tenant"))
+    Err(ChangeError::malformed(
+        "/id",
+        format!("belongs to another tenant than `{}`", facts.id),
+        "send it to its own tenant",
+    ))
 }
-fn open_workflow<'f>(facts: &'f TenantFacts, id: &placet_core::WorkflowId) -> Result<&'f Workflow, ChangeError> {
+fn open_workflow<'f>(
+    facts: &'f TenantFacts,
+    id: &placet_core::WorkflowId,
+) -> Result<&'f Workflow, ChangeError> {
     let workflow = facts.workflow(id).ok_or_else(|| no("workflow", id, "open it first"))?;
     if workflow.state != WorkflowState::Open {
         return Err(ChangeError::conflict(format!("the workflow `{id}` is closed"), "open another"));
@@ -297,7 +358,10 @@ fn known_human<'o>(org: &'o OrgFacts, id: &HumanId) -> Result<&'o Human, ChangeE
 fn active_human<'o>(org: &'o OrgFacts, id: &HumanId) -> Result<&'o Human, ChangeError> {
     let human = known_human(org, id)?;
     if human.standing != Standing::Active {
-        return Err(ChangeError::conflict(format!("`{id}` is {}", human.standing.as_str()), "ask somebody who may act"));
+        return Err(ChangeError::conflict(
+            format!("`{id}` is {}", human.standing.as_str()),
+            "ask somebody who may act",
+        ));
     }
     Ok(human)
 }

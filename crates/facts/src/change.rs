@@ -1,8 +1,8 @@
 //! One change of facts, and its JSON form: an object with one member that is named after the change.
 
 use placet_core::{
-    Agent, AgentId, Approval, ApprovalId, Assignment, Delegation, DelegationId, Freeze, Human, HumanId, Name, Resource, ResourceRef, Standing, TenantId, Tuple,
-    Workflow, WorkflowId,
+    Agent, AgentId, Approval, ApprovalId, Assignment, Delegation, DelegationId, Freeze, Human, HumanId, Name,
+    Resource, ResourceRef, Standing, TenantId, Tuple, Workflow, WorkflowId,
 };
 use placet_json::{Value, object};
 
@@ -144,14 +144,22 @@ impl Change {
         let body = match self {
             Self::TenantCreated(id) => of("id", id.as_str()),
             Self::HumanSet(human) => noun::human_value(human),
-            Self::HumanStanding { human, standing } => Value::Object(object! { "human" => human.as_str(), "standing" => standing.as_str() }),
-            Self::AgentEnrolled(agent) | Self::AgentSet(agent) => noun::agent_value(agent),
-            Self::AgentStanding { agent, standing } => Value::Object(object! { "agent" => agent.as_str(), "standing" => standing.as_str() }),
-            Self::AgentKeyAdded { agent, thumbprint, key } => {
-                Value::Object(object! { "agent" => agent.as_str(), "thumbprint" => thumbprint, "key" => key.clone() })
+            Self::HumanStanding { human, standing } => {
+                Value::Object(object! { "human" => human.as_str(), "standing" => standing.as_str() })
             }
-            Self::AgentKeyRemoved { agent, thumbprint } => Value::Object(object! { "agent" => agent.as_str(), "thumbprint" => thumbprint }),
-            Self::Frozen(what) | Self::Unfrozen(what) => Value::Object(object! { "what" => noun::freeze_value(what) }),
+            Self::AgentEnrolled(agent) | Self::AgentSet(agent) => noun::agent_value(agent),
+            Self::AgentStanding { agent, standing } => {
+                Value::Object(object! { "agent" => agent.as_str(), "standing" => standing.as_str() })
+            }
+            Self::AgentKeyAdded { agent, thumbprint, key } => Value::Object(
+                object! { "agent" => agent.as_str(), "thumbprint" => thumbprint, "key" => key.clone() },
+            ),
+            Self::AgentKeyRemoved { agent, thumbprint } => {
+                Value::Object(object! { "agent" => agent.as_str(), "thumbprint" => thumbprint })
+            }
+            Self::Frozen(what) | Self::Unfrozen(what) => {
+                Value::Object(object! { "what" => noun::freeze_value(what) })
+            }
             Self::AssignmentSet(assignment) => noun::assignment_value(assignment),
             Self::AssignmentRemoved(human) => of("human", human.as_str()),
             Self::WorkflowOpened(workflow) => noun::workflow_value(workflow),
@@ -169,7 +177,13 @@ impl Change {
 
     /// Reads the JSON form of a change at `place`; ids become those of its tenant.
     pub fn from_value(value: &Value, place: &Place) -> Result<Self, ChangeError> {
-        let one = || ChangeError::malformed("", "is not an object with one member", "name the change, as in `{\"workflow_closed\": {\"id\": \"wf-9\"}}`");
+        let one = || {
+            ChangeError::malformed(
+                "",
+                "is not an object with one member",
+                "name the change, as in `{\"workflow_closed\": {\"id\": \"wf-9\"}}`",
+            )
+        };
         let object = value.as_object().filter(|object| object.len() == 1).ok_or_else(one)?;
         let (kind, body) = object.iter().next().ok_or_else(one)?;
         let path = format!("/{kind}");
@@ -177,7 +191,13 @@ impl Change {
             Place::Organisation => Self::of_organisation(kind, body, &path)?,
             Place::Tenant(tenant) => Self::of_tenant(kind, body, &path, tenant)?,
         };
-        change.ok_or_else(|| ChangeError::malformed("", format!("`{}` is not a change of {place}", kind.chars().take(64).collect::<String>()), "see the reference of facts"))
+        change.ok_or_else(|| {
+            ChangeError::malformed(
+                "",
+                format!("`{}` is not a change of {place}", kind.chars().take(64).collect::<String>()),
+                "see the reference of facts",
+            )
+        })
     }
 
     fn of_organisation(kind: &str, body: &Value, path: &str) -> Result<Option<Self>, ChangeError> {
@@ -187,16 +207,23 @@ impl Change {
             "agent_enrolled" => return noun::agent(body, path).map(Self::AgentEnrolled).map(Some),
             "agent_set" => return noun::agent(body, path).map(Self::AgentSet).map(Some),
             "tenant_created" => Self::TenantCreated(fields.parsed("id", TenantId::new)?),
-            "human_standing" => Self::HumanStanding { human: fields.parsed("human", HumanId::new)?, standing: fields.parsed("standing", noun::standing)? },
-            "agent_standing" => Self::AgentStanding { agent: fields.parsed("agent", AgentId::new)?, standing: fields.parsed("standing", noun::standing)? },
+            "human_standing" => Self::HumanStanding {
+                human: fields.parsed("human", HumanId::new)?,
+                standing: fields.parsed("standing", noun::standing)?,
+            },
+            "agent_standing" => Self::AgentStanding {
+                agent: fields.parsed("agent", AgentId::new)?,
+                standing: fields.parsed("standing", noun::standing)?,
+            },
             "agent_key_added" => Self::AgentKeyAdded {
                 agent: fields.parsed("agent", AgentId::new)?,
                 thumbprint: fields.parsed("thumbprint", noun::thumbprint)?,
                 key: noun::public_key(fields.required("key")?, &fields.at("key"))?,
             },
-            "agent_key_removed" => {
-                Self::AgentKeyRemoved { agent: fields.parsed("agent", AgentId::new)?, thumbprint: fields.parsed("thumbprint", noun::thumbprint)? }
-            }
+            "agent_key_removed" => Self::AgentKeyRemoved {
+                agent: fields.parsed("agent", AgentId::new)?,
+                thumbprint: fields.parsed("thumbprint", noun::thumbprint)?,
+            },
             "frozen" => Self::Frozen(noun::freeze(fields.required("what")?, &fields.at("what"))?),
             "unfrozen" => Self::Unfrozen(noun::freeze(fields.required("what")?, &fields.at("what"))?),
             _ => return Ok(None),
@@ -205,13 +232,22 @@ impl Change {
         Ok(Some(change))
     }
 
-    fn of_tenant(kind: &str, body: &Value, path: &str, tenant: &TenantId) -> Result<Option<Self>, ChangeError> {
+    fn of_tenant(
+        kind: &str,
+        body: &Value,
+        path: &str,
+        tenant: &TenantId,
+    ) -> Result<Option<Self>, ChangeError> {
         let mut fields = Fields::open(body, path)?;
         let local = |name: Name| (tenant.clone(), name);
         let change = match kind {
             "assignment_set" => return noun::assignment(body, path).map(Self::AssignmentSet).map(Some),
-            "workflow_opened" => return noun::workflow(body, path, tenant, false).map(Self::WorkflowOpened).map(Some),
-            "delegation_granted" => return noun::delegation(body, path, tenant, false).map(Self::DelegationGranted).map(Some),
+            "workflow_opened" => {
+                return noun::workflow(body, path, tenant, false).map(Self::WorkflowOpened).map(Some);
+            }
+            "delegation_granted" => {
+                return noun::delegation(body, path, tenant, false).map(Self::DelegationGranted).map(Some);
+            }
             "approval_given" => return noun::approval(body, path, tenant).map(Self::ApprovalGiven).map(Some),
             "resource_set" => return noun::resource(body, path).map(Self::ResourceSet).map(Some),
             "resource_removed" => return noun::resource_ref(body, path).map(Self::ResourceRemoved).map(Some),

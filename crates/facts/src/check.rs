@@ -19,18 +19,31 @@ pub const MAX_STEPS: u32 = 10_000;
 /// Whether `model` lets this tuple be written.
 pub fn allowed(model: &RelationModel, tuple: &Tuple) -> Result<(), ChangeError> {
     let Some(rewrite) = model.rewrite(&tuple.object.kind, &tuple.relation) else {
-        let message = format!("the relationship model has no relation `{}` on `{}`", tuple.relation, tuple.object.kind);
+        let message =
+            format!("the relationship model has no relation `{}` on `{}`", tuple.relation, tuple.object.kind);
         return Err(ChangeError::unknown(message, "add it to the release's relations first"));
     };
     if names(rewrite, &allowed_as(&tuple.subject)) {
         return Ok(());
     }
-    let message = format!("`{}` can't stand for `{}` on `{}`", subject_text(&tuple.subject), tuple.relation, tuple.object.kind);
+    let message = format!(
+        "`{}` can't stand for `{}` on `{}`",
+        subject_text(&tuple.subject),
+        tuple.relation,
+        tuple.object.kind
+    );
     Err(ChangeError::conflict(message, "see which subjects the release's relations allow"))
 }
 
-pub(crate) fn check(facts: &TenantFacts, model: &RelationModel, object: &ResourceRef, relation: &Name, subject: &ResourceRef) -> Result<bool, CheckError> {
-    let mut walk = Walk { facts, model, subject, steps: 0, path: Vec::new(), known: BTreeMap::new(), negations: 0 };
+pub(crate) fn check(
+    facts: &TenantFacts,
+    model: &RelationModel,
+    object: &ResourceRef,
+    relation: &Name,
+    subject: &ResourceRef,
+) -> Result<bool, CheckError> {
+    let mut walk =
+        Walk { facts, model, subject, steps: 0, path: Vec::new(), known: BTreeMap::new(), negations: 0 };
     walk.has(object, relation).map(|found| found.holds)
 }
 
@@ -90,8 +103,13 @@ impl Walk<'_> {
             return Ok(Found::settled(*holds));
         }
         if let Some(at) = self.path.iter().position(|(o, r, _)| o == object && r == relation) {
-            let through_negation = self.path.get(at).is_some_and(|(_, _, negations)| *negations != self.negations);
-            return if through_negation { Err(CheckError::Bound(MAX_STEPS)) } else { Ok(Found { holds: false, rests_on: at }) };
+            let through_negation =
+                self.path.get(at).is_some_and(|(_, _, negations)| *negations != self.negations);
+            return if through_negation {
+                Err(CheckError::Bound(MAX_STEPS))
+            } else {
+                Ok(Found { holds: false, rests_on: at })
+            };
         }
         if self.path.len() >= MAX_DEPTH {
             return Err(CheckError::Bound(MAX_STEPS));
@@ -116,12 +134,19 @@ impl Walk<'_> {
         Ok(found)
     }
 
-    fn rewritten(&mut self, rewrite: &Rewrite, object: &ResourceRef, relation: &Name) -> Result<Found, CheckError> {
+    fn rewritten(
+        &mut self,
+        rewrite: &Rewrite,
+        object: &ResourceRef,
+        relation: &Name,
+    ) -> Result<Found, CheckError> {
         match rewrite {
             Rewrite::Direct(subjects) => self.direct(subjects, object, relation),
             Rewrite::Computed(other) => self.has(object, other),
             Rewrite::From { via, relation } => self.from(object, via, relation),
-            Rewrite::Union(parts) => self.any(parts.iter(), |walk, part| walk.rewritten(part, object, relation)),
+            Rewrite::Union(parts) => {
+                self.any(parts.iter(), |walk, part| walk.rewritten(part, object, relation))
+            }
             Rewrite::Intersection(parts) => {
                 let mut rests_on = NOTHING;
                 for part in parts {
@@ -148,10 +173,19 @@ impl Walk<'_> {
         }
     }
 
-    fn direct(&mut self, subjects: &std::collections::BTreeSet<Allowed>, object: &ResourceRef, relation: &Name) -> Result<Found, CheckError> {
+    fn direct(
+        &mut self,
+        subjects: &std::collections::BTreeSet<Allowed>,
+        object: &ResourceRef,
+        relation: &Name,
+    ) -> Result<Found, CheckError> {
         let facts = self.facts;
         if subjects.contains(&Allowed::Type(self.subject.kind.clone())) {
-            let tuple = Tuple { object: object.clone(), relation: relation.clone(), subject: Subject::Object(self.subject.clone()) };
+            let tuple = Tuple {
+                object: object.clone(),
+                relation: relation.clone(),
+                subject: Subject::Object(self.subject.clone()),
+            };
             if facts.has_tuple(&tuple) {
                 return Ok(Found::settled(true));
             }
@@ -162,7 +196,9 @@ impl Walk<'_> {
         self.any(facts.usersets_of(object, relation), |walk, tuple| {
             walk.step()?;
             match &tuple.subject {
-                Subject::Userset(group, of) if subjects.contains(&allowed_as(&tuple.subject)) => walk.has(group, of),
+                Subject::Userset(group, of) if subjects.contains(&allowed_as(&tuple.subject)) => {
+                    walk.has(group, of)
+                }
                 Subject::Userset(..) | Subject::Object(_) => Ok(Found::settled(false)),
             }
         })
@@ -177,7 +213,10 @@ impl Walk<'_> {
         self.any(facts.subjects_of(object, via), |walk, tuple| {
             walk.step()?;
             match &tuple.subject {
-                Subject::Object(other) if names(rewrite, &allowed_as(&tuple.subject)) && walk.model.rewrite(&other.kind, relation).is_some() => {
+                Subject::Object(other)
+                    if names(rewrite, &allowed_as(&tuple.subject))
+                        && walk.model.rewrite(&other.kind, relation).is_some() =>
+                {
                     walk.has(other, relation)
                 }
                 Subject::Object(_) | Subject::Userset(..) => Ok(Found::settled(false)),
@@ -185,7 +224,11 @@ impl Walk<'_> {
         })
     }
 
-    fn any<T>(&mut self, parts: impl Iterator<Item = T>, mut ask: impl FnMut(&mut Self, T) -> Result<Found, CheckError>) -> Result<Found, CheckError> {
+    fn any<T>(
+        &mut self,
+        parts: impl Iterator<Item = T>,
+        mut ask: impl FnMut(&mut Self, T) -> Result<Found, CheckError>,
+    ) -> Result<Found, CheckError> {
         let mut rests_on = NOTHING;
         for part in parts {
             let found = ask(self, part)?;

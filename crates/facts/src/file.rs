@@ -35,14 +35,26 @@ use crate::{
 pub fn parse_file(file: &Value) -> Result<Vec<Transaction>, ChangeError> {
     let mut fields = Fields::open(file, "")?;
     let mut organisation = Vec::new();
-    list(&mut fields, "tenants", |value, path| text(value, path).and_then(|id| TenantId::new(id).map_err(|e| ChangeError::malformed(path, e.to_string(), ""))), |id| {
-        organisation.push(Change::TenantCreated(id));
-    })?;
+    list(
+        &mut fields,
+        "tenants",
+        |value, path| {
+            text(value, path)
+                .and_then(|id| TenantId::new(id).map_err(|e| ChangeError::malformed(path, e.to_string(), "")))
+        },
+        |id| {
+            organisation.push(Change::TenantCreated(id));
+        },
+    )?;
     list(&mut fields, "humans", noun::human, |human| organisation.push(Change::HumanSet(human)))?;
     list(&mut fields, "agents", noun::agent, |agent| organisation.push(Change::AgentEnrolled(agent)))?;
     list(&mut fields, "frozen", noun::freeze, |what| organisation.push(Change::Frozen(what)))?;
 
-    let tenant = if fields.optional("tenant").is_some() { Some(fields.parsed("tenant", TenantId::new)?) } else { None };
+    let tenant = if fields.optional("tenant").is_some() {
+        Some(fields.parsed("tenant", TenantId::new)?)
+    } else {
+        None
+    };
     let mut changes = Vec::new();
     if let Some(tenant) = &tenant {
         tenants_own(&mut fields, tenant, &mut changes)?;
@@ -55,7 +67,14 @@ pub fn parse_file(file: &Value) -> Result<Vec<Transaction>, ChangeError> {
     })?;
 
     let (author, source) = (name("local")?, name("file")?);
-    let transaction = |place, changes| Transaction { place, changes, author: author.clone(), source: source.clone(), why: why.clone(), idempotency_key: None };
+    let transaction = |place, changes| Transaction {
+        place,
+        changes,
+        author: author.clone(),
+        source: source.clone(),
+        why: why.clone(),
+        idempotency_key: None,
+    };
     let mut transactions = Vec::with_capacity(2);
     if !organisation.is_empty() {
         transactions.push(transaction(Place::Organisation, organisation));
@@ -75,47 +94,80 @@ pub fn tenant_of(file: &Value) -> Result<Option<TenantId>, ChangeError> {
     fields.parsed("tenant", TenantId::new).map(Some)
 }
 
-fn tenants_own(fields: &mut Fields<'_>, tenant: &TenantId, changes: &mut Vec<Change>) -> Result<(), ChangeError> {
+fn tenants_own(
+    fields: &mut Fields<'_>,
+    tenant: &TenantId,
+    changes: &mut Vec<Change>,
+) -> Result<(), ChangeError> {
     // Approvals and delegations need an open workflow and stand by live delegations: what is over ends last.
     let mut over = Vec::new();
-    list(fields, "assignments", noun::assignment, |assignment| changes.push(Change::AssignmentSet(assignment)))?;
-    list(fields, "workflows", |value, path| noun::workflow(value, path, tenant, true), |mut workflow| {
-        if workflow.state == WorkflowState::Closed {
-            workflow.state = WorkflowState::Open;
-            over.push(Change::WorkflowClosed(workflow.id.clone()));
-        }
-        changes.push(Change::WorkflowOpened(workflow));
+    list(fields, "assignments", noun::assignment, |assignment| {
+        changes.push(Change::AssignmentSet(assignment));
     })?;
-    list(fields, "delegations", |value, path| noun::delegation(value, path, tenant, true), |mut delegation| {
-        if delegation.state == DelegationState::Revoked {
-            delegation.state = DelegationState::Live;
-            over.push(Change::DelegationRevoked(delegation.id.clone()));
-        }
-        changes.push(Change::DelegationGranted(delegation));
-    })?;
+    list(
+        fields,
+        "workflows",
+        |value, path| noun::workflow(value, path, tenant, true),
+        |mut workflow| {
+            if workflow.state == WorkflowState::Closed {
+                workflow.state = WorkflowState::Open;
+                over.push(Change::WorkflowClosed(workflow.id.clone()));
+            }
+            changes.push(Change::WorkflowOpened(workflow));
+        },
+    )?;
+    list(
+        fields,
+        "delegations",
+        |value, path| noun::delegation(value, path, tenant, true),
+        |mut delegation| {
+            if delegation.state == DelegationState::Revoked {
+                delegation.state = DelegationState::Live;
+                over.push(Change::DelegationRevoked(delegation.id.clone()));
+            }
+            changes.push(Change::DelegationGranted(delegation));
+        },
+    )?;
     list(fields, "resources", noun::resource, |resource| changes.push(Change::ResourceSet(resource)))?;
     list(
         fields,
         "tuples",
-        |value, path| text(value, path).and_then(|tuple| parse_tuple(tuple).map_err(|error| ChangeError::malformed(path, error.to_string(), ""))),
+        |value, path| {
+            text(value, path).and_then(|tuple| {
+                parse_tuple(tuple).map_err(|error| ChangeError::malformed(path, error.to_string(), ""))
+            })
+        },
         |tuple| changes.push(Change::TupleAdded(tuple)),
     )?;
-    list(fields, "approvals", |value, path| noun::approval(value, path, tenant), |approval| changes.push(Change::ApprovalGiven(approval)))?;
+    list(
+        fields,
+        "approvals",
+        |value, path| noun::approval(value, path, tenant),
+        |approval| changes.push(Change::ApprovalGiven(approval)),
+    )?;
     changes.append(&mut over);
     Ok(())
 }
 
-fn raw(fields: &mut Fields<'_>, tenant: Option<&TenantId>, organisation: &mut Vec<Change>, own: &mut Vec<Change>) -> Result<(), ChangeError> {
+fn raw(
+    fields: &mut Fields<'_>,
+    tenant: Option<&TenantId>,
+    organisation: &mut Vec<Change>,
+    own: &mut Vec<Change>,
+) -> Result<(), ChangeError> {
     let place = tenant.cloned().map(Place::Tenant);
     let read = |value: &Value, path: &str| {
         // Each kind of change belongs to one place, so at most one of the two readings can succeed.
         match (Change::from_value(value, &Place::Organisation), &place) {
             (Ok(change), _) => Ok(change),
             (Err(error), None) => Err(error.under(path)),
-            (Err(error), Some(place)) => Change::from_value(value, place).map_err(|other| if error.path.is_empty() { other } else { error }.under(path)),
+            (Err(error), Some(place)) => Change::from_value(value, place)
+                .map_err(|other| if error.path.is_empty() { other } else { error }.under(path)),
         }
     };
-    list(fields, "changes", read, |change| if change.is_of_tenant() { own.push(change) } else { organisation.push(change) })
+    list(fields, "changes", read, |change| {
+        if change.is_of_tenant() { own.push(change) } else { organisation.push(change) }
+    })
 }
 
 fn list<'v, T>(

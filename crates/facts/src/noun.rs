@@ -4,8 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use placet_core::{
-    Agent, AgentId, Approval, ApprovalId, Assignment, Decimal, Delegation, DelegationId, DelegationState, Digest, Freeze, Grantor, Human, HumanId, Name, Resource,
-    ResourceRef, Scope, Standing, TenantId, Timestamp, Until, Workflow, WorkflowId, WorkflowState,
+    Agent, AgentId, Approval, ApprovalId, Assignment, Decimal, Delegation, DelegationId, DelegationState,
+    Digest, Freeze, Grantor, Human, HumanId, Name, Resource, ResourceRef, Scope, Standing, TenantId,
+    Timestamp, Until, Workflow, WorkflowId, WorkflowState,
 };
 use placet_json::{Object, Value, object};
 
@@ -17,7 +18,8 @@ use crate::{
 /// Members of a resource's document that are set by the reader, never by a fact.
 const RESOURCE_RESERVED: &[&str] = &["type", "id", "tenant_id", "relations"];
 /// Members of `input.workflow` that are set by the reader, never by a fact.
-const WORKFLOW_RESERVED: &[&str] = &["id", "type", "state", "tenant_id", "expires_at", "owner", "intents", "totals"];
+const WORKFLOW_RESERVED: &[&str] =
+    &["id", "type", "state", "tenant_id", "expires_at", "owner", "intents", "totals"];
 
 pub(crate) fn names_value(names: &BTreeSet<Name>) -> Value {
     Value::Array(names.iter().map(|name| Value::from(name.as_str())).collect())
@@ -28,7 +30,11 @@ fn attributes_value(attributes: &BTreeMap<Name, Value>) -> Value {
 fn attributes(value: &Value, path: &str, reserved: &[&str]) -> Result<BTreeMap<Name, Value>, ChangeError> {
     let attributes = named(value, path, attribute)?;
     match reserved.iter().find(|name| attributes.contains_key(**name)) {
-        Some(name) => Err(ChangeError::malformed(&format!("{path}/{name}"), "is set by Placet itself", "choose another name")),
+        Some(name) => Err(ChangeError::malformed(
+            &format!("{path}/{name}"),
+            "is set by Placet itself",
+            "choose another name",
+        )),
         None => Ok(attributes),
     }
 }
@@ -44,7 +50,11 @@ pub(crate) fn standing(text: &str) -> Result<Standing, &'static str> {
 
 pub(crate) fn thumbprint(text: &str) -> Result<String, &'static str> {
     let base64url = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
-    if text.len() == 43 && text.bytes().all(base64url) { Ok(text.to_owned()) } else { Err("is not an RFC 7638 SHA-256 thumbprint (43 characters of base64url)") }
+    if text.len() == 43 && text.bytes().all(base64url) {
+        Ok(text.to_owned())
+    } else {
+        Err("is not an RFC 7638 SHA-256 thumbprint (43 characters of base64url)")
+    }
 }
 
 /// A public key as a JWK (RFC 7517). Whether it is one of a kind that we accept is checked where it is used; what
@@ -52,10 +62,18 @@ pub(crate) fn thumbprint(text: &str) -> Result<String, &'static str> {
 pub(crate) fn public_key(value: &Value, path: &str) -> Result<Value, ChangeError> {
     let key = members(value, path)?;
     if key.get("kty").and_then(Value::as_str).is_none() {
-        return Err(ChangeError::malformed(path, "is not a JWK: `kty` is missing", "give the public key as a JWK"));
+        return Err(ChangeError::malformed(
+            path,
+            "is not a JWK: `kty` is missing",
+            "give the public key as a JWK",
+        ));
     }
     match ["d", "p", "q", "dp", "dq", "qi", "oth", "k"].iter().find(|name| key.contains_key(name)) {
-        Some(name) => Err(ChangeError::malformed(path, format!("holds the private member `{name}`"), "give the public key only, and replace this one")),
+        Some(name) => Err(ChangeError::malformed(
+            path,
+            format!("holds the private member `{name}`"),
+            "give the public key only, and replace this one",
+        )),
         None => Ok(value.clone()),
     }
 }
@@ -75,7 +93,8 @@ pub(crate) fn human(value: &Value, path: &str) -> Result<Human, ChangeError> {
                     .enumerate()
                     .map(|(i, key)| {
                         let path = format!("{path}/{i}");
-                        thumbprint(text(key, &path)?).map_err(|message| ChangeError::malformed(&path, message, ""))
+                        thumbprint(text(key, &path)?)
+                            .map_err(|message| ChangeError::malformed(&path, message, ""))
                     })
                     .collect::<Result<_, _>>()?
             }
@@ -107,7 +126,8 @@ pub(crate) fn agent(value: &Value, path: &str) -> Result<Agent, ChangeError> {
                     .iter()
                     .map(|(print, key)| {
                         let path = format!("{path}/{print}");
-                        let print = thumbprint(print).map_err(|message| ChangeError::malformed(&path, message, ""))?;
+                        let print = thumbprint(print)
+                            .map_err(|message| ChangeError::malformed(&path, message, ""))?;
                         Ok((print, public_key(key, &path)?))
                     })
                     .collect::<Result<_, _>>()?
@@ -127,14 +147,20 @@ pub(crate) fn agent_value(agent: &Agent) -> Value {
 
 pub(crate) fn assignment(value: &Value, path: &str) -> Result<Assignment, ChangeError> {
     let mut fields = Fields::open(value, path)?;
-    let assignment = Assignment { human: fields.parsed("human", HumanId::new)?, roles: fields.names("roles")?, until: fields.parsed("until", until)? };
+    let assignment = Assignment {
+        human: fields.parsed("human", HumanId::new)?,
+        roles: fields.names("roles")?,
+        until: fields.parsed("until", until)?,
+    };
     fields.unexpected()?;
     Ok(assignment)
 }
 fn until(text: &str) -> Result<Until, String> {
     match text {
         "ended" => Ok(Until::Ended),
-        moment => Timestamp::parse(moment).map(Until::At).map_err(|error| format!("{error}, nor `ended` for until somebody ends it")),
+        moment => Timestamp::parse(moment)
+            .map(Until::At)
+            .map_err(|error| format!("{error}, nor `ended` for until somebody ends it")),
     }
 }
 pub(crate) fn assignment_value(assignment: &Assignment) -> Value {
@@ -147,14 +173,25 @@ pub(crate) fn assignment_value(assignment: &Assignment) -> Value {
 }
 
 /// With `state` only where a file describes workflows that are over.
-pub(crate) fn workflow(value: &Value, path: &str, tenant: &TenantId, stated: bool) -> Result<Workflow, ChangeError> {
+pub(crate) fn workflow(
+    value: &Value,
+    path: &str,
+    tenant: &TenantId,
+    stated: bool,
+) -> Result<Workflow, ChangeError> {
     let mut fields = Fields::open(value, path)?;
     let state = match if stated { fields.optional("state") } else { None } {
         None => WorkflowState::Open,
         Some(state) => match state.as_str() {
             Some("open") => WorkflowState::Open,
             Some("closed") => WorkflowState::Closed,
-            _ => return Err(ChangeError::malformed(&fields.at("state"), "is neither `open` nor `closed`", "")),
+            _ => {
+                return Err(ChangeError::malformed(
+                    &fields.at("state"),
+                    "is neither `open` nor `closed`",
+                    "",
+                ));
+            }
         },
     };
     let workflow = Workflow {
@@ -187,14 +224,25 @@ pub(crate) fn workflow_value(workflow: &Workflow) -> Value {
     })
 }
 
-pub(crate) fn delegation(value: &Value, path: &str, tenant: &TenantId, stated: bool) -> Result<Delegation, ChangeError> {
+pub(crate) fn delegation(
+    value: &Value,
+    path: &str,
+    tenant: &TenantId,
+    stated: bool,
+) -> Result<Delegation, ChangeError> {
     let mut fields = Fields::open(value, path)?;
     let state = match if stated { fields.optional("state") } else { None } {
         None => DelegationState::Live,
         Some(state) => match state.as_str() {
             Some("live") => DelegationState::Live,
             Some("revoked") => DelegationState::Revoked,
-            _ => return Err(ChangeError::malformed(&fields.at("state"), "is neither `live` nor `revoked`", "")),
+            _ => {
+                return Err(ChangeError::malformed(
+                    &fields.at("state"),
+                    "is neither `live` nor `revoked`",
+                    "",
+                ));
+            }
         },
     };
     let grantor = grantor(fields.required("grantor")?, &fields.at("grantor"), tenant)?;
@@ -214,8 +262,11 @@ fn grantor(value: &Value, path: &str, tenant: &TenantId) -> Result<Grantor, Chan
     if value.as_str() == Some("human") {
         return Ok(Grantor::Human);
     }
-    let mut fields = Fields::open(value, path)
-        .map_err(|error| ChangeError { message: "is neither `\"human\"` nor `{\"parent\": ID}`".into(), remedy: "say who grants".into(), ..error })?;
+    let mut fields = Fields::open(value, path).map_err(|error| ChangeError {
+        message: "is neither `\"human\"` nor `{\"parent\": ID}`".into(),
+        remedy: "say who grants".into(),
+        ..error
+    })?;
     let id = fields.name("parent")?;
     fields.unexpected()?;
     Ok(Grantor::Parent(DelegationId::new(tenant.clone(), id)))
@@ -228,7 +279,13 @@ fn scope(value: &Value, path: &str) -> Result<Scope, ChangeError> {
         intents: fields.names("intents")?,
         limits: named(fields.required("limits")?, &fields.at("limits"), limit)?,
         ends: fields.moment("ends")?,
-        depth: depth.ok_or_else(|| ChangeError::malformed(&fields.at("depth"), "is not a whole number from 0 to 255", "0 allows no further delegation"))?,
+        depth: depth.ok_or_else(|| {
+            ChangeError::malformed(
+                &fields.at("depth"),
+                "is not a whole number from 0 to 255",
+                "0 allows no further delegation",
+            )
+        })?,
     };
     fields.unexpected()?;
     Ok(scope)
@@ -237,13 +294,23 @@ fn limit(value: &Value, path: &str) -> Result<Decimal, ChangeError> {
     match value {
         Value::Number(number) => Decimal::from_number(number).map_err(|error| error.to_string()),
         Value::String(text) => Decimal::parse(text).map_err(|error| error.to_string()),
-        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => Err("is not a number".to_owned()),
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => {
+            Err("is not a number".to_owned())
+        }
     }
     .map_err(|message| ChangeError::malformed(path, message, ""))
 }
 /// Without the state: a delegation is granted, then revoked.
 pub(crate) fn delegation_value(delegation: &Delegation) -> Value {
-    let Delegation { id, human, agent, workflow, grantor, scope: Scope { actions, intents, limits, ends, depth }, state: _ } = delegation;
+    let Delegation {
+        id,
+        human,
+        agent,
+        workflow,
+        grantor,
+        scope: Scope { actions, intents, limits, ends, depth },
+        state: _,
+    } = delegation;
     let grantor = match grantor {
         Grantor::Human => Value::from("human"),
         Grantor::Parent(id) => Value::Object(object! { "parent" => id.local().as_str() }),
@@ -267,7 +334,9 @@ pub(crate) fn approval(value: &Value, path: &str, tenant: &TenantId) -> Result<A
         workflow: WorkflowId::new(tenant.clone(), fields.name("workflow")?),
         approver: fields.parsed("approver", HumanId::new)?,
         role: fields.name("role")?,
-        covers: fields.parsed("covers", |text| Digest::parse(text).ok_or("is not `sha256:` and 64 lower-case hex digits"))?,
+        covers: fields.parsed("covers", |text| {
+            Digest::parse(text).ok_or("is not `sha256:` and 64 lower-case hex digits")
+        })?,
         ends: fields.moment("ends")?,
     };
     fields.unexpected()?;
@@ -295,7 +364,9 @@ pub(crate) fn resource(value: &Value, path: &str) -> Result<Resource, ChangeErro
 }
 pub(crate) fn resource_value(resource: &Resource) -> Value {
     let Resource { at, attributes } = resource;
-    Value::Object(object! { "type" => at.kind.as_str(), "id" => at.id.as_str(), "attributes" => attributes_value(attributes) })
+    Value::Object(
+        object! { "type" => at.kind.as_str(), "id" => at.id.as_str(), "attributes" => attributes_value(attributes) },
+    )
 }
 pub(crate) fn resource_ref(value: &Value, path: &str) -> Result<ResourceRef, ChangeError> {
     let mut fields = Fields::open(value, path)?;
@@ -311,7 +382,13 @@ pub(crate) fn freeze(value: &Value, path: &str) -> Result<Freeze, ChangeError> {
     if value.as_str() == Some("all") {
         return Ok(Freeze::All);
     }
-    let wrong = || ChangeError::malformed(path, "is not what can be frozen", "write `\"all\"` or one of `tenant`, `agent`, `tool`, `upstream` with its name");
+    let wrong = || {
+        ChangeError::malformed(
+            path,
+            "is not what can be frozen",
+            "write `\"all\"` or one of `tenant`, `agent`, `tool`, `upstream` with its name",
+        )
+    };
     let object = value.as_object().filter(|object| object.len() == 1).ok_or_else(wrong)?;
     let (kind, name) = object.iter().next().ok_or_else(wrong)?;
     let name = name_of(name, &format!("{path}/{kind}"));

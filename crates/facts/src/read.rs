@@ -24,7 +24,9 @@ pub(crate) struct Fields<'v> {
 impl<'v> Fields<'v> {
     pub(crate) fn open(value: &'v Value, path: &str) -> Result<Self, ChangeError> {
         match value.as_object() {
-            Some(object) => Ok(Self { object, path: path.to_owned(), asked: Vec::with_capacity(object.len()) }),
+            Some(object) => {
+                Ok(Self { object, path: path.to_owned(), asked: Vec::with_capacity(object.len()) })
+            }
             None => Err(ChangeError::malformed(path, "is not an object", "write `{…}` here")),
         }
     }
@@ -38,7 +40,9 @@ impl<'v> Fields<'v> {
     pub(crate) fn required(&mut self, name: &'v str) -> Result<&'v Value, ChangeError> {
         match self.optional(name) {
             Some(value) => Ok(value),
-            None => Err(ChangeError::malformed(&self.path, format!("has no `{name}`"), format!("add `{name}`"))),
+            None => {
+                Err(ChangeError::malformed(&self.path, format!("has no `{name}`"), format!("add `{name}`")))
+            }
         }
     }
     pub(crate) fn text(&mut self, name: &'v str) -> Result<&'v str, ChangeError> {
@@ -46,7 +50,11 @@ impl<'v> Fields<'v> {
         text(value, &self.at(name))
     }
     /// A required member that is parsed from text: an id, a moment, a digest.
-    pub(crate) fn parsed<T, E: Display>(&mut self, name: &'v str, parse: impl FnOnce(&str) -> Result<T, E>) -> Result<T, ChangeError> {
+    pub(crate) fn parsed<T, E: Display>(
+        &mut self,
+        name: &'v str,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Result<T, ChangeError> {
         let text = self.text(name)?;
         parse(text).map_err(|error| ChangeError::malformed(&self.at(name), error.to_string(), ""))
     }
@@ -58,24 +66,33 @@ impl<'v> Fields<'v> {
     }
     pub(crate) fn names(&mut self, name: &'v str) -> Result<BTreeSet<Name>, ChangeError> {
         let path = self.at(name);
-        elements(self.required(name)?, &path)?.iter().enumerate().try_fold(BTreeSet::new(), |mut names, (i, element)| {
-            let path = format!("{path}/{i}");
-            if !names.insert(name_of(element, &path)?) {
-                return Err(ChangeError::malformed(&path, "stands twice", "remove one"));
-            }
-            Ok(names)
-        })
+        elements(self.required(name)?, &path)?.iter().enumerate().try_fold(
+            BTreeSet::new(),
+            |mut names, (i, element)| {
+                let path = format!("{path}/{i}");
+                if !names.insert(name_of(element, &path)?) {
+                    return Err(ChangeError::malformed(&path, "stands twice", "remove one"));
+                }
+                Ok(names)
+            },
+        )
     }
     pub(crate) fn unexpected(&self) -> Result<(), ChangeError> {
         match self.object.keys().find(|name| !self.asked.contains(name)) {
-            Some(name) => Err(ChangeError::malformed(&self.at(name), "is not known here", format!("known are {}", quoted(&self.asked)))),
+            Some(name) => Err(ChangeError::malformed(
+                &self.at(name),
+                "is not known here",
+                format!("known are {}", quoted(&self.asked)),
+            )),
             None => Ok(()),
         }
     }
 }
 
 pub(crate) fn text<'v>(value: &'v Value, path: &str) -> Result<&'v str, ChangeError> {
-    value.as_str().ok_or_else(|| ChangeError::malformed(path, "is not a string", "write it in quotation marks"))
+    value
+        .as_str()
+        .ok_or_else(|| ChangeError::malformed(path, "is not a string", "write it in quotation marks"))
 }
 
 pub(crate) fn name_of(value: &Value, path: &str) -> Result<Name, ChangeError> {
@@ -91,7 +108,11 @@ pub(crate) fn members<'v>(value: &'v Value, path: &str) -> Result<&'v Object, Ch
 }
 
 /// Members whose names are [`Name`]s, each read by `read`.
-pub(crate) fn named<T>(value: &Value, path: &str, read: impl Fn(&Value, &str) -> Result<T, ChangeError>) -> Result<BTreeMap<Name, T>, ChangeError> {
+pub(crate) fn named<T>(
+    value: &Value,
+    path: &str,
+    read: impl Fn(&Value, &str) -> Result<T, ChangeError>,
+) -> Result<BTreeMap<Name, T>, ChangeError> {
     members(value, path)?.iter().try_fold(BTreeMap::new(), |mut all, (name, value)| {
         let path = format!("{path}/{}", pointer_segment(name));
         let name = Name::new(name).map_err(|error| ChangeError::malformed(&path, error.to_string(), ""))?;
@@ -107,25 +128,42 @@ pub(crate) fn attribute(value: &Value, path: &str) -> Result<Value, ChangeError>
 
 fn attribute_at(value: &Value, path: &str, depth: usize) -> Result<Value, ChangeError> {
     if depth > MAX_ATTRIBUTE_DEPTH {
-        return Err(ChangeError::malformed(path, format!("is nested deeper than {MAX_ATTRIBUTE_DEPTH}"), "flatten it"));
+        return Err(ChangeError::malformed(
+            path,
+            format!("is nested deeper than {MAX_ATTRIBUTE_DEPTH}"),
+            "flatten it",
+        ));
     }
     let below = depth.saturating_add(1);
     match value {
         Value::Null => Err(ChangeError::malformed(path, "is null", "leave the attribute out instead")),
         Value::Bool(truth) => Ok(Value::from(*truth)),
-        Value::Number(number) => Decimal::from_number(number).map(Decimal::to_value).map_err(|error| ChangeError::malformed(path, error.to_string(), "write it as a string")),
-        Value::String(text) if text.len() > MAX_ATTRIBUTE_TEXT => {
-            Err(ChangeError::malformed(path, format!("is longer than {MAX_ATTRIBUTE_TEXT} bytes"), "facts hold what decides, not documents"))
-        }
+        Value::Number(number) => Decimal::from_number(number)
+            .map(Decimal::to_value)
+            .map_err(|error| ChangeError::malformed(path, error.to_string(), "write it as a string")),
+        Value::String(text) if text.len() > MAX_ATTRIBUTE_TEXT => Err(ChangeError::malformed(
+            path,
+            format!("is longer than {MAX_ATTRIBUTE_TEXT} bytes"),
+            "facts hold what decides, not documents",
+        )),
         Value::String(text) => Ok(Value::from(text.as_str())),
         Value::Array(elements) => {
-            let elements: Result<Vec<_>, _> = elements.iter().enumerate().map(|(i, e)| attribute_at(e, &format!("{path}/{i}"), below)).collect();
+            let elements: Result<Vec<_>, _> = elements
+                .iter()
+                .enumerate()
+                .map(|(i, e)| attribute_at(e, &format!("{path}/{i}"), below))
+                .collect();
             Ok(Value::Array(elements?))
         }
         Value::Object(object) => {
             let members: Result<Object, _> = object
                 .iter()
-                .map(|(name, value)| Ok((name.to_owned(), attribute_at(value, &format!("{path}/{}", pointer_segment(name)), below)?)))
+                .map(|(name, value)| {
+                    Ok((
+                        name.to_owned(),
+                        attribute_at(value, &format!("{path}/{}", pointer_segment(name)), below)?,
+                    ))
+                })
                 .collect();
             Ok(Value::Object(members?))
         }

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use placet_core::{
-    Agent, AgentId, Approval, Assignment, CheckError, Delegation, DelegationId, FactsView, FlowState, Freeze, Freshness, Human, HumanId, Name, RelationModel,
-    Resource, ResourceRef, Revision, TenantId, Timestamp, Workflow, WorkflowId,
+    Agent, AgentId, Approval, Assignment, CheckError, Delegation, DelegationId, FactsView, FlowState, Freeze,
+    Freshness, Human, HumanId, Name, RelationModel, Resource, ResourceRef, Revision, TenantId, Timestamp,
+    Workflow, WorkflowId,
 };
 use placet_json::{Object, Value};
 
@@ -71,7 +72,13 @@ impl FactsView for Snapshot {
     fn flow(&self, workflow: &WorkflowId) -> Arc<FlowState> {
         self.tenant.flow(workflow)
     }
-    fn check(&self, model: &RelationModel, object: &ResourceRef, relation: &Name, subject: &ResourceRef) -> Result<bool, CheckError> {
+    fn check(
+        &self,
+        model: &RelationModel,
+        object: &ResourceRef,
+        relation: &Name,
+        subject: &ResourceRef,
+    ) -> Result<bool, CheckError> {
         check::check(&self.tenant, model, object, relation, subject)
     }
     /// `{"type", "id", "tenant_id", attributes…, "relations": {relation: [subject…]}}`; without attributes where the
@@ -90,7 +97,12 @@ impl FactsView for Snapshot {
             .tenant
             .relations(at)
             .into_iter()
-            .map(|(relation, subjects)| (relation.as_str().to_owned(), Value::Array(subjects.into_iter().map(|s| Value::from(subject_text(s))).collect())))
+            .map(|(relation, subjects)| {
+                (
+                    relation.as_str().to_owned(),
+                    Value::Array(subjects.into_iter().map(|s| Value::from(subject_text(s))).collect()),
+                )
+            })
             .collect();
         if !relations.is_empty() {
             document.insert("relations", relations);

@@ -7,8 +7,8 @@ use std::{
 
 use imbl::{OrdMap, OrdSet};
 use placet_core::{
-    Agent, AgentId, Approval, ApprovalId, Assignment, Delegation, DelegationId, FlowState, Freeze, Human, HumanId, Name, Resource, ResourceRef, Revision, Subject,
-    TenantId, Tuple, Workflow, WorkflowId,
+    Agent, AgentId, Approval, ApprovalId, Assignment, Delegation, DelegationId, FlowState, Freeze, Human,
+    HumanId, Name, Resource, ResourceRef, Revision, Subject, TenantId, Tuple, Workflow, WorkflowId,
 };
 
 /// The organisation's facts at one revision.
@@ -17,6 +17,8 @@ pub struct OrgFacts {
     pub(crate) revision: u64,
     pub(crate) humans: OrdMap<HumanId, Arc<Human>>,
     pub(crate) agents: OrdMap<AgentId, Arc<Agent>>,
+    /// Whose a key is, by RFC 7638 thumbprint: one key speaks for one agent.
+    pub(crate) keys: OrdMap<String, AgentId>,
     pub(crate) frozen: OrdSet<Freeze>,
 }
 
@@ -55,6 +57,11 @@ impl OrgFacts {
     #[must_use]
     pub fn agent(&self, id: &AgentId) -> Option<&Agent> {
         self.agents.get(id).map(AsRef::as_ref)
+    }
+    /// The agent that a key speaks for, by RFC 7638 thumbprint.
+    #[must_use]
+    pub fn agent_of_key(&self, thumbprint: &str) -> Option<&Agent> {
+        self.agent(self.keys.get(thumbprint)?)
     }
     /// Whether this is stopped.
     #[must_use]
@@ -148,7 +155,10 @@ impl TenantFacts {
     #[must_use]
     pub fn flow(&self, workflow: &WorkflowId) -> Arc<FlowState> {
         static EMPTY: LazyLock<Arc<FlowState>> = LazyLock::new(|| Arc::new(FlowState::EMPTY));
-        self.own(workflow.tenant(), workflow.local()).and_then(|local| self.flows.get(local)).unwrap_or(&EMPTY).clone()
+        self.own(workflow.tenant(), workflow.local())
+            .and_then(|local| self.flows.get(local))
+            .unwrap_or(&EMPTY)
+            .clone()
     }
     /// Whether this tuple is there, by itself: nothing is followed.
     #[must_use]
@@ -157,15 +167,29 @@ impl TenantFacts {
     }
     /// The tuples of an object, in order of relation and subject.
     pub fn tuples_of<'a>(&'a self, object: &'a ResourceRef) -> impl Iterator<Item = &'a Tuple> + 'a {
-        self.tuples.range(first(object.clone(), MIN.clone(), false)..).take_while(move |tuple| tuple.object == *object)
+        self.tuples
+            .range(first(object.clone(), MIN.clone(), false)..)
+            .take_while(move |tuple| tuple.object == *object)
     }
     /// The usersets that have a relation on an object by a tuple.
-    pub(crate) fn usersets_of<'a>(&'a self, object: &'a ResourceRef, relation: &'a Name) -> impl Iterator<Item = &'a Tuple> + 'a {
-        self.tuples.range(first(object.clone(), relation.clone(), true)..).take_while(move |tuple| tuple.relation == *relation && tuple.object == *object)
+    pub(crate) fn usersets_of<'a>(
+        &'a self,
+        object: &'a ResourceRef,
+        relation: &'a Name,
+    ) -> impl Iterator<Item = &'a Tuple> + 'a {
+        self.tuples
+            .range(first(object.clone(), relation.clone(), true)..)
+            .take_while(move |tuple| tuple.relation == *relation && tuple.object == *object)
     }
     /// All that have a relation on an object by a tuple.
-    pub(crate) fn subjects_of<'a>(&'a self, object: &'a ResourceRef, relation: &'a Name) -> impl Iterator<Item = &'a Tuple> + 'a {
-        self.tuples.range(first(object.clone(), relation.clone(), false)..).take_while(move |tuple| tuple.relation == *relation && tuple.object == *object)
+    pub(crate) fn subjects_of<'a>(
+        &'a self,
+        object: &'a ResourceRef,
+        relation: &'a Name,
+    ) -> impl Iterator<Item = &'a Tuple> + 'a {
+        self.tuples
+            .range(first(object.clone(), relation.clone(), false)..)
+            .take_while(move |tuple| tuple.relation == *relation && tuple.object == *object)
     }
     /// All assignments, by person.
     pub fn assignments(&self) -> impl Iterator<Item = &Assignment> {
@@ -227,6 +251,9 @@ mod tests {
             }
         }
         let object = ResourceRef { kind: MIN.clone(), id: MIN.clone() };
-        assert!(Subject::Object(ResourceRef { kind: Name::new("z").unwrap(), id: Name::new("z").unwrap() }) < Subject::Userset(object, MIN.clone()));
+        assert!(
+            Subject::Object(ResourceRef { kind: Name::new("z").unwrap(), id: Name::new("z").unwrap() })
+                < Subject::Userset(object, MIN.clone())
+        );
     }
 }

@@ -82,7 +82,11 @@ impl Transaction {
             author: fields.name("author")?,
             source: fields.name("source")?,
             why: fields.text("why")?.to_owned(),
-            idempotency_key: if fields.optional("idempotency_key").is_some() { Some(fields.name("idempotency_key")?) } else { None },
+            idempotency_key: if fields.optional("idempotency_key").is_some() {
+                Some(fields.name("idempotency_key")?)
+            } else {
+                None
+            },
         };
         fields.unexpected()?;
         transaction.check_text()?;
@@ -91,13 +95,21 @@ impl Transaction {
 
     pub(crate) fn check_text(&self) -> Result<(), ChangeError> {
         if self.why.len() > MAX_TEXT {
-            return Err(ChangeError::malformed("/why", format!("is longer than {MAX_TEXT} bytes"), "shorten it"));
+            return Err(ChangeError::malformed(
+                "/why",
+                format!("is longer than {MAX_TEXT} bytes"),
+                "shorten it",
+            ));
         }
         if self.changes.is_empty() {
             return Err(ChangeError::malformed("/changes", "is empty", "a transaction changes something"));
         }
         if self.changes.len() > MAX_CHANGES {
-            return Err(ChangeError::malformed("/changes", format!("holds more than {MAX_CHANGES} changes"), "split it"));
+            return Err(ChangeError::malformed(
+                "/changes",
+                format!("holds more than {MAX_CHANGES} changes"),
+                "split it",
+            ));
         }
         Ok(())
     }
@@ -107,13 +119,22 @@ fn place(value: &Value) -> Result<Place, ChangeError> {
     if value.as_str() == Some("organisation") {
         return Ok(Place::Organisation);
     }
-    let mut fields = Fields::open(value, "/place")
-        .map_err(|error| ChangeError { message: "is neither `\"organisation\"` nor `{\"tenant\": ID}`".into(), remedy: "say whose facts change".into(), ..error })?;
+    let mut fields = Fields::open(value, "/place").map_err(|error| ChangeError {
+        message: "is neither `\"organisation\"` nor `{\"tenant\": ID}`".into(),
+        remedy: "say whose facts change".into(),
+        ..error
+    })?;
     let id = fields.parsed("tenant", TenantId::new)?;
     fields.unexpected()?;
     Ok(Place::Tenant(id))
 }
 
 pub(crate) fn changes(value: &Value, path: &str, place: &Place) -> Result<Vec<Change>, ChangeError> {
-    elements(value, path)?.iter().enumerate().map(|(i, change)| Change::from_value(change, place).map_err(|error| error.under(&format!("{path}/{i}")))).collect()
+    elements(value, path)?
+        .iter()
+        .enumerate()
+        .map(|(i, change)| {
+            Change::from_value(change, place).map_err(|error| error.under(&format!("{path}/{i}")))
+        })
+        .collect()
 }

@@ -34,7 +34,8 @@ pub fn parse_tuple(text: &str) -> Result<Tuple, TupleError> {
 
 /// Parses `type:id`.
 pub fn parse_resource(text: &str) -> Result<ResourceRef, TupleError> {
-    let (kind, id) = text.split_once(':').ok_or_else(|| TupleError::Form(text.chars().take(200).collect()))?;
+    let (kind, id) =
+        text.split_once(':').ok_or_else(|| TupleError::Form(text.chars().take(200).collect()))?;
     Ok(ResourceRef { kind: plain(Name::new(kind)?)?, id: Name::new(id)? })
 }
 
@@ -63,7 +64,10 @@ pub(crate) fn well_formed(tuple: &Tuple) -> Result<(), TupleError> {
         Subject::Object(object) => (object, None),
         Subject::Userset(object, relation) => (object, Some(relation)),
     };
-    [Some(&tuple.object.kind), Some(&tuple.relation), Some(&subject.kind), relation].into_iter().flatten().try_for_each(check)
+    [Some(&tuple.object.kind), Some(&tuple.relation), Some(&subject.kind), relation]
+        .into_iter()
+        .flatten()
+        .try_for_each(check)
 }
 
 fn plain(name: Name) -> Result<Name, TupleError> {
@@ -79,12 +83,29 @@ mod tests {
 
     #[test]
     fn a_tuple_has_one_reading() {
-        for text in ["support_case:CASE-1837#assignee@user:maya", "doc:a:b@c#viewer@team:billing#member", "doc:1#parent@folder:x/y|z"] {
+        for text in [
+            "support_case:CASE-1837#assignee@user:maya",
+            "doc:a:b@c#viewer@team:billing#member",
+            "doc:1#parent@folder:x/y|z",
+        ] {
             assert_eq!(tuple_text(&parse_tuple(text).unwrap()), text);
         }
         let mail = parse_tuple("doc:1#viewer@user:maya@acme.example").unwrap();
         assert_eq!(mail.subject, Subject::Object(parse_resource("user:maya@acme.example").unwrap()));
-        for bad in ["", "doc:1", "doc:1#viewer", "doc#viewer@user:a", "doc:1#viewer@user", "doc:1#viewer@user:*", "doc:1#@user:a", "doc:1#v:w@user:a", "doc:1#v@team:x#", "doc:1#v@team:x#m#n", "do@c:1#v@user:a", "doc:1 #v@user:a"] {
+        for bad in [
+            "",
+            "doc:1",
+            "doc:1#viewer",
+            "doc#viewer@user:a",
+            "doc:1#viewer@user",
+            "doc:1#viewer@user:*",
+            "doc:1#@user:a",
+            "doc:1#v:w@user:a",
+            "doc:1#v@team:x#",
+            "doc:1#v@team:x#m#n",
+            "do@c:1#v@user:a",
+            "doc:1 #v@user:a",
+        ] {
             assert!(parse_tuple(bad).is_err(), "{bad:?} was taken");
         }
     }

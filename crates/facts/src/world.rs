@@ -3,10 +3,14 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use imbl::OrdMap;
-use placet_core::{ApprovalId, Decimal, FlowState, Name, RelationModel, Revision, TenantId, Total, WorkflowId};
+use placet_core::{
+    ApprovalId, Decimal, FlowState, Name, RelationModel, Revision, TenantId, Total, WorkflowId,
+};
 use placet_json::Value;
 
-use crate::{ChangeError, Kind, OrgFacts, Place, Snapshot, TenantFacts, Transaction, apply, parse_file, tenant_of};
+use crate::{
+    ChangeError, Kind, OrgFacts, Place, Snapshot, TenantFacts, Transaction, apply, parse_file, tenant_of,
+};
 
 /// The organisation's facts and every tenant's. Only [`World::snapshot`] leads to a decision, and to one tenant only.
 #[derive(Debug, Clone, Default)]
@@ -28,7 +32,12 @@ impl World {
     }
 
     /// As [`World::apply`], and no tuple is added that `model` doesn't allow.
-    pub fn apply_with(&self, revision: u64, transaction: &Transaction, model: Option<&RelationModel>) -> Result<Self, ChangeError> {
+    pub fn apply_with(
+        &self,
+        revision: u64,
+        transaction: &Transaction,
+        model: Option<&RelationModel>,
+    ) -> Result<Self, ChangeError> {
         transaction.check_text()?;
         let mut next = self.clone();
         let changes = || transaction.changes.iter().enumerate();
@@ -58,11 +67,15 @@ impl World {
 
     /// The world that a log folds to: `(journal position, transaction)` in order.
     pub fn fold<'t>(log: impl IntoIterator<Item = (u64, &'t Transaction)>) -> Result<Self, ChangeError> {
-        log.into_iter().try_fold(Self::new(), |world, (revision, transaction)| world.apply(revision, transaction))
+        log.into_iter()
+            .try_fold(Self::new(), |world, (revision, transaction)| world.apply(revision, transaction))
     }
 
     /// The world as it was after the journal position `at`: the fold of what stands no later.
-    pub fn as_of<'t>(log: impl IntoIterator<Item = (u64, &'t Transaction)>, at: u64) -> Result<Self, ChangeError> {
+    pub fn as_of<'t>(
+        log: impl IntoIterator<Item = (u64, &'t Transaction)>,
+        at: u64,
+    ) -> Result<Self, ChangeError> {
         Self::fold(log.into_iter().take_while(|(revision, _)| *revision <= at))
     }
 
@@ -77,7 +90,9 @@ impl World {
         for id in transactions.iter().flat_map(apply::created) {
             world.tenants.remove(id);
         }
-        (1..).zip(&transactions).try_fold(world, |world, (revision, transaction)| world.apply(revision, transaction))
+        (1..)
+            .zip(&transactions)
+            .try_fold(world, |world, (revision, transaction)| world.apply(revision, transaction))
     }
 
     /// The facts that a decision for `tenant` sees; none where there is no such tenant.
@@ -91,9 +106,13 @@ impl World {
         let mut next = self.clone();
         for id in approvals {
             let mut tenant = TenantFacts::clone(next.facts_of(id.tenant())?);
-            let approval = tenant.approval(id).ok_or_else(|| unknown("approval", id.local(), "ask for a new one"))?;
+            let approval =
+                tenant.approval(id).ok_or_else(|| unknown("approval", id.local(), "ask for a new one"))?;
             if !tenant.unspent.contains(&(approval.workflow.local().clone(), id.local().clone())) {
-                return Err(ChangeError::conflict(format!("the approval `{id}` is spent"), "ask for a new one"));
+                return Err(ChangeError::conflict(
+                    format!("the approval `{id}` is spent"),
+                    "ask for a new one",
+                ));
             }
             let row = (approval.workflow.local().clone(), id.local().clone());
             tenant.unspent.remove(&row);
@@ -111,7 +130,10 @@ impl World {
             let mut tenant = TenantFacts::clone(next.facts_of(id.tenant())?);
             let approval = tenant.approval(id).ok_or_else(|| unknown("approval", id.local(), ""))?;
             if tenant.spent.get(id.local()) != Some(&position) {
-                return Err(ChangeError::conflict(format!("the approval `{id}` wasn't spent at position {position}"), ""));
+                return Err(ChangeError::conflict(
+                    format!("the approval `{id}` wasn't spent at position {position}"),
+                    "",
+                ));
             }
             let row = (approval.workflow.local().clone(), id.local().clone());
             tenant.spent.remove(id.local());
@@ -149,10 +171,13 @@ impl World {
         flow.totals_at = position;
         let total = flow.totals.entry(action.clone()).or_insert(Total { count: 0, amount: Decimal::ZERO });
         total.count = total.count.saturating_add(1);
-        total.amount = total
-            .amount
-            .checked_add(amount)
-            .ok_or_else(|| ChangeError::new(Kind::Conflict, format!("the total of `{action}` is beyond what is counted exactly"), "open another workflow"))?;
+        total.amount = total.amount.checked_add(amount).ok_or_else(|| {
+            ChangeError::new(
+                Kind::Conflict,
+                format!("the total of `{action}` is beyond what is counted exactly"),
+                "open another workflow",
+            )
+        })?;
         tenant.flows.insert(workflow.local().clone(), Arc::new(flow));
         let mut next = self.clone();
         next.tenants.insert(workflow.tenant().clone(), Arc::new(tenant));
@@ -176,7 +201,9 @@ impl World {
     /// What ran through a workflow so far; nothing where there is no such workflow.
     #[must_use]
     pub fn flow(&self, workflow: &WorkflowId) -> Arc<FlowState> {
-        self.tenants.get(workflow.tenant()).map_or_else(|| Arc::new(FlowState::EMPTY), |tenant| tenant.flow(workflow))
+        self.tenants
+            .get(workflow.tenant())
+            .map_or_else(|| Arc::new(FlowState::EMPTY), |tenant| tenant.flow(workflow))
     }
     /// The last revision of all.
     #[must_use]

@@ -6,18 +6,25 @@ use std::{
 };
 
 use http::HeaderName;
-use placet_core::{Attribute, Call, Envelope, Name, Timestamp, authority::CredentialNote, authority::Warrant};
+use placet_core::{
+    Call, Envelope, Facts as _, Name, Timestamp,
+    authority::{CredentialNote, chain},
+};
+use placet_facts::Live;
 use placet_jose::{
+    SigningKey, Stamp,
     digest::ContentDigest,
     dpop,
     htu::Htu,
-    keys::{SigningKey, random_id},
+    keys::random_id,
+    mint,
     tokens::{Actor, ActorChain, CallDetail, CallToken, ResourceRef, SignedRequest},
-    verified::{Stamp, mint},
 };
-use placet_oauth::{Holder, MasterKey, Place, Vault};
-use placet_upstream::{CredentialError, Credentials as Maker, Made, Purpose, Target};
+use placet_oauth::vault::{Holder, MasterKey, Place, Vault};
+use placet_upstream::{CredentialError, Credentials as Maker, Made, Partition, Purpose, Target};
 use secrecy::SecretString;
+
+use crate::InForce;
 
 /// The life of a call token in seconds.
 const CALL_TOKEN_LIFE: u64 = 30;
@@ -57,6 +64,8 @@ pub struct Scheme {
 pub trait VaultAccess: Send + Sync {
     /// The secret and its version; the error is for operators.
     fn open(&self, place: &Place) -> Result<(SecretString, u64), String>;
+    /// The version of the newest secret, without opening it.
+    fn version(&self, place: &Place) -> Result<u64, String>;
 }
 
 /// A vault in memory with its master key, replaced whole when a secret changes.
@@ -97,9 +106,16 @@ impl VaultAccess for OpenVault {
     fn open(&self, place: &Place) -> Result<(SecretString, u64), String> {
         let vault = self.vault.load();
         let secret = vault.open(&self.master, place).map_err(|error| format!("the vault's secret for `{}` of `{}`: {error}", place.upstream, place.tenant))?;
-        let version = vault.list().find(|(at, _, _)| *at == place).map_or(0, |(_, version, _)| version);
-        Ok((SecretString::from(secret.expose().to_owned()), version))
+        Ok((SecretString::from(secret.expose().to_owned()), version_in(&vault, place)?))
     }
+    fn version(&self, place: &Place) -> Result<u64, String> {
+        version_in(&self.vault.load(), place)
+    }
+}
+
+fn version_in(vault: &Vault, place: &Place) -> Result<u64, String> {
+    let found = vault.list().find(|(at, _, _)| *at == place);
+    found.map(|(_, version, _)| version).ok_or_else(|| format!("the vault has no secret for `{}` of `{}`", place.upstream, place.tenant))
 }
 
 /// Everything that credentials are made of.
@@ -108,14 +124,16 @@ pub struct Credentials {
     pub issuer: String,
     /// The key that signs call tokens.
     pub tokens: SigningKey,
-    /// The identifier of that key in our key set.
-    pub kid: String,
     /// The gateway's sender key: what a call token is bound to.
     pub sender: SigningKey,
     /// By upstream.
     pub schemes: BTreeMap<Name, Scheme>,
     /// The vault.
     pub vault: Arc<dyn VaultAccess>,
+    /// The release in force, whose catalog says what a tool takes.
+    pub releases: Arc<InForce>,
+    /// The facts, for the chain of agents.
+    pub live: Arc<Live>,
     /// Now, for what isn't made for a call.
     pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
 }
@@ -160,7 +178,7 @@ impl Credentials {
             req: SignedRequest { htm: (*method).to_owned(), htu: htu.clone(), digest },
             detail,
         };
-        let stamp = Stamp { issuer: &self.issuer, audience: &scheme.audience, issued_at: now, expires_at, kid: &self.kid };
+        let stamp = Stamp { issuer: &self.issuer, audience: &scheme.audience, issued_at: now, expires_at };
         let token = mint(&self.tokens, &stamp, &claims).map_err(|error| fault(&error))?;
         let proof_id = random_id().map_err(|error| fault(&error))?;
         let proof = dpop::prove(&self.sender, &proof_id, method, &htu, now, Some(&token), None).map_err(|error| fault(&error))?;
@@ -178,69 +196,70 @@ impl Credentials {
     }
 
     fn secret(&self, scheme: &Scheme, name: &Name, tenant: &str) -> Result<Made, CredentialError> {
-        let place = Place { tenant: tenant.to_owned(), upstream: name.as_str().to_owned(), holder: Holder::Tenant };
-        let (secret, version) = self.vault.open(&place).map_err(CredentialError)?;
+        let (secret, version) = self.vault.open(&place(name, tenant)).map_err(CredentialError)?;
         let header = SecretString::from(format!("{}{}", scheme.injection.prefix, secrecy::ExposeSecret::expose_secret(&secret)));
         Ok(Made { headers: vec![(scheme.injection.header.clone(), header)], meta: Vec::new(), note: CredentialNote::Vault { name: name.clone(), version }, scan: vec![secret] })
     }
 }
 
-/// Credentials for one warrant.
-pub(crate) struct CallCredentials<'a> {
-    all: &'a Credentials,
-    kind: placet_catalog::Credential,
-    chain: Vec<String>,
-    warrant: u64,
-    now: u64,
-}
+impl Credentials {
+    /// How the catalog of the release in force pays for this call.
+    fn kind(&self, call: &Call) -> Result<placet_catalog::Credential, CredentialError> {
+        let release = self.releases.current().filter(|release| release.digest() == call.release);
+        let release = release.ok_or_else(|| CredentialError("another release is in force".to_owned()))?;
+        let entry = release.catalog().tool(&call.upstream, &call.tool).ok_or_else(|| CredentialError("the catalog entry is gone".to_owned()))?;
+        Ok(entry.credential().clone())
+    }
 
-impl<'a> CallCredentials<'a> {
-    pub(crate) fn new(all: &'a Credentials, kind: placet_catalog::Credential, warrant: &Warrant, now: u64) -> Self {
-        let chain = warrant.chain().iter().rev().map(|agent| agent.as_str().to_owned()).collect();
-        Self { all, kind, chain, warrant: warrant.position().0, now }
+    /// Whose connections a call may use: those of its tenant with the same credential.
+    pub(crate) fn partition(&self, call: &Call, envelope: &Envelope) -> Result<Partition, CredentialError> {
+        use placet_catalog::Credential;
+        let credential = match self.kind(call)? {
+            Credential::Vault(name) => {
+                let place = place(&name, envelope.tenant().as_str());
+                format!("vault:{name}:{}", self.vault.version(&place).map_err(CredentialError)?)
+            }
+            Credential::CallToken => format!("call-token:{}", envelope.human()),
+            Credential::Process => "process".to_owned(),
+            Credential::None => "none".to_owned(),
+        };
+        let credential = Name::new(&credential).map_err(|error| CredentialError(error.to_string()))?;
+        Ok(Partition::Tenant { tenant: envelope.tenant().clone(), credential })
     }
 }
 
-impl Maker for CallCredentials<'_> {
+fn place(name: &Name, tenant: &str) -> Place {
+    Place { tenant: tenant.to_owned(), upstream: name.as_str().to_owned(), holder: Holder::Tenant }
+}
+
+impl Maker for Credentials {
     fn make(&self, call: &Call, envelope: &Envelope, target: &Target<'_>) -> Result<Made, CredentialError> {
         use placet_catalog::Credential;
-        match &self.kind {
-            Credential::Vault(name) => self.all.secret(self.all.scheme(&call.upstream)?, name, envelope.tenant().as_str()),
+        let scheme = self.scheme(&call.upstream)?;
+        match self.kind(call)? {
+            Credential::Vault(name) => self.secret(scheme, &name, envelope.tenant().as_str()),
             Credential::Process => Ok(Made::nothing(CredentialNote::Process)),
             Credential::None => Ok(Made::nothing(CredentialNote::Unneeded)),
             Credential::CallToken => {
-                let purpose = match target {
-                    Target::Http { purpose, .. } | Target::Stdio { purpose, .. } => *purpose,
+                let jti = match target {
+                    Target::Http { purpose: Purpose::Session, .. } => random_id().map_err(|error| CredentialError(error.to_string()))?,
+                    Target::Http { purpose: Purpose::Call, .. } | Target::Stdio { .. } => call.id.as_str().to_owned(),
                 };
-                let jti = match purpose {
-                    Purpose::Call => format!("{}.{}", call.id, self.warrant),
-                    Purpose::Session => random_id().map_err(|error| CredentialError(error.to_string()))?,
-                };
+                let facts = self.live.snapshot(envelope.tenant()).map_err(|error| CredentialError(error.to_string()))?;
+                let mut actors: Vec<String> = chain(&*facts, envelope).iter().map(|agent| agent.as_str().to_owned()).collect();
+                actors.reverse();
                 let resource = call.resources.first().map(|r| ResourceRef { kind: r.kind.as_str().to_owned(), id: r.id.as_str().to_owned() });
-                let amount = call.attributes.iter().find_map(|(name, value)| match value {
-                    Attribute::Decimal(amount) if name.as_str() == "amount" => Some(amount.to_string()),
-                    Attribute::Decimal(_) | Attribute::Text(_) | Attribute::Bool(_) => None,
-                });
+                let amount = crate::fold::amount(&call.attributes).map(|amount| amount.to_string());
                 let subject = Subject {
                     human: envelope.human().as_str().to_owned(),
-                    actors: self.chain.clone(),
+                    actors,
                     jti,
                     decision: call.id.as_str().to_owned(),
                     detail: CallDetail { tenant: envelope.tenant().as_str().to_owned(), action: call.action.as_str().to_owned(), resource, amount },
                 };
-                self.all.call_token(self.all.scheme(&call.upstream)?, subject, target, self.now)
+                self.call_token(scheme, subject, target, (self.clock)().secs())
             }
         }
-    }
-
-    fn service(&self, upstream: &Name, target: &Target<'_>) -> Result<Made, CredentialError> {
-        self.all.service(upstream, target)
-    }
-}
-
-impl Maker for Credentials {
-    fn make(&self, _: &Call, _: &Envelope, _: &Target<'_>) -> Result<Made, CredentialError> {
-        Err(CredentialError("credentials for a call are made from its warrant".to_owned()))
     }
 
     fn service(&self, upstream: &Name, target: &Target<'_>) -> Result<Made, CredentialError> {

@@ -50,7 +50,7 @@ pub(crate) struct Reservation {
     pub(crate) workflow: WorkflowId,
     pub(crate) entry: Name,
     pub(crate) action: Name,
-    pub(crate) amount: Option<Decimal>,
+    pub(crate) amount: Decimal,
     pub(crate) labels: BTreeSet<Name>,
     pub(crate) labels_at: u64,
     pub(crate) totals: Moving,
@@ -69,6 +69,17 @@ pub(crate) enum Refusal {
     Ended,
     /// It can't be framed.
     Frame(FrameError),
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Moved => f.write_str("what it rests on has moved"),
+            Self::Change(error) => error.fmt(f),
+            Self::Ended => f.write_str("the warrant has ended already"),
+            Self::Frame(error) => error.fmt(f),
+        }
+    }
 }
 
 impl From<FrameError> for Refusal {
@@ -185,7 +196,7 @@ impl Fold for State {
                         if !spends.is_empty() {
                             self.world = self.world.spend(at, &spends)?;
                         }
-                        self.world = self.world.permitted(at, &record.grant.workflow, &call.labels, &call.entry, &call.action, amount(&call.attributes))?;
+                        self.world = self.world.permitted(at, &record.grant.workflow, &call.labels, &call.entry, &call.action, amount(&call.attributes).unwrap_or(Decimal::ZERO))?;
                         let open = Open { tenant: record.grant.workflow.tenant().clone(), workflow: record.grant.workflow.local().clone(), decision: record.id };
                         self.open.insert(at, open);
                     }
@@ -276,7 +287,7 @@ impl Fold for State {
             Token::World(world) => self.live.publish(world),
             Token::Opened(world, at, warrant) => {
                 open().insert(at, warrant);
-                self.live.publish(world);
+                self.live.publish_flow(world);
             }
             Token::Closed(at) => {
                 open().remove(&at);

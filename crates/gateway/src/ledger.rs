@@ -14,7 +14,7 @@ use placet_core::{
     DecisionId, Digest, Engine, Envelope, Name, Releases, Revision, TenantId, Timestamp,
     authority::{Asked, Entry, Journal as CoreJournal, Orphans, Position, Unrecorded},
 };
-use placet_facts::{ChangeError, Live, Transaction};
+use placet_facts::{ChangeError, Live, Transaction, World};
 use placet_json::{Value, object};
 use placet_policy::Release;
 use placet_record::{DecisionRecord, Kind, denied, ended, permitted};
@@ -96,7 +96,7 @@ impl Ledger {
     /// Opens a data directory: replays its journal, ends the warrants that a crash left open as `unknown`, and puts the
     /// release in force that was in force.
     pub fn open(data: &Path, options: Options) -> Result<(Self, OpenReport), OpenError> {
-        let (live, seen) = (Arc::new(Live::new()), Arc::new(Seen::default()));
+        let (live, seen) = (Arc::new(Live::new(World::new())), Arc::new(Seen::default()));
         let wall = Arc::clone(&options.clock);
         let (journal, report) = Journal::open(data, options, State::new(Arc::clone(&live), Arc::clone(&seen)))?;
         let reader = journal.reader();
@@ -155,8 +155,12 @@ impl Ledger {
     }
     /// Whether entries are taken and the clock is right; else why not, for operators.
     pub fn ready(&self) -> Result<(), String> {
-        if let Some(why) = self.inner.journal.status().poisoned {
-            return Err(format!("the journal takes no entries: {why}"));
+        let status = self.inner.journal.status();
+        if status.stopped {
+            return Err(format!("the journal has stopped: {}; restart when the disk is well", status.failure.unwrap_or_default()));
+        }
+        if status.full {
+            return Err("the disk is full: make room in the data directory's file system".to_owned());
         }
         let behind = self.clock_behind();
         if behind > MAX_CLOCK_BEHIND {
@@ -175,7 +179,7 @@ impl Ledger {
         let digest = release.digest();
         self.keep(&release).map_err(|error| Refused::Down(format!("can't keep the release's archive: {error}")))?;
         let record = object! {
-            "by" => by.as_str(), "name" => release.name(), "release" => digest.to_string(), "time" => self.now().to_string(), "v" => 1_u64, "why" => why,
+            "by" => by.as_str(), "name" => release.name().as_str(), "release" => digest.to_string(), "time" => self.now().to_string(), "v" => 1_u64, "why" => why,
         };
         let record = Value::from(record).canonical().map_err(|error| Refused::Down(error.to_string()))?;
         let at = self.commit(Commit::Release { digest, record: record.as_str().to_owned() }).await?;
@@ -217,7 +221,7 @@ impl Ledger {
                 Ok(receipt.first)
             }
             Err(SubmitError::Refused(Refusal::Change(error))) => Err(Refused::Change(error)),
-            Err(SubmitError::Refused(other)) => Err(Refused::Down(format!("{other:?}"))),
+            Err(SubmitError::Refused(other)) => Err(Refused::Down(other.to_string())),
             Err(down) => Err(Refused::Down(down_text(&down))),
         }
     }
@@ -253,7 +257,7 @@ impl CoreJournal for Ledger {
                 Ok(Position(receipt.first))
             }
             Err(SubmitError::Refused(Refusal::Moved)) => Err(Unrecorded::Moved),
-            Err(SubmitError::Refused(other)) => Err(Unrecorded::Down(format!("{other:?}"))),
+            Err(SubmitError::Refused(other)) => Err(Unrecorded::Down(other.to_string())),
             Err(down) => Err(Unrecorded::Down(down_text(&down))),
         }
     }
@@ -273,7 +277,7 @@ impl Ledger {
                     workflow: permit.envelope().workflow().clone(),
                     entry: call.entry.clone(),
                     action: call.action.clone(),
-                    amount: amount(&call.attributes),
+                    amount: amount(&call.attributes).unwrap_or(placet_core::Decimal::ZERO),
                     labels: call.labels.clone(),
                     labels_at: evaluation.labels_at,
                     totals: evaluation.totals,

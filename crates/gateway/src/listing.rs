@@ -1,10 +1,8 @@
 //! What an envelope may see: delegation ∩ workflow type ∩ the release's action index. A preview; no policy runs, and
 //! nothing that is listed is thereby permitted.
 
-use placet_catalog::Entry;
-use placet_core::{Envelope, Facts as _, FactsView, Grantor, MAX_CHAIN, Name};
+use placet_core::{Digest, Envelope, Facts as _, Name};
 use placet_json::Value;
-use placet_policy::Release;
 
 use crate::Gateway;
 
@@ -28,12 +26,15 @@ impl Gateway {
         };
         let mut listed = Vec::new();
         for entry in release.catalog().entries() {
-            if only.is_some_and(|only| only != entry.upstream()) || visible(&release, entry, envelope, &*facts).is_err() {
+            if only.is_some_and(|only| only != entry.upstream()) || release.visible(entry, envelope, &*facts).is_err() {
                 continue;
             }
             let Some(tools) = self.upstreams().tools(entry.upstream()) else { continue };
-            let Some(offered) = tools.get(entry.tool()).filter(|offered| entry.accepts(&offered.digest)) else { continue };
-            let definition = placet_mcp::tools::hide_arguments(&offered.raw, &entry.hidden_arguments());
+            let Some(offered) = tools.get(entry.tool()).filter(|offered| entry.accepts(&Digest::from_bytes(*offered.digest.as_bytes()))) else { continue };
+            let mut definition = offered.raw.clone();
+            if let Some(schema) = definition.get_mut("inputSchema") {
+                *schema = placet_catalog::public_schema(entry, schema);
+            }
             listed.push(Listed { upstream: entry.upstream().clone(), tool: entry.tool().to_owned(), definition });
         }
         listed
@@ -46,29 +47,4 @@ impl Gateway {
     pub fn definition_for(&self, envelope: &Envelope, upstream: &Name, tool: &str) -> Option<Value> {
         self.list(envelope, Some(upstream)).into_iter().find(|listed| listed.tool == tool).map(|listed| listed.definition)
     }
-}
-
-/// Whether a tool exists for this envelope; else why not, for operators.
-pub(crate) fn visible(release: &Release, entry: &Entry, envelope: &Envelope, facts: &dyn FactsView) -> Result<(), String> {
-    let action = entry.action();
-    if !release.may_grant(action) {
-        return Err(format!("no policy of the release can grant `{action}`"));
-    }
-    let workflow = facts.workflow(envelope.workflow()).ok_or_else(|| format!("there is no workflow `{}`", envelope.workflow()))?;
-    if !release.workflow_type_admits(&workflow.kind, action) {
-        return Err(format!("the workflow type `{}` doesn't admit `{action}`", workflow.kind));
-    }
-    let mut next = Some(envelope.delegation());
-    for _ in 0..MAX_CHAIN {
-        let Some(id) = next else { break };
-        let delegation = facts.delegation(id).ok_or_else(|| format!("there is no delegation `{id}`"))?;
-        if !delegation.scope.actions.contains(action) {
-            return Err(format!("the delegation `{id}` doesn't cover `{action}`"));
-        }
-        next = match &delegation.grantor {
-            Grantor::Parent(parent) => Some(parent),
-            Grantor::Human => None,
-        };
-    }
-    Ok(())
 }

@@ -10,21 +10,21 @@ use std::{
 use futures::future::{Either, select};
 use placet_catalog::{Entry, Guarded};
 use placet_core::{
-    Call, Code, DecisionId, Digest, Envelope, FactsView, NoSuchTenant, Reason, Timestamp,
-    authority::{Answer, Attempt, Authority, Connection, CredentialNote, Decision, Dispatch, Ending, Outcome, Recorded, Unrecorded, Warrant},
+    Call, Code, DecisionId, Digest, Envelope, FactsView, NoSuchTenant, Reason,
+    authority::{Answer, Attempt, Authority, Connection, CredentialNote, Decision, Dispatch, Ending, Evidence, Offered, Outcome, Recorded, Unrecorded, Warrant},
 };
 use placet_core::{Facts as _, Name};
 use placet_json::Value;
-use placet_policy::Release;
 use placet_upstream::{Client, Inspect, Request, Upstreams, Verdict};
 use tokio::sync::oneshot;
 
 use crate::{
     Credentials, Ledger, MAX_CLOCK_BEHIND, Observer, Public, Stage,
-    credential::CallCredentials,
-    listing::visible,
     public::unknown_tool,
 };
+
+/// The method of a call.
+const CALL: &str = "tools/call";
 
 /// What a rim made of a `tools/call`.
 #[derive(Debug)]
@@ -142,7 +142,7 @@ impl Gateway {
     /// Refuses a tool whose name can't be any tool's here.
     pub async fn refuse_tool(&self, envelope: Envelope, name: &str) -> Result<Public, Unavailable> {
         let reason = Reason::platform(Code::ToolUnknown, unknown_tool(name), "the name has no upstream's prefix");
-        self.refuse_with(envelope, "tools/call", name, reason).await
+        self.refuse_with(envelope, CALL, name, reason).await
     }
 
     async fn refuse_with(&self, envelope: Envelope, method: &str, target: &str, reason: Reason) -> Result<Public, Unavailable> {
@@ -153,6 +153,7 @@ impl Gateway {
             target: target.chars().take(256).collect(),
             action: method.chars().take(128).collect(),
             resources: Vec::new(),
+            evidence: Evidence::Nothing,
         };
         let decision = self.authority.refuse(envelope, attempt, reason.into(), self.ledger.now());
         match self.record(decision).await? {
@@ -170,7 +171,7 @@ impl Gateway {
         let now = self.ledger.now();
         let ToolCall { upstream, tool, arguments, client, departure: _ } = call;
         let id = decision_id()?;
-        let (decision, entry) = match self.classify(&envelope, &upstream, &tool, &arguments, id, now) {
+        let (decision, entry) = match self.classify(&envelope, &upstream, &tool, &arguments, id) {
             Ok((call, entry)) => {
                 let classified = Instant::now();
                 self.observer.took(Stage::Classify, classified - began);
@@ -206,6 +207,7 @@ impl Gateway {
         Ok(recorded)
     }
 
+    /// Names the call's action and resource by the release's catalog, as far as this envelope may see.
     fn classify(
         &self,
         envelope: &Envelope,
@@ -213,64 +215,44 @@ impl Gateway {
         tool: &str,
         arguments: &Value,
         id: DecisionId,
-        now: Timestamp,
     ) -> Result<(Call, Arc<Entry>), Box<(Attempt, placet_core::Reasons)>> {
-        let target: String = format!("{upstream}.{tool}").chars().take(256).collect();
-        let refuse = |action: &str, reasons: placet_core::Reasons| {
-            Box::new((Attempt { id: id.clone(), method: "tools/call".to_owned(), target: target.clone(), action: action.to_owned(), resources: Vec::new() }, reasons))
+        let refuse = |id: DecisionId, reason: Reason| {
+            let target = format!("{upstream}.{tool}").chars().take(256).collect();
+            let attempt = Attempt { id, method: CALL.to_owned(), target, action: CALL.to_owned(), resources: Vec::new(), evidence: Evidence::Nothing };
+            Err(Box::new((attempt, reason.into())))
         };
-        let hidden = |action: &str, operator: String| refuse(action, Reason::platform(Code::ToolUnknown, unknown_tool(tool), operator).into());
         let behind = self.ledger.clock_behind();
         if behind > MAX_CLOCK_BEHIND {
-            let reason = Reason::platform(Code::ClockBehind, "the server's clock is wrong, so nothing is permitted", format!("the wall clock is {behind} ms behind the ledger"));
-            return Err(refuse("tools/call", reason.into()));
+            let operator = format!("the wall clock is {behind} ms behind the ledger");
+            return refuse(id, Reason::platform(Code::ClockBehind, "the server's clock is wrong, so nothing is permitted", operator));
         }
         let Some(release) = self.ledger.releases().current() else {
-            let reason = Reason::platform(Code::NoRelease, "no policy is in force, so nothing is permitted", "no release was ever promoted on this server");
-            return Err(refuse("tools/call", reason.into()));
+            return refuse(id, Reason::platform(Code::NoRelease, "no policy is in force, so nothing is permitted", "no release was ever promoted on this server"));
         };
-        let entry = release.catalog().tool(upstream, tool).ok_or_else(|| hidden("tools/call", format!("the catalog has no entry `{target}`")))?;
-        let action = entry.action().as_str();
-        let facts = self.ledger.live().snapshot(envelope.tenant()).map_err(|NoSuchTenant| hidden(action, format!("there is no tenant `{}`", envelope.tenant())))?;
-        visible(&release, entry, envelope, &*facts).map_err(|why| hidden(action, why))?;
-        self.definition(entry, upstream, tool).map_err(|(code, operator)| refuse(action, Reason::platform(code, unknown_tool(tool), operator).into()))?;
-        let call = placet_catalog::classify(entry, envelope, &*facts, release.digest(), id.clone(), arguments).map_err(|refused| refuse(action, refused.reasons))?;
-        Ok((call, Arc::clone(entry)))
-    }
-
-    /// The tool as the upstream offers it now must be one that was reviewed.
-    fn definition(&self, entry: &Entry, upstream: &Name, tool: &str) -> Result<(), (Code, String)> {
-        let Some(offered) = self.upstreams.tools(upstream) else {
-            return Err((Code::ToolUnknown, format!("the tools of `{upstream}` couldn't be read yet")));
+        let Ok(facts) = self.ledger.live().snapshot(envelope.tenant()) else {
+            return refuse(id, Reason::platform(Code::ToolUnknown, unknown_tool(tool), format!("there is no tenant `{}`", envelope.tenant())));
         };
-        let Some(offered) = offered.get(tool) else {
-            return Err((Code::ToolUnknown, format!("`{upstream}` doesn't offer `{tool}` any more")));
+        let offered = match self.upstreams.tools(upstream) {
+            None => Offered::Unread,
+            Some(tools) => tools.get(tool).map_or(Offered::Absent, |offered| Offered::Definition(Digest::from_bytes(*offered.digest.as_bytes()))),
         };
-        if entry.accepts(&offered.digest) {
-            return Ok(());
-        }
-        Err((
-            Code::ToolUnknown,
-            format!("{}: `{upstream}` offers `{tool}` with the definition {}, which nobody reviewed; look at it with `placet catalog diff`", Code::ToolChanged.as_str(), offered.digest),
-        ))
+        release.admit(envelope, &*facts, id, upstream.as_str(), tool, arguments, offered)
     }
 
     async fn carry_out(self: Arc<Self>, warrant: Warrant, entry: Arc<Entry>, client: Client, departed: Departed) -> Result<Answered, Unavailable> {
         let began = Instant::now();
         let decision = warrant.call().id.clone();
         let clock = || self.ledger.now();
-        let inspect: Inspect = Arc::new(move |call: &Call, envelope: &Envelope, result: &Value| match placet_catalog::inspect(&entry, envelope.tenant(), call, result) {
+        let inspect = Inspect::new(move |call, envelope, result| match placet_catalog::inspect(&entry, envelope.tenant(), call, result) {
             Guarded::Clean { .. } => Verdict::Clean,
             Guarded::Foreign { path, .. } => Verdict::Foreign(format!("the result holds an item of another tenant, or of none, at `{path}`")),
         });
-        let release = self.ledger.releases().current();
-        let connected = match credential_kind(release.as_deref(), warrant.call()) {
-            Ok(kind) => {
-                let credentials = CallCredentials::new(&self.credentials, kind, &warrant, now_secs(clock()));
-                let request = Request { call: warrant.call(), envelope: warrant.envelope(), credentials: &credentials, client, inspect };
+        let connected = match self.credentials.partition(warrant.call(), warrant.envelope()) {
+            Ok(partition) => {
+                let request = Request { call: warrant.call(), envelope: warrant.envelope(), partition, client, inspect };
                 self.upstreams.connect(request).await.map_err(|error| error.to_string())
             }
-            Err(why) => Err(why),
+            Err(error) => Err(error.to_string()),
         };
         let ready = match connected {
             Ok(ready) => Cancellable { ready, departed },
@@ -319,16 +301,6 @@ fn answer(decision: DecisionId, outcome: Outcome) -> Answered {
             Answered::Broken { decision, ending, message }
         }
     }
-}
-
-fn credential_kind(release: Option<&Release>, call: &Call) -> Result<placet_catalog::Credential, String> {
-    let release = release.filter(|release| release.digest() == call.release).ok_or("another release is in force")?;
-    let entry = release.catalog().tool(&call.upstream, &call.tool).ok_or("the catalog entry is gone")?;
-    Ok(entry.credential().clone())
-}
-
-fn now_secs(now: Timestamp) -> u64 {
-    now.secs()
 }
 
 fn decision_id() -> Result<DecisionId, Unavailable> {

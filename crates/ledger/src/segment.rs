@@ -20,6 +20,7 @@ use crate::frame::{self, Fault, Frame, HEADER};
 pub const START: usize = 512;
 /// The unit that a disk writes whole or not at all.
 const SECTOR: usize = 512;
+static ZEROS: [u8; 4096] = [0; 4096];
 const MAGIC: &[u8; 8] = b"placetj1";
 const VERSION: u32 = 1;
 const CHECKED: usize = 72;
@@ -198,7 +199,7 @@ impl<'a> Frames<'a> {
             })
         };
         let rest = self.bytes.get(offset..).unwrap_or_default();
-        let written = rest.iter().rposition(|b| *b != 0).map_or(0, |at| at.saturating_add(1));
+        let written = written(rest);
         let clean = written == 0 && offset == self.offset;
         if !clean {
             if let Some(fault) = fault.filter(|_| !has_hole(rest, offset, written)) {
@@ -233,6 +234,19 @@ impl<'a> Iterator for Frames<'a> {
         }
         self.entry.pop_front().map(Ok)
     }
+}
+
+/// Bytes of `rest` up to the last that isn't zero. A fresh segment is megabytes of zeros, so they are compared by the page.
+fn written(rest: &[u8]) -> usize {
+    let mut len = rest.len();
+    for page in rest.rchunks(ZEROS.len()) {
+        if Some(page) != ZEROS.get(..page.len()) {
+            let in_page = page.iter().rposition(|b| *b != 0).map_or(0, |at| at.saturating_add(1));
+            return len.saturating_sub(page.len()).saturating_add(in_page);
+        }
+        len = len.saturating_sub(page.len());
+    }
+    0
 }
 
 /// Whether a part of the frame that starts `rest`, at `offset` in its segment, was never written. `written`: bytes of
@@ -336,6 +350,52 @@ mod tests {
             let tail = tail.unwrap_or_else(|damage| panic!("subset {subset:b}: {damage}"));
             assert!(count >= 2 && ends.contains(&tail.offset), "subset {subset:b}");
             assert!(count != 4, "an entry is cut whole, subset {subset:b}");
+        }
+    }
+
+    #[test]
+    fn the_end_of_what_is_written_is_found() {
+        for len in [0, 1, 4095, 4096, 4097, 10_000] {
+            let mut bytes = vec![0; len];
+            assert_eq!(written(&bytes), 0);
+            for at in [0, 1, len / 2, len.saturating_sub(4097), len.saturating_sub(1)] {
+                if at < len {
+                    bytes.fill(0);
+                    bytes[at] = 1;
+                    assert_eq!(written(&bytes), at + 1, "{at} of {len}");
+                }
+            }
+        }
+    }
+
+    proptest::proptest! {
+        /// A disk that keeps what was synced and any part of the rest: nothing acknowledged is lost, nothing is damage.
+        #[test]
+        fn led_1_a_disk_that_drops_and_tears_what_was_not_synced(
+            batches in proptest::collection::vec(
+                proptest::collection::vec(proptest::collection::vec(1_usize..2500, 1..4), 1..6),
+                1..4,
+            ),
+            kept in proptest::collection::vec(proptest::bool::ANY, 128),
+        ) {
+            let entries: Vec<Vec<&[usize]>> =
+                batches.iter().map(|batch| batch.iter().map(Vec::as_slice).collect()).collect();
+            let entries: Vec<&[&[usize]]> = entries.iter().map(Vec::as_slice).collect();
+            let (mut bytes, ends) = segment(&entries);
+            let synced = ends[ends.len() - 1 - entries.last().unwrap().len()];
+            for (sector, kept) in bytes.chunks_mut(SECTOR).skip(synced / SECTOR).zip(kept.iter().cycle()).skip(1) {
+                if !kept {
+                    sector.fill(0);
+                }
+            }
+            // The sector that the synced part ends in is written again with the batch: its old content stays.
+            if !kept[0] {
+                let end = synced.next_multiple_of(SECTOR).min(bytes.len());
+                bytes[synced..end].fill(0);
+            }
+            let (_, tail) = read(&bytes, true);
+            let tail = tail.unwrap();
+            proptest::prop_assert!(tail.offset >= synced && ends.contains(&tail.offset));
         }
     }
 

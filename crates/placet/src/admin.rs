@@ -41,7 +41,7 @@ pub(crate) struct ServerArgs {
     #[arg(long, env = "PLACET_KEY", default_value = "data/keys/operator.pem", value_name = "FILE")]
     pub(crate) key: PathBuf,
     /// Act as this person instead of the operator; their key is registered by `placet key register`
-    #[arg(long = "as", env = "PLACET_AS", value_name = "HUMAN")]
+    #[arg(long = "as", id = "acting_as", env = "PLACET_AS", value_name = "HUMAN")]
     pub(crate) human: Option<String>,
 }
 
@@ -66,7 +66,7 @@ impl ServerArgs {
                 .remedy("name it with `--key` or PLACET_KEY; a server in dev makes `keys/operator.pem` in its data directory at its first start"),
         })?;
         let principal = self.human.as_ref().map_or_else(|| "operator".to_owned(), |human| format!("human:{human}"));
-        Ok(Admin { http: Client::new(&audience), base, audience, principal, human: self.human.is_some(), key })
+        Ok(Admin { http: Client::new(&audience)?, base, audience, principal, human: self.human.is_some(), key })
     }
 }
 
@@ -78,10 +78,6 @@ impl Admin {
     /// Acts.
     pub(crate) async fn post(&self, path: &str, body: &Value) -> Result<Value, Failure> {
         self.send("POST", path, body.to_bytes().into(), "application/json").await
-    }
-    /// Removes.
-    pub(crate) async fn delete(&self, path: &str, body: &Value) -> Result<Value, Failure> {
-        self.send("DELETE", path, body.to_bytes().into(), "application/json").await
     }
     /// Sends bytes that aren't JSON.
     pub(crate) async fn upload(&self, path: &str, bytes: Bytes) -> Result<Value, Failure> {

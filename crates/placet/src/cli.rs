@@ -16,18 +16,58 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    Demo(verbs::demo::Demo),
+    Init(verbs::init::Init),
+    Serve(verbs::serve::Serve),
     Connect(verbs::connect::Connect),
-    ToolProxy(verbs::tool_proxy::ToolProxy),
+    Tenant(verbs::people::Tenant),
+    Agent(verbs::people::Agent),
+    Delegate(verbs::authority::Delegate),
+    Workflow(verbs::authority::Workflow),
+    Approve(verbs::authority::Approve),
+    Revoke(verbs::authority::Revoke),
+    Freeze(verbs::authority::Freeze),
+    Unfreeze(verbs::authority::Unfreeze),
+    Facts(verbs::facts::Facts),
+    Check(verbs::check::Check),
+    Test(verbs::test::Test),
+    Decide(verbs::decide::Decide),
+    Release(verbs::release::ReleaseVerb),
+    Promote(verbs::promote::Promote),
+    Catalog(verbs::catalog::Catalog),
+    Vault(verbs::vault::Vault),
     Key(verbs::key::Key),
+    ToolProxy(verbs::tool_proxy::ToolProxy),
+    Doctor(verbs::doctor::Doctor),
 }
 
 impl Cli {
     /// Does it.
     pub(crate) fn run(self) -> Result<Answer, Failure> {
         match self.verb {
+            Verb::Demo(verb) => verb.run(),
+            Verb::Init(verb) => verb.run(),
+            Verb::Serve(verb) => verb.run(),
             Verb::Connect(verb) => verb.run(),
-            Verb::ToolProxy(verb) => verb.run(),
+            Verb::Tenant(verb) => verb.run(),
+            Verb::Agent(verb) => verb.run(),
+            Verb::Delegate(verb) => verb.run(),
+            Verb::Workflow(verb) => verb.run(),
+            Verb::Approve(verb) => verb.run(),
+            Verb::Revoke(verb) => verb.run(),
+            Verb::Freeze(verb) => verb.run(),
+            Verb::Unfreeze(verb) => verb.run(),
+            Verb::Facts(verb) => verb.run(),
+            Verb::Check(verb) => verb.run(),
+            Verb::Test(verb) => verb.run(),
+            Verb::Decide(verb) => verb.run(),
+            Verb::Release(verb) => verb.run(),
+            Verb::Promote(verb) => verb.run(),
+            Verb::Catalog(verb) => verb.run(),
+            Verb::Vault(verb) => verb.run(),
             Verb::Key(verb) => verb.run(),
+            Verb::ToolProxy(verb) => verb.run(),
+            Verb::Doctor(verb) => verb.run(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! A plain HTTP client: no redirects, no proxies, no cookies.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -22,12 +22,15 @@ pub(crate) struct Client {
 
 impl Client {
     /// A client for `url`; the system's certificates are read only where it is `https`.
-    pub(crate) fn new(url: &str) -> Self {
+    pub(crate) fn new(url: &str) -> Result<Self, Failure> {
         let mut roots = rustls::RootCertStore::empty();
         if url.starts_with("https:") {
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         }
-        let tls = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        // This provider has both versions; were there none, no connection would come about.
+        let versions = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions();
+        let tls = versions.map(|builder| builder.with_root_certificates(roots).with_no_client_auth()).map_err(|error| Failure::new(error.to_string()))?;
         let mut http = HttpConnector::new();
         http.enforce_http(false);
         http.set_nodelay(true);
@@ -35,7 +38,7 @@ impl Client {
         let https = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(http);
         // A request is sent once: whether a second attempt is safe is the caller's to know.
         let inner = hyper_util::client::legacy::Client::builder(TokioExecutor::new()).retry_canceled_requests(false).build(https);
-        Self { inner }
+        Ok(Self { inner })
     }
 
     /// Sends a request and waits for the head of its answer.
@@ -76,6 +79,6 @@ impl std::fmt::Display for SendError {
         while let Some(source) = error.source() {
             error = source;
         }
-        error.fmt(f)
+        std::fmt::Display::fmt(error, f)
     }
 }

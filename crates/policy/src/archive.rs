@@ -40,7 +40,8 @@ pub(crate) fn unpack(bytes: &[u8]) -> Result<Tree, String> {
     let unreadable = |error: std::io::Error| format!("the archive can't be read: {error}");
     for entry in Archive::new(bytes).entries().map_err(unreadable)? {
         let mut entry = entry.map_err(unreadable)?;
-        let path = String::from_utf8(entry.path_bytes().into_owned()).map_err(|_| "a path is not UTF-8".to_owned())?;
+        let path = String::from_utf8(entry.path_bytes().into_owned())
+            .map_err(|_| "a path is not UTF-8".to_owned())?;
         check_path(&path)?;
         let mut content = Vec::new();
         entry.read_to_end(&mut content).map_err(unreadable)?;
@@ -48,7 +49,10 @@ pub(crate) fn unpack(bytes: &[u8]) -> Result<Tree, String> {
     }
     match pack(&tree) {
         Ok(again) if again == bytes => Ok(tree),
-        Ok(_) | Err(_) => Err("the archive isn't in its canonical form: it was changed, cut or packed by something else".to_owned()),
+        Ok(_) | Err(_) => {
+            Err("the archive isn't in its canonical form: it was changed, cut or packed by something else"
+                .to_owned())
+        }
     }
 }
 
@@ -72,7 +76,12 @@ mod tests {
 
     fn tree() -> Tree {
         let long = format!("policies/{}/p.rego", "a".repeat(150));
-        [("release.toml".to_owned(), b"name = \"a\"\n".to_vec()), (long, vec![0, 255, 10]), ("policies/p.rego".to_owned(), Vec::new())].into()
+        [
+            ("release.toml".to_owned(), b"name = \"a\"\n".to_vec()),
+            (long, vec![0, 255, 10]),
+            ("policies/p.rego".to_owned(), Vec::new()),
+        ]
+        .into()
     }
 
     #[test]

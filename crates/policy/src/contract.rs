@@ -83,7 +83,13 @@ pub(crate) struct Contract {
 
 impl Record {
     fn of(open: bool, fields: Vec<(&str, Need, Shape)>) -> Self {
-        Self { open, fields: fields.into_iter().map(|(name, need, shape)| (name.to_owned(), Field { need, shape })).collect() }
+        Self {
+            open,
+            fields: fields
+                .into_iter()
+                .map(|(name, need, shape)| (name.to_owned(), Field { need, shape }))
+                .collect(),
+        }
     }
 }
 
@@ -93,13 +99,24 @@ fn list(shape: Shape) -> Shape {
 
 impl Contract {
     /// The public contract and what a release adds to it. Names of the contract can't be changed by an addition.
+    #[expect(clippy::too_many_lines, reason = "one table")]
     pub(crate) fn new(additions: &Additions) -> Self {
         use Need::{Built, May, Must};
-        let total = || Shape::Record(Record::of(false, vec![("count", Must, Shape::Count), ("amount", May, Shape::Decimal(false))]));
+        let total = || {
+            Shape::Record(Record::of(
+                false,
+                vec![("count", Must, Shape::Count), ("amount", May, Shape::Decimal(false))],
+            ))
+        };
         let approval = || {
             Shape::Record(Record::of(
                 false,
-                vec![("status", Must, Shape::Text), ("approver", May, Shape::Id), ("approver_role", May, Shape::Id), ("expires_at", May, Shape::Time)],
+                vec![
+                    ("status", Must, Shape::Text),
+                    ("approver", May, Shape::Id),
+                    ("approver_role", May, Shape::Id),
+                    ("expires_at", May, Shape::Time),
+                ],
             ))
         };
         let mut workflow = Record::of(
@@ -139,14 +156,21 @@ impl Contract {
                     May,
                     Shape::Record(Record::of(
                         false,
-                        vec![("name", Built, Shape::Id), ("upstream", Built, Shape::Id), ("effect", Built, Shape::OneOf(&["read", "write", "destructive"]))],
+                        vec![
+                            ("name", Built, Shape::Id),
+                            ("upstream", Built, Shape::Id),
+                            ("effect", Built, Shape::OneOf(&["read", "write", "destructive"])),
+                        ],
                     )),
                 ),
                 ("args", May, Shape::Map(Box::new(Shape::Any))),
                 (
                     "agent",
                     Must,
-                    Shape::Record(Record::of(false, vec![("id", Built, Shape::Id), ("type", Built, Shape::Id), ("owner", May, Shape::Id)])),
+                    Shape::Record(Record::of(
+                        false,
+                        vec![("id", Built, Shape::Id), ("type", Built, Shape::Id), ("owner", May, Shape::Id)],
+                    )),
                 ),
                 (
                     "delegating_user",
@@ -162,13 +186,27 @@ impl Contract {
                         ],
                     )),
                 ),
-                ("chain", May, list(Shape::Record(Record::of(false, vec![("agent", Built, Shape::Id), ("scope", Built, list(Shape::Id))])))),
+                (
+                    "chain",
+                    May,
+                    list(Shape::Record(Record::of(
+                        false,
+                        vec![("agent", Built, Shape::Id), ("scope", Built, list(Shape::Id))],
+                    ))),
+                ),
                 ("workflow", Must, Shape::Record(workflow)),
                 ("totals", May, Shape::Map(Box::new(Shape::Any))),
                 ("risk", May, Shape::Map(Box::new(Shape::Decimal(true)))),
                 ("resource", Must, resource.clone()),
                 ("resources", May, list(resource)),
-                ("flow", May, Shape::Record(Record::of(true, vec![("labels", Built, list(Shape::Id)), ("sources", Built, list(Shape::Id))]))),
+                (
+                    "flow",
+                    May,
+                    Shape::Record(Record::of(
+                        true,
+                        vec![("labels", Built, list(Shape::Id)), ("sources", Built, list(Shape::Id))],
+                    )),
+                ),
                 ("environment", May, Shape::Text),
                 ("time", May, Shape::Time),
             ],
@@ -212,7 +250,15 @@ impl Contract {
             match shape {
                 Shape::Record(next) => record = next,
                 Shape::Any => return Ok(()),
-                Shape::Text | Shape::Id | Shape::Time | Shape::Decimal(_) | Shape::Count | Shape::Bool | Shape::OneOf(_) | Shape::List(_) | Shape::Map(_) => {
+                Shape::Text
+                | Shape::Id
+                | Shape::Time
+                | Shape::Decimal(_)
+                | Shape::Count
+                | Shape::Bool
+                | Shape::OneOf(_)
+                | Shape::List(_)
+                | Shape::Map(_) => {
                     return if steps.next().is_none() { Ok(()) } else { Err(Some(sofar)) };
                 }
             }
@@ -230,7 +276,15 @@ impl Contract {
                         found.insert(path);
                     }
                     Shape::Record(record) => collect(record, &path, found),
-                    Shape::Text | Shape::Id | Shape::Time | Shape::Decimal(false) | Shape::Bool | Shape::OneOf(_) | Shape::List(_) | Shape::Map(_) | Shape::Any => {}
+                    Shape::Text
+                    | Shape::Id
+                    | Shape::Time
+                    | Shape::Decimal(false)
+                    | Shape::Bool
+                    | Shape::OneOf(_)
+                    | Shape::List(_)
+                    | Shape::Map(_)
+                    | Shape::Any => {}
                 }
             }
         }
@@ -241,7 +295,7 @@ impl Contract {
 
     /// What Cedar needs and the document lacks, by path.
     pub(crate) fn missing_built(&self, document: &Value) -> Option<String> {
-        missing_built(&self.root, document, "input")
+        missing_built(&self.root, document).map(|path| format!("input.{path}"))
     }
 
     /// The JSON Schema (draft 2020-12) of the document.
@@ -274,7 +328,8 @@ fn check_record(record: &Record, value: &Value, path: &mut String) -> Result<(),
             push(path, name);
             if !record.open {
                 let known = record.fields.keys().map(String::as_str);
-                let near = nearest(name, known).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+                let near =
+                    nearest(name, known).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
                 return Err(format!("there is no such member{near}"));
             }
             check_shape(&Shape::Any, member, path)?;
@@ -375,25 +430,25 @@ fn pop(path: &mut String) {
     }
 }
 
-fn missing_built(record: &Record, value: &Value, path: &str) -> Option<String> {
-    for (name, field) in &record.fields {
-        let path = format!("{path}.{name}");
-        match (value.get(name), &field.shape) {
-            (None, _) if field.need != Need::May => return Some(path),
-            (Some(member), Shape::Record(inner)) => {
-                if let Some(missing) = missing_built(inner, member, &path) {
-                    return Some(missing);
-                }
-            }
-            (None | Some(_), _) => {}
+fn missing_built(record: &Record, value: &Value) -> Option<String> {
+    record.fields.iter().find_map(|(name, field)| match (value.get(name), &field.shape) {
+        (None, _) if field.need != Need::May => Some(name.clone()),
+        (Some(member), Shape::Record(inner)) => {
+            missing_built(inner, member).map(|path| format!("{name}.{path}"))
         }
-    }
-    None
+        (None | Some(_), _) => None,
+    })
 }
 
 fn schema_of_record(record: &Record) -> Value {
-    let properties: Object = record.fields.iter().map(|(name, field)| (name.clone(), schema_of(&field.shape))).collect();
-    let required: Vec<Value> = record.fields.iter().filter(|(_, field)| field.need == Need::Must).map(|(name, _)| Value::from(name.as_str())).collect();
+    let properties: Object =
+        record.fields.iter().map(|(name, field)| (name.clone(), schema_of(&field.shape))).collect();
+    let required: Vec<Value> = record
+        .fields
+        .iter()
+        .filter(|(_, field)| field.need == Need::Must)
+        .map(|(name, _)| Value::from(name.as_str()))
+        .collect();
     let mut schema = object! { "type" => "object", "properties" => properties };
     if !required.is_empty() {
         schema.insert("required", required);
@@ -410,7 +465,9 @@ fn schema_of(shape: &Shape) -> Value {
     Value::Object(match shape {
         Shape::Text => object! { "type" => "string" },
         Shape::Id => object! { "type" => "string", "pattern" => "^[A-Za-z0-9._:@|/-]{1,128}$" },
-        Shape::Time => object! { "type" => "string", "format" => "date-time", "pattern" => "^[0-9-]{10}T[0-9:.]{8,}(Z|[+-][0-9]{2}:[0-9]{2})$" },
+        Shape::Time => {
+            object! { "type" => "string", "format" => "date-time", "pattern" => "^[0-9-]{10}T[0-9:.]{8,}(Z|[+-][0-9]{2}:[0-9]{2})$" }
+        }
         Shape::Decimal(positive) => {
             let mut schema = object! { "type" => "number", "description" => "an exact decimal: at most 15 digits, 4 of them after the point" };
             if *positive {
@@ -420,11 +477,15 @@ fn schema_of(shape: &Shape) -> Value {
         }
         Shape::Count => object! { "type" => "integer", "minimum" => 0_i64 },
         Shape::Bool => object! { "type" => "boolean" },
-        Shape::OneOf(words) => object! { "enum" => words.iter().map(|word| Value::from(*word)).collect::<Vec<_>>() },
+        Shape::OneOf(words) => {
+            object! { "enum" => words.iter().map(|word| Value::from(*word)).collect::<Vec<_>>() }
+        }
         Shape::List(inner) => object! { "type" => "array", "items" => schema_of(inner) },
         Shape::Map(inner) => object! { "type" => "object", "additionalProperties" => schema_of(inner) },
         Shape::Record(record) => return schema_of_record(record),
-        Shape::Any => object! { "type" => vec![Value::from("string"), Value::from("number"), Value::from("boolean"), Value::from("array"), Value::from("object")] },
+        Shape::Any => {
+            object! { "type" => vec![Value::from("string"), Value::from("number"), Value::from("boolean"), Value::from("array"), Value::from("object")] }
+        }
     })
 }
 
@@ -438,7 +499,9 @@ mod tests {
         Contract::new(&Additions::default()).check(&parse(text.as_bytes(), &Limits::MESSAGE).unwrap())
     }
     fn with_amount(amount: &str) -> String {
-        format!(r#"{{"action":"a","intent":"i","agent":{{}},"delegating_user":{{}},"workflow":{{}},"resource":{{}},"amount":{amount}}}"#)
+        format!(
+            r#"{{"action":"a","intent":"i","agent":{{}},"delegating_user":{{}},"workflow":{{}},"resource":{{}},"amount":{amount}}}"#
+        )
     }
 
     #[test]
@@ -446,7 +509,17 @@ mod tests {
         for good in ["0", "-0", "80", "100.0000", "1e2", "99.99"] {
             assert_eq!(check(&with_amount(good)), Ok(()), "{good}");
         }
-        for bad in ["null", "false", "true", "-5", "-0.01", "\"80\"", "[80]", "9007199254740993", "100.00000000000000001"] {
+        for bad in [
+            "null",
+            "false",
+            "true",
+            "-5",
+            "-0.01",
+            "\"80\"",
+            "[80]",
+            "9007199254740993",
+            "100.00000000000000001",
+        ] {
             let (path, _) = check(&with_amount(bad)).expect_err(bad);
             assert_eq!(path, "input.amount", "{bad}");
         }
@@ -457,8 +530,15 @@ mod tests {
         let of = |text: &str| check(text).unwrap_err().0;
         assert_eq!(of("[]"), "input");
         assert_eq!(of(r#"{"action":"a"}"#), "input.agent");
-        assert_eq!(of(&with_amount("1").replace(r#""workflow":{}"#, r#""workflow":{"expires_at":"2026-01-01 00:00:00Z"}"#)), "input.workflow.expires_at");
-        assert_eq!(of(&with_amount("1").replace(r#""resource":{}"#, r#""resource":{"case":{"x":[1,null]}}"#)), "input.resource.case.x.1");
+        assert_eq!(
+            of(&with_amount("1")
+                .replace(r#""workflow":{}"#, r#""workflow":{"expires_at":"2026-01-01 00:00:00Z"}"#)),
+            "input.workflow.expires_at"
+        );
+        assert_eq!(
+            of(&with_amount("1").replace(r#""resource":{}"#, r#""resource":{"case":{"x":[1,null]}}"#)),
+            "input.resource.case.x.1"
+        );
         assert_eq!(of(&with_amount("1").replace(r#""amount""#, r#""amuont""#)), "input.amuont");
     }
 
@@ -466,7 +546,10 @@ mod tests {
     fn paths_that_no_document_can_hold_are_known_with_a_suggestion() {
         let contract = Contract::new(&Additions { workflow: Some(BTreeMap::new()), ..Additions::default() });
         assert_eq!(contract.knows(&["workflow", "expires_at"]), Ok(()));
-        assert_eq!(contract.knows(&["workflow", "expired_at"]), Err(Some("input.workflow.expires_at".to_owned())));
+        assert_eq!(
+            contract.knows(&["workflow", "expired_at"]),
+            Err(Some("input.workflow.expires_at".to_owned()))
+        );
         assert_eq!(contract.knows(&["args", "anything", "at", "all"]), Ok(()));
         assert_eq!(contract.knows(&["chain", "0", "agnet"]), Err(Some("input.chain[_].agent".to_owned())));
         assert_eq!(contract.knows(&["action", "name"]), Err(Some("input.action".to_owned())));

@@ -1,14 +1,13 @@
 //! One decision: the platform's checks, then both engines, then one answer. Whatever fails is a denial.
 
 use placet_core::{
-    Approval, ApprovalId, Call, Code, Determining, Engine, EngineFault, Envelope, Evaluation, FactsView, Moving, Name, Reason, Reasons, RelationModel, Remedy,
-    ResourceRef, Standing, Timestamp, Verdict,
+    Approval, ApprovalId, Call, Code, Determining, Engine, EngineFault, Envelope, Evaluation, FactsView,
+    Moving, Name, Reason, Reasons, RelationModel, Remedy, ResourceRef, Standing, Timestamp, Verdict,
 };
 use placet_json::{Object, Value};
 
 use crate::{
-    Release, cedar,
-    input,
+    Release, cedar, input,
     manifest::EngineName,
     platform::{self, Standings},
     reasons::Explained,
@@ -66,13 +65,19 @@ impl Release {
                         }
                         Err(fault) => faults.push(fault_reason(fault)),
                     },
-                    Err(cedar::Unasked::Input(path, message)) => return Judgement::last(input_invalid(&path, &message)),
+                    Err(cedar::Unasked::Input(path, message)) => {
+                        return Judgement::last(input_invalid(&path, &message));
+                    }
                     Err(cedar::Unasked::Fault(fault)) => faults.push(fault_reason(fault)),
                 }
             } else {
                 // Forbids that name no action couldn't be asked either: so nothing permits it.
                 let operator = format!("neither the catalog nor `[grants]` has an action `{action}`");
-                return Judgement::last(Reason::platform(Code::NoRuleAllows, "nothing allows this", operator));
+                return Judgement::last(Reason::platform(
+                    Code::NoRuleAllows,
+                    "nothing allows this",
+                    operator,
+                ));
             }
         }
         let mut faults = faults.into_iter();
@@ -95,14 +100,30 @@ impl Release {
         let explained = match (granter, rego, &self.cedar, question) {
             (Some(EngineName::Rego), Some(mut run), _, _) => match run.near() {
                 Ok(near) => self.book.near(&near, &|path| seen(document, path)),
-                Err(fault) => Explained { reasons: vec![Reason::platform(Code::NoRuleAllows, "nothing allows this", format!("no rule allows it; which one came near can't be told: {fault}"))], remedy: None },
+                Err(fault) => Explained {
+                    reasons: vec![Reason::platform(
+                        Code::NoRuleAllows,
+                        "nothing allows this",
+                        format!("no rule allows it; which one came near can't be told: {fault}"),
+                    )],
+                    remedy: None,
+                },
             },
-            (Some(EngineName::Cedar), _, Some(program), Some(question)) => self.book.near_cedar(&program.near(&question)),
+            (Some(EngineName::Cedar), _, Some(program), Some(question)) => {
+                self.book.near_cedar(&program.near(&question))
+            }
             (Some(_) | None, _, _, _) => self.book.near(&[], &|_| None),
         };
         let mut reasons = explained.reasons.into_iter();
-        let first = reasons.next().unwrap_or_else(|| Reason::platform(Code::NoRuleAllows, "nothing allows this", "no rule allows it"));
-        Judgement::Deny { reasons: Reasons::new(first, reasons.collect()), determining: Vec::new(), remedy: explained.remedy, final_: false }
+        let first = reasons.next().unwrap_or_else(|| {
+            Reason::platform(Code::NoRuleAllows, "nothing allows this", "no rule allows it")
+        });
+        Judgement::Deny {
+            reasons: Reasons::new(first, reasons.collect()),
+            determining: Vec::new(),
+            remedy: explained.remedy,
+            final_: false,
+        }
     }
 
     /// Any deny and any forbid denies, whoever may grant.
@@ -119,13 +140,24 @@ impl Release {
         }
         let mut reasons = reasons.into_iter();
         let first = reasons.next()?;
-        Some(Judgement::Deny { reasons: Reasons::new(first, reasons.collect()), determining, remedy: None, final_: false })
+        Some(Judgement::Deny {
+            reasons: Reasons::new(first, reasons.collect()),
+            determining,
+            remedy: None,
+            final_: false,
+        })
     }
 
-    fn decide(&self, envelope: &Envelope, call: &Call, facts: &dyn FactsView, now: Timestamp) -> Result<(Verdict, Option<Value>), EngineFault> {
+    fn decide(
+        &self,
+        envelope: &Envelope,
+        call: &Call,
+        facts: &dyn FactsView,
+        now: Timestamp,
+    ) -> (Verdict, Option<Value>) {
         let standings = match platform::check(self, envelope, call, facts, now) {
             Ok(standings) => standings,
-            Err(reasons) => return Ok((Verdict::Deny { reasons, determining: Vec::new(), remedy: None }, None)),
+            Err(reasons) => return (Verdict::Deny { reasons, determining: Vec::new(), remedy: None }, None),
         };
         let approvals = approvals(envelope, call, facts, &standings, now);
         // An approval is spent by the decision that needed it; one that permits without it leaves it.
@@ -142,17 +174,22 @@ impl Release {
             Judgement::Deny { reasons, determining, remedy, final_: _ } => {
                 let remedy = remedy.and_then(|approval| {
                     let role = standings.kind.approvals.get(&approval)?.clone();
-                    Some(Remedy { approval, role, covers: call.approval_digest(envelope.workflow(), envelope.delegation()) })
+                    Some(Remedy {
+                        approval,
+                        role,
+                        covers: call.approval_digest(envelope.workflow(), envelope.delegation()),
+                    })
                 });
                 Verdict::Deny { reasons, determining, remedy }
             }
         };
-        Ok((verdict, Some(document)))
+        (verdict, Some(document))
     }
 
     /// Whether some policy reads totals, so that permits beside a call change its decision.
     fn reads_totals(&self) -> bool {
-        self.rego.as_ref().is_some_and(|program| program.reads_totals) || self.cedar.as_ref().is_some_and(|program| program.reads_totals)
+        self.rego.as_ref().is_some_and(|program| program.reads_totals)
+            || self.cedar.as_ref().is_some_and(|program| program.reads_totals)
     }
 }
 
@@ -161,31 +198,56 @@ impl Engine for Release {
         self.digest()
     }
 
-    fn evaluate(&self, envelope: &Envelope, call: &Call, facts: &dyn FactsView, now: Timestamp) -> Result<Evaluation, EngineFault> {
+    fn evaluate(
+        &self,
+        envelope: &Envelope,
+        call: &Call,
+        facts: &dyn FactsView,
+        now: Timestamp,
+    ) -> Result<Evaluation, EngineFault> {
         let flow = facts.flow(envelope.workflow());
         let totals = if self.reads_totals() { Moving::Since(flow.totals_at) } else { Moving::Independent };
-        let (verdict, document) = self.decide(envelope, call, facts, now)?;
+        let (verdict, document) = self.decide(envelope, call, facts, now);
         let input = match document.map(|document| document.canonical()).transpose() {
             Ok(input) => input,
             // What can't be recorded exactly is not decided on.
-            Err(error) => return Err(EngineFault { code: Code::EngineFault, operator: format!("the input has no canonical form: {error}") }),
+            Err(error) => {
+                return Err(EngineFault {
+                    code: Code::EngineFault,
+                    operator: format!("the input has no canonical form: {error}"),
+                });
+            }
         };
         Ok(Evaluation { verdict, input, labels_at: flow.labels_at, totals })
     }
 }
 
 pub(crate) fn input_invalid(path: &str, message: &str) -> Reason {
-    Reason::platform(Code::InputInvalid, format!("{path}: {message}"), format!("the policy input breaks its schema at {path}: {message}"))
+    Reason::platform(
+        Code::InputInvalid,
+        format!("{path}: {message}"),
+        format!("the policy input breaks its schema at {path}: {message}"),
+    )
 }
 
 fn fault_reason(fault: EngineFault) -> Reason {
-    let public = if fault.code == Code::Limit { "the decision took too long" } else { "the policy could not be evaluated" };
+    let public = if fault.code == Code::Limit {
+        "the decision took too long"
+    } else {
+        "the policy could not be evaluated"
+    };
     Reason::platform(fault.code, public, fault.operator)
 }
 
 /// The unspent approvals of exactly this call that still stand: in time, by an active person other than the delegating
 /// one, who has the role now, under a name that the workflow's type knows. One for each name.
-fn approvals<'a>(envelope: &Envelope, call: &Call, facts: &'a dyn FactsView, standings: &Standings<'_>, now: Timestamp) -> Vec<&'a Approval> {
+fn approvals<'a>(
+    envelope: &Envelope,
+    call: &Call,
+    facts: &'a dyn FactsView,
+    standings: &Standings<'_>,
+    now: Timestamp,
+) -> Vec<&'a Approval> {
     let all = facts.approvals(envelope.workflow());
     if all.is_empty() {
         return all;
@@ -199,7 +261,9 @@ fn approvals<'a>(envelope: &Envelope, call: &Call, facts: &'a dyn FactsView, sta
             && standings.kind.approvals.get(&approval.name) == Some(&approval.role)
             && &approval.approver != envelope.human()
             && facts.human(&approval.approver).is_some_and(|human| human.standing == Standing::Active)
-            && facts.assignment(&approval.approver).is_some_and(|assignment| assignment.until.lives(now) && assignment.roles.contains(&approval.role));
+            && facts.assignment(&approval.approver).is_some_and(|assignment| {
+                assignment.until.lives(now) && assignment.roles.contains(&approval.role)
+            });
         if stands && !found.iter().any(|other| other.name == approval.name) {
             found.push(approval);
         }
@@ -211,9 +275,15 @@ fn approvals<'a>(envelope: &Envelope, call: &Call, facts: &'a dyn FactsView, sta
 fn slice(document: &Value, facts: Facts<'_>) -> Value {
     let mut slice = Object::new();
     let Some((facts, _)) = facts else { return Value::Object(slice) };
-    let resources = document.get("resources").and_then(Value::as_array).unwrap_or_default().iter().chain(document.get("resource"));
+    let resources = document
+        .get("resources")
+        .and_then(Value::as_array)
+        .unwrap_or_default()
+        .iter()
+        .chain(document.get("resource"));
     for resource in resources {
-        let name = |member: &str| resource.get(member).and_then(Value::as_str).and_then(|text| Name::new(text).ok());
+        let name =
+            |member: &str| resource.get(member).and_then(Value::as_str).and_then(|text| Name::new(text).ok());
         if let (Some(kind), Some(id)) = (name("type"), name("id")) {
             let at = ResourceRef { kind, id };
             if facts.resource(&at).is_some() {
@@ -235,6 +305,8 @@ fn seen(document: &Value, path: &[String]) -> Option<String> {
     }
     match value {
         Value::Object(_) | Value::Array(_) => None,
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Some(value.to_string().chars().take(80).collect()),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
+            Some(value.to_string().chars().take(80).collect())
+        }
     }
 }

@@ -1,6 +1,9 @@
 //! A decision on a document, pure and without a server: what `placet decide` prints and tests compare.
 
-use placet_core::{Code, Determining, Digest, FactsView, Freshness, Name, Reason, Reasons, ResourceRef, Revision, TenantId, Timestamp};
+use placet_core::{
+    Code, Determining, Digest, FactsView, Freshness, Name, Reason, Reasons, ResourceRef, Revision, TenantId,
+    Timestamp,
+};
 use placet_json::{Value, object};
 
 use crate::{
@@ -63,7 +66,9 @@ impl DecisionDocument {
         let reasons = self.denied.iter().flat_map(Reasons::all).map(|reason| {
             Value::Object(object! { "code" => reason.code.as_str(), "message" => message(reason), "policy" => reason.policy.as_str(), "at" => reason.at.as_str() })
         });
-        let determining = self.determining.iter().map(|rule| Value::Object(object! { "policy" => rule.policy.as_str(), "at" => rule.at.as_str() }));
+        let determining = self.determining.iter().map(|rule| {
+            Value::Object(object! { "policy" => rule.policy.as_str(), "at" => rule.at.as_str() })
+        });
         let remedy = self.remedy.as_ref().map_or(Value::Null, |remedy| {
             Value::Object(object! {
                 "approval" => remedy.approval.as_str(),
@@ -89,14 +94,23 @@ impl DecisionDocument {
 
 /// The text for whoever decides locally: the author's own, and what the operator would read.
 fn message(reason: &Reason) -> String {
-    if reason.operator.is_empty() || reason.operator == reason.public { reason.public.clone() } else { format!("{} ({})", reason.public, reason.operator) }
+    if reason.operator.is_empty() || reason.operator == reason.public {
+        reason.public.clone()
+    } else {
+        format!("{} ({})", reason.public, reason.operator)
+    }
 }
 
 impl Release {
     /// Decides on a policy input document. `at` is the moment that it is decided for; a document with another `time`
     /// is invalid, and one moment must be named by either.
     #[must_use]
-    pub fn decide_document(&self, input: &Value, facts: Option<&dyn FactsView>, at: Option<Timestamp>) -> DecisionDocument {
+    pub fn decide_document(
+        &self,
+        input: &Value,
+        facts: Option<&dyn FactsView>,
+        at: Option<Timestamp>,
+    ) -> DecisionDocument {
         let named = input.get("time").and_then(Value::as_str).and_then(|text| Timestamp::parse(text).ok());
         let time = at.or(named);
         let mut document = DecisionDocument {
@@ -120,7 +134,11 @@ impl Release {
                 document.denied = Some(reasons);
                 document.determining = determining;
                 document.remedy = remedy.and_then(|approval| {
-                    let role = self.workflow_types().values().find_map(|kind| kind.approvals.get(&approval))?.clone();
+                    let role = self
+                        .workflow_types()
+                        .values()
+                        .find_map(|kind| kind.approvals.get(&approval))?
+                        .clone();
                     Some(RemedyDocument { approval, role, covers: None })
                 });
             }
@@ -128,8 +146,19 @@ impl Release {
         document
     }
 
-    fn judge_document(&self, input: &Value, facts: Option<&dyn FactsView>, time: Option<Timestamp>, named: Option<Timestamp>) -> Judgement {
-        let deny = |reasons: Reasons| Judgement::Deny { reasons, determining: Vec::new(), remedy: None, final_: true };
+    fn judge_document(
+        &self,
+        input: &Value,
+        facts: Option<&dyn FactsView>,
+        time: Option<Timestamp>,
+        named: Option<Timestamp>,
+    ) -> Judgement {
+        let deny = |reasons: Reasons| Judgement::Deny {
+            reasons,
+            determining: Vec::new(),
+            remedy: None,
+            final_: true,
+        };
         if let Err((path, message)) = self.contract.check(input) {
             return deny(input_invalid(&path, &message).into());
         }
@@ -137,7 +166,9 @@ impl Release {
             return deny(input_invalid("input.time", "no moment to decide for was given").into());
         };
         if named.is_some_and(|named| named != now) {
-            return deny(input_invalid("input.time", "it is another moment than the one to decide for").into());
+            return deny(
+                input_invalid("input.time", "it is another moment than the one to decide for").into(),
+            );
         }
         if let Some(reasons) = self.stands(input, facts, now) {
             return deny(reasons);
@@ -149,15 +180,35 @@ impl Release {
     fn stands(&self, input: &Value, facts: Option<&dyn FactsView>, now: Timestamp) -> Option<Reasons> {
         let text = |pointer: &str| input.pointer(pointer).and_then(Value::as_str);
         if let Some(Freshness::Stale { source, age }) = facts.map(|facts| facts.freshness(now)) {
-            return Some(Reason::platform(Code::FactsStale, "what is known is too old to decide on", format!("the source `{source}` is {age} ms old, past its bound")).into());
+            return Some(
+                Reason::platform(
+                    Code::FactsStale,
+                    "what is known is too old to decide on",
+                    format!("the source `{source}` is {age} ms old, past its bound"),
+                )
+                .into(),
+            );
         }
         let tenant = text("/workflow/tenant_id");
-        let foreign = |other: Option<&str>| matches!((tenant, other), (Some(tenant), Some(other)) if tenant != other);
-        if foreign(text("/delegating_user/tenant_id")) || foreign(facts.map(|facts| facts.tenant().as_str())) {
-            let operator = format!("the workflow belongs to `{}`, the person or the facts to another tenant", tenant.unwrap_or_default());
-            return Some(Reason::platform(Code::TenantMismatch, "the person doesn't act in this tenant", operator).into());
+        let foreign =
+            |other: Option<&str>| matches!((tenant, other), (Some(tenant), Some(other)) if tenant != other);
+        if foreign(text("/delegating_user/tenant_id")) || foreign(facts.map(|facts| facts.tenant().as_str()))
+        {
+            let operator = format!(
+                "the workflow belongs to `{}`, the person or the facts to another tenant",
+                tenant.unwrap_or_default()
+            );
+            return Some(
+                Reason::platform(Code::TenantMismatch, "the person doesn't act in this tenant", operator)
+                    .into(),
+            );
         }
-        let resources = input.get("resources").and_then(Value::as_array).unwrap_or_default().iter().chain(input.get("resource"));
+        let resources = input
+            .get("resources")
+            .and_then(Value::as_array)
+            .unwrap_or_default()
+            .iter()
+            .chain(input.get("resource"));
         for resource in resources {
             let member = |name: &str| resource.get(name).and_then(Value::as_str);
             let at = format!("{}:{}", member("type").unwrap_or("?"), member("id").unwrap_or("?"));
@@ -167,7 +218,9 @@ impl Release {
             let (Some(kind), id) = (member("type"), member("id")) else { continue };
             if let (Some(facts), Some(id)) = (facts, id) {
                 let known = match (Name::new(kind), Name::new(id)) {
-                    (Ok(kind), Ok(id)) => kind.as_str() == "workflow" || facts.resource(&ResourceRef { kind, id }).is_some(),
+                    (Ok(kind), Ok(id)) => {
+                        kind.as_str() == "workflow" || facts.resource(&ResourceRef { kind, id }).is_some()
+                    }
                     (Ok(_) | Err(_), _) => false,
                 };
                 if !known {
@@ -175,7 +228,10 @@ impl Release {
                 }
             }
             if let Some(attribute) = self.binding(text("/workflow/type"), kind) {
-                let bound = input.get("workflow").and_then(|workflow| workflow.get(attribute.as_str())).and_then(Value::as_str);
+                let bound = input
+                    .get("workflow")
+                    .and_then(|workflow| workflow.get(attribute.as_str()))
+                    .and_then(Value::as_str);
                 if id.or_else(|| member(attribute.as_str())) != bound {
                     return Some(platform::resource_outside(&at));
                 }

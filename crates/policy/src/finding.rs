@@ -46,11 +46,22 @@ pub struct Finding {
 
 impl Finding {
     /// A finding about a place in a file.
-    pub(crate) fn new(severity: Severity, file: &str, (line, column): (u32, u32), message: impl Into<String>, help: impl Into<String>) -> Self {
+    pub(crate) fn new(
+        severity: Severity,
+        file: &str,
+        (line, column): (u32, u32),
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) -> Self {
         Self { severity, file: file.to_owned(), line, column, message: message.into(), help: help.into() }
     }
     /// An error about a place in a file.
-    pub(crate) fn error(file: &str, at: (u32, u32), message: impl Into<String>, help: impl Into<String>) -> Self {
+    pub(crate) fn error(
+        file: &str,
+        at: (u32, u32),
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) -> Self {
         Self::new(Severity::Error, file, at, message, help)
     }
     /// As JSON.
@@ -94,7 +105,10 @@ pub struct Refused {
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the release is refused")?;
-        self.findings.iter().filter(|finding| finding.severity == Severity::Error).try_for_each(|finding| write!(f, "\n{finding}"))
+        self.findings
+            .iter()
+            .filter(|finding| finding.severity == Severity::Error)
+            .try_for_each(|finding| write!(f, "\n{finding}"))
     }
 }
 
@@ -110,7 +124,11 @@ pub(crate) fn position(text: &str, offset: usize) -> (u32, u32) {
 
 /// The name of `known` that is nearest to `word`, if one is near enough to be meant.
 pub(crate) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    known.map(|name| (distance(word, name), name)).filter(|(d, name)| *d <= name.len().max(6) / 3).min().map(|(_, name)| name)
+    known
+        .map(|name| (distance(word, name), name))
+        .filter(|(d, name)| *d <= name.len().max(6) / 3)
+        .min()
+        .map(|(_, name)| name)
 }
 
 /// Levenshtein's distance.

@@ -6,7 +6,14 @@ use placet_json::{Object, Value, object};
 use crate::platform::Standings;
 
 /// The document of a call whose standing was checked. An approval that isn't handed in isn't in it.
-pub(crate) fn build(envelope: &Envelope, call: &Call, facts: &dyn FactsView, standings: &Standings<'_>, approvals: &[&Approval], now: Timestamp) -> Value {
+pub(crate) fn build(
+    envelope: &Envelope,
+    call: &Call,
+    facts: &dyn FactsView,
+    standings: &Standings<'_>,
+    approvals: &[&Approval],
+    now: Timestamp,
+) -> Value {
     let tenant = envelope.tenant().as_str();
     let flow = facts.flow(envelope.workflow());
     let mut input = object! {
@@ -30,7 +37,9 @@ pub(crate) fn build(envelope: &Envelope, call: &Call, facts: &dyn FactsView, sta
             "roles" => names(standings.assignment.roles.iter()),
         },
     );
-    let chain = standings.chain.iter().rev().map(|delegation| Value::Object(object! { "agent" => delegation.agent.as_str(), "scope" => actions(&delegation.scope) }));
+    let chain = standings.chain.iter().rev().map(|delegation| {
+        Value::Object(object! { "agent" => delegation.agent.as_str(), "scope" => actions(&delegation.scope) })
+    });
     input.insert("chain", chain.collect::<Vec<_>>());
 
     let workflow = standings.workflow;
@@ -61,8 +70,16 @@ pub(crate) fn build(envelope: &Envelope, call: &Call, facts: &dyn FactsView, sta
             },
         );
     }
-    let totals: Object =
-        flow.totals.iter().map(|(action, total)| (action.as_str(), Value::Object(object! { "count" => total.count, "amount" => total.amount.to_value() }))).collect();
+    let totals: Object = flow
+        .totals
+        .iter()
+        .map(|(action, total)| {
+            (
+                action.as_str(),
+                Value::Object(object! { "count" => total.count, "amount" => total.amount.to_value() }),
+            )
+        })
+        .collect();
     about.insert("totals", totals);
     input.insert("workflow", about);
 
@@ -78,10 +95,17 @@ pub(crate) fn build(envelope: &Envelope, call: &Call, facts: &dyn FactsView, sta
         })
         .collect();
     // A tool that acts on no resource acts on its workflow.
-    let first = resources.first().cloned().unwrap_or_else(|| Value::Object(object! { "type" => "workflow", "id" => workflow.id.local().as_str(), "tenant_id" => tenant }));
+    let first = resources.first().cloned().unwrap_or_else(|| {
+        Value::Object(
+            object! { "type" => "workflow", "id" => workflow.id.local().as_str(), "tenant_id" => tenant },
+        )
+    });
     input.insert("resource", first);
     input.insert("resources", resources);
-    input.insert("flow", object! { "labels" => names(flow.labels.iter()), "sources" => names(flow.sources.iter()) });
+    input.insert(
+        "flow",
+        object! { "labels" => names(flow.labels.iter()), "sources" => names(flow.sources.iter()) },
+    );
     input.insert("time", now.to_string());
     Value::Object(input)
 }

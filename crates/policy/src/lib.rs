@@ -7,8 +7,11 @@
 //!
 //! Whatever goes wrong is a denial: a failing engine, a document that breaks its schema, a fact that is missing.
 
+mod admit;
 mod archive;
+mod cases;
 mod cedar;
+mod check;
 mod contract;
 mod decide;
 mod document;
@@ -19,8 +22,12 @@ mod platform;
 mod reasons;
 mod rego;
 mod release;
+mod yaml;
 
+pub use admit::{MAX_EVIDENCE, NotAdmitted, evidence, unknown_tool};
 pub use archive::{MAX_ARCHIVE, Tree};
+pub use cases::{CaseResult, LoadFacts, Report};
+pub use check::check;
 pub use contract::input_schema;
 pub use document::{DecisionDocument, FactsDocument, RemedyDocument};
 pub use finding::{Finding, Refused, Severity};

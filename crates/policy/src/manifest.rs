@@ -217,19 +217,42 @@ fn line_of(text: &str, word: &str) -> (u32, u32) {
 
 pub(crate) fn workflow_type(file: &str, text: &str) -> Result<WorkflowType, Finding> {
     let parsed: WorkflowTypeFile = parse(file, text)?;
-    let longest_life = duration(&parsed.longest_life)
-        .ok_or_else(|| Finding::error(file, line_of(text, "longest_life"), format!("`{}` is no length of time", parsed.longest_life), "write it as `30m`, `8h` or `14d`"))?;
+    let longest_life = duration(&parsed.longest_life).ok_or_else(|| {
+        Finding::error(
+            file,
+            line_of(text, "longest_life"),
+            format!("`{}` is no length of time", parsed.longest_life),
+            "write it as `30m`, `8h` or `14d`",
+        )
+    })?;
     for (kind, attribute) in &parsed.binds {
         if !parsed.attributes.contains_key(attribute) {
-            return Err(Finding::error(file, line_of(text, "binds"), format!("`{kind}` is bound to `{attribute}`, which is no attribute of this type"), "add it to `attributes`"));
+            return Err(Finding::error(
+                file,
+                line_of(text, "binds"),
+                format!("`{kind}` is bound to `{attribute}`, which is no attribute of this type"),
+                "add it to `attributes`",
+            ));
         }
     }
     let reserved = ["id", "type", "state", "tenant_id", "owner", "expires_at", "totals"];
-    if let Some(name) = parsed.attributes.keys().chain(parsed.approval.keys()).find(|name| reserved.contains(&name.as_str())) {
-        return Err(Finding::error(file, line_of(text, name.as_str()), format!("`{name}` is a name of the policy input itself"), "choose another name"));
+    if let Some(name) =
+        parsed.attributes.keys().chain(parsed.approval.keys()).find(|name| reserved.contains(&name.as_str()))
+    {
+        return Err(Finding::error(
+            file,
+            line_of(text, name.as_str()),
+            format!("`{name}` is a name of the policy input itself"),
+            "choose another name",
+        ));
     }
     if let Some(name) = parsed.approval.keys().find(|name| parsed.attributes.contains_key(*name)) {
-        return Err(Finding::error(file, line_of(text, name.as_str()), format!("`{name}` is an attribute and an approval"), "choose another name for one of them"));
+        return Err(Finding::error(
+            file,
+            line_of(text, name.as_str()),
+            format!("`{name}` is an attribute and an approval"),
+            "choose another name for one of them",
+        ));
     }
     Ok(WorkflowType {
         name: parsed.name,
@@ -260,19 +283,32 @@ pub(crate) fn relations(file: &str, text: &str) -> Result<Relations, Finding> {
     let mut relations = Relations::default();
     for (kind, described) in parsed.types {
         if kind.as_str().contains([':', '#', '@']) {
-            return Err(Finding::error(file, line_of(text, kind.as_str()), format!("a type's name can't hold `:`, `#` or `@`: `{kind}`"), ""));
+            return Err(Finding::error(
+                file,
+                line_of(text, kind.as_str()),
+                format!("a type's name can't hold `:`, `#` or `@`: `{kind}`"),
+                "",
+            ));
         }
         if let Some(attributes) = described.attributes {
             relations.attributes.insert(kind.clone(), attributes);
         }
         let mut rewrites = BTreeMap::new();
         for (relation, rewritten) in described.relations {
-            let rewritten = rewrite(rewritten).map_err(|message| Finding::error(file, line_of(text, relation.as_str()), format!("`{kind}#{relation}`: {message}"), ""))?;
+            let rewritten = rewrite(rewritten).map_err(|message| {
+                Finding::error(
+                    file,
+                    line_of(text, relation.as_str()),
+                    format!("`{kind}#{relation}`: {message}"),
+                    "",
+                )
+            })?;
             rewrites.insert(relation, rewritten);
         }
         relations.model.types.insert(kind, rewrites);
     }
-    check_relations(&relations.model).map_err(|(word, message)| Finding::error(file, line_of(text, &word), message, ""))?;
+    check_relations(&relations.model)
+        .map_err(|(word, message)| Finding::error(file, line_of(text, &word), message, ""))?;
     Ok(relations)
 }
 
@@ -313,14 +349,22 @@ fn allowed(subject: &str) -> Result<Allowed, String> {
 fn check_relations(model: &RelationModel) -> Result<(), (String, String)> {
     for (kind, relations) in &model.types {
         for (relation, rewrite) in relations {
-            check_rewrite(model, kind, rewrite).map_err(|message| (relation.as_str().to_owned(), format!("`{kind}#{relation}`: {message}")))?;
+            check_rewrite(model, kind, rewrite).map_err(|message| {
+                (relation.as_str().to_owned(), format!("`{kind}#{relation}`: {message}"))
+            })?;
         }
     }
     Ok(())
 }
 
 fn check_rewrite(model: &RelationModel, kind: &Name, rewrite: &Rewrite) -> Result<(), String> {
-    let exists = |kind: &Name, relation: &Name| if model.rewrite(kind, relation).is_some() { Ok(()) } else { Err(format!("there is no relation `{kind}#{relation}`")) };
+    let exists = |kind: &Name, relation: &Name| {
+        if model.rewrite(kind, relation).is_some() {
+            Ok(())
+        } else {
+            Err(format!("there is no relation `{kind}#{relation}`"))
+        }
+    };
     match rewrite {
         Rewrite::Direct(subjects) => subjects.iter().try_for_each(|subject| match subject {
             Allowed::Type(of) if model.types.contains_key(of) || of.as_str() == "user" => Ok(()),
@@ -333,10 +377,18 @@ fn check_rewrite(model: &RelationModel, kind: &Name, rewrite: &Rewrite) -> Resul
             let Some(Rewrite::Direct(subjects)) = model.rewrite(kind, via) else {
                 return Err(format!("`from` needs a `direct` relation, and `{via}` isn't one"));
             };
-            let found = subjects.iter().any(|subject| matches!(subject, Allowed::Type(of) if model.rewrite(of, relation).is_some()));
-            if found { Ok(()) } else { Err(format!("no type that `{via}` names has the relation `{relation}`")) }
+            let found = subjects
+                .iter()
+                .any(|subject| matches!(subject, Allowed::Type(of) if model.rewrite(of, relation).is_some()));
+            if found {
+                Ok(())
+            } else {
+                Err(format!("no type that `{via}` names has the relation `{relation}`"))
+            }
         }
-        Rewrite::Union(parts) | Rewrite::Intersection(parts) => parts.iter().try_for_each(|part| check_rewrite(model, kind, part)),
+        Rewrite::Union(parts) | Rewrite::Intersection(parts) => {
+            parts.iter().try_for_each(|part| check_rewrite(model, kind, part))
+        }
         Rewrite::Exclusion(base, except) => {
             check_rewrite(model, kind, base)?;
             check_rewrite(model, kind, except)
@@ -350,9 +402,16 @@ mod tests {
 
     #[test]
     fn an_unknown_key_is_an_error_with_its_line() {
-        let error = parse::<Manifest>("release.toml", "name = \"a\"\n[rego]\nversion = \"v0\"\nentrypoints = []\nstrict = false\n").unwrap_err();
+        let error = parse::<Manifest>(
+            "release.toml",
+            "name = \"a\"\n[rego]\nversion = \"v0\"\nentrypoints = []\nstrict = false\n",
+        )
+        .unwrap_err();
         assert_eq!((error.file.as_str(), error.line), ("release.toml", 5));
-        assert!(parse::<Manifest>("release.toml", "name = \"a\"\n[rego]\nversion = \"v2\"\nentrypoints = []\n").is_err());
+        assert!(
+            parse::<Manifest>("release.toml", "name = \"a\"\n[rego]\nversion = \"v2\"\nentrypoints = []\n")
+                .is_err()
+        );
     }
 
     #[test]
@@ -361,7 +420,12 @@ mod tests {
         let parsed = workflow_type("w.toml", text).unwrap();
         assert_eq!(parsed.longest_life, 28_800_000);
         assert_eq!(parsed.approvals.len(), 1);
-        for (from, to) in [("\"8h\"", "\"8\""), ("\"8h\"", "\"0h\""), ("approval.boss", "approval.state"), ("ticket = \"case_id\"", "ticket = \"other\"")] {
+        for (from, to) in [
+            ("\"8h\"", "\"8\""),
+            ("\"8h\"", "\"0h\""),
+            ("approval.boss", "approval.state"),
+            ("ticket = \"case_id\"", "ticket = \"other\""),
+        ] {
             assert!(workflow_type("w.toml", &text.replace(from, to)).is_err(), "{to}");
         }
     }
@@ -371,7 +435,12 @@ mod tests {
         let text = "[type.team.relations]\nmember = { direct = [\"user\"] }\n[type.doc.relations]\nteam = { direct = [\"team\"] }\nviewer = { union = [{ direct = [\"user\", \"team#member\"] }, { from = \"team\", relation = \"member\" }] }\n";
         let parsed = relations("relations.toml", text).unwrap();
         assert_eq!(parsed.model.types.len(), 2);
-        for (from, to) in [("team#member", "team#boss"), ("relation = \"member\"", "relation = \"boss\""), ("from = \"team\"", "from = \"viewer\""), ("union = [", "union = [], intersection = [")] {
+        for (from, to) in [
+            ("team#member", "team#boss"),
+            ("relation = \"member\"", "relation = \"boss\""),
+            ("from = \"team\"", "from = \"viewer\""),
+            ("union = [", "union = [], intersection = ["),
+        ] {
             assert!(relations("relations.toml", &text.replace(from, to)).is_err(), "{to}");
         }
     }

@@ -5,8 +5,9 @@
 
 use placet_catalog::holds;
 use placet_core::{
-    Agent, AgentId, Assignment, Attribute, Call, Code, Delegation, DelegationState, Envelope, FactsView, Freeze, Freshness, Grantor, Human, MAX_CHAIN, Reason,
-    Reasons, Resource, Standing, Timestamp, Workflow, WorkflowState,
+    Agent, AgentId, Assignment, Attribute, Call, Code, Delegation, DelegationState, Envelope, FactsView,
+    Freeze, Freshness, Grantor, Human, MAX_CHAIN, Reason, Reasons, Resource, Standing, Timestamp, Workflow,
+    WorkflowState,
 };
 
 use crate::{Release, WorkflowType};
@@ -30,12 +31,26 @@ fn no<T>(code: Code, public: &str, operator: impl Into<String>) -> Checked<T> {
 }
 
 /// Checks all of it.
-pub(crate) fn check<'a>(release: &'a Release, envelope: &Envelope, call: &Call, facts: &'a dyn FactsView, now: Timestamp) -> Checked<Standings<'a>> {
+pub(crate) fn check<'a>(
+    release: &'a Release,
+    envelope: &Envelope,
+    call: &Call,
+    facts: &'a dyn FactsView,
+    now: Timestamp,
+) -> Checked<Standings<'a>> {
     if let Freshness::Stale { source, age } = facts.freshness(now) {
-        return no(Code::FactsStale, "what is known is too old to decide on; try again", format!("the source `{source}` is {age} ms old, past its bound"));
+        return no(
+            Code::FactsStale,
+            "what is known is too old to decide on; try again",
+            format!("the source `{source}` is {age} ms old, past its bound"),
+        );
     }
     if facts.tenant() != envelope.tenant() {
-        return no(Code::TenantMismatch, "the person doesn't act in this tenant", format!("facts of `{}` for a workflow of `{}`", facts.tenant(), envelope.tenant()));
+        return no(
+            Code::TenantMismatch,
+            "the person doesn't act in this tenant",
+            format!("facts of `{}` for a workflow of `{}`", facts.tenant(), envelope.tenant()),
+        );
     }
     let chain = chain(envelope, facts)?;
     frozen(envelope, call, facts, &chain)?;
@@ -45,13 +60,25 @@ pub(crate) fn check<'a>(release: &'a Release, envelope: &Envelope, call: &Call, 
     let (workflow, kind) = workflow(release, envelope, facts, &chain, now)?;
     scope(envelope, call, &chain, workflow, kind)?;
     if now >= envelope.expires() {
-        return no(Code::TokenExpired, "the token's time is over", format!("the token ended at {}", envelope.expires()));
+        return no(
+            Code::TokenExpired,
+            "the token's time is over",
+            format!("the token ended at {}", envelope.expires()),
+        );
     }
     if call.release != release.digest() {
-        return no(Code::ReleaseChanged, "the rules changed meanwhile; try again", format!("classified by {}, decided by {}", call.release, release.digest()));
+        return no(
+            Code::ReleaseChanged,
+            "the rules changed meanwhile; try again",
+            format!("classified by {}, decided by {}", call.release, release.digest()),
+        );
     }
     let Some(entry) = release.catalog().entry(call.entry.as_str()) else {
-        return no(Code::ToolUnknown, "there is no such tool here", format!("the catalog has no `{}`", call.entry));
+        return no(
+            Code::ToolUnknown,
+            "there is no such tool here",
+            format!("the catalog has no `{}`", call.entry),
+        );
     };
     let resources = resources(call, facts)?;
     holds(entry, envelope, call, facts)?;
@@ -62,22 +89,45 @@ pub(crate) fn check<'a>(release: &'a Release, envelope: &Envelope, call: &Call, 
 /// The delegations from the acting agent's up to the person's own: known, and each in the same hands as the first.
 fn chain<'a>(envelope: &Envelope, facts: &'a dyn FactsView) -> Checked<Vec<&'a Delegation>> {
     let Some(first) = facts.delegation(envelope.delegation()) else {
-        return no(Code::DelegationUnknown, "there is no such delegation", format!("no delegation `{}`", envelope.delegation()));
+        return no(
+            Code::DelegationUnknown,
+            "there is no such delegation",
+            format!("no delegation `{}`", envelope.delegation()),
+        );
     };
-    if &first.agent != envelope.agent() || &first.human != envelope.human() || &first.workflow != envelope.workflow() {
-        return no(Code::DelegationUnknown, "there is no such delegation", format!("`{}` isn't this agent's for this person in this workflow", first.id));
+    if &first.agent != envelope.agent()
+        || &first.human != envelope.human()
+        || &first.workflow != envelope.workflow()
+    {
+        return no(
+            Code::DelegationUnknown,
+            "there is no such delegation",
+            format!("`{}` isn't this agent's for this person in this workflow", first.id),
+        );
     }
     let mut chain = vec![first];
     let mut current = first;
     while let Grantor::Parent(parent) = &current.grantor {
         if chain.len() >= MAX_CHAIN {
-            return no(Code::ChainInvalid, "the chain of delegations is not valid", format!("the chain has more than {MAX_CHAIN} delegations"));
+            return no(
+                Code::ChainInvalid,
+                "the chain of delegations is not valid",
+                format!("the chain has more than {MAX_CHAIN} delegations"),
+            );
         }
         let Some(parent) = facts.delegation(parent) else {
-            return no(Code::ChainInvalid, "the chain of delegations is not valid", format!("`{}` hangs on `{parent}`, which doesn't exist", current.id));
+            return no(
+                Code::ChainInvalid,
+                "the chain of delegations is not valid",
+                format!("`{}` hangs on `{parent}`, which doesn't exist", current.id),
+            );
         };
         if parent.human != first.human || parent.workflow != first.workflow {
-            return no(Code::ChainInvalid, "the chain of delegations is not valid", format!("`{}` is for another person or workflow than `{}`", parent.id, first.id));
+            return no(
+                Code::ChainInvalid,
+                "the chain of delegations is not valid",
+                format!("`{}` is for another person or workflow than `{}`", parent.id, first.id),
+            );
         }
         chain.push(parent);
         current = parent;
@@ -86,7 +136,12 @@ fn chain<'a>(envelope: &Envelope, facts: &'a dyn FactsView) -> Checked<Vec<&'a D
 }
 
 fn frozen(envelope: &Envelope, call: &Call, facts: &dyn FactsView, chain: &[&Delegation]) -> Checked<()> {
-    let fixed = [Freeze::All, Freeze::Tenant(envelope.tenant().clone()), Freeze::Tool(call.entry.clone()), Freeze::Upstream(call.upstream.clone())];
+    let fixed = [
+        Freeze::All,
+        Freeze::Tenant(envelope.tenant().clone()),
+        Freeze::Tool(call.entry.clone()),
+        Freeze::Upstream(call.upstream.clone()),
+    ];
     let agents = chain.iter().map(|delegation| Freeze::Agent(delegation.agent.clone()));
     match fixed.into_iter().chain(agents).find(|what| facts.frozen(what)) {
         Some(what) => no(Code::Frozen, "this is stopped for now", format!("frozen: {what:?}")),
@@ -97,12 +152,20 @@ fn frozen(envelope: &Envelope, call: &Call, facts: &dyn FactsView, chain: &[&Del
 fn agents<'a>(envelope: &Envelope, facts: &'a dyn FactsView, chain: &[&Delegation]) -> Checked<&'a Agent> {
     let known = |id: &AgentId| match facts.agent(id) {
         Some(agent) if agent.standing == Standing::Active => Ok(agent),
-        Some(agent) => no(Code::AgentInactive, "the agent may not act", format!("agent `{id}` is {}", agent.standing.as_str())),
+        Some(agent) => no(
+            Code::AgentInactive,
+            "the agent may not act",
+            format!("agent `{id}` is {}", agent.standing.as_str()),
+        ),
         None => no(Code::AgentUnknown, "the agent is not known", format!("no agent `{id}`")),
     };
     let acting = known(envelope.agent())?;
     if !acting.keys.contains_key(&envelope.grant().key) {
-        return no(Code::AgentUnknown, "the agent is not known", format!("the key `{}` isn't one of agent `{}`", envelope.grant().key, acting.id));
+        return no(
+            Code::AgentUnknown,
+            "the agent is not known",
+            format!("the key `{}` isn't one of agent `{}`", envelope.grant().key, acting.id),
+        );
     }
     for delegation in chain.iter().skip(1) {
         known(&delegation.agent)?;
@@ -114,21 +177,37 @@ fn agents<'a>(envelope: &Envelope, facts: &'a dyn FactsView, chain: &[&Delegatio
 fn standing(chain: &[&Delegation], now: Timestamp) -> Checked<()> {
     for delegation in chain {
         if delegation.state != DelegationState::Live {
-            return no(Code::DelegationRevoked, "the delegation was revoked", format!("`{}` was revoked", delegation.id));
+            return no(
+                Code::DelegationRevoked,
+                "the delegation was revoked",
+                format!("`{}` was revoked", delegation.id),
+            );
         }
         if now >= delegation.scope.ends {
-            return no(Code::DelegationExpired, "the delegation has ended", format!("`{}` ended at {}", delegation.id, delegation.scope.ends));
+            return no(
+                Code::DelegationExpired,
+                "the delegation has ended",
+                format!("`{}` ended at {}", delegation.id, delegation.scope.ends),
+            );
         }
     }
     for (child, parent) in chain.iter().zip(chain.iter().skip(1)) {
         if let Err(widening) = parent.scope.narrow(child.scope.clone()) {
-            return no(Code::ChainInvalid, "the chain of delegations is not valid", format!("`{}` is wider than `{}`: {widening}", child.id, parent.id));
+            return no(
+                Code::ChainInvalid,
+                "the chain of delegations is not valid",
+                format!("`{}` is wider than `{}`: {widening}", child.id, parent.id),
+            );
         }
     }
     Ok(())
 }
 
-fn person<'a>(envelope: &Envelope, facts: &'a dyn FactsView, now: Timestamp) -> Checked<(&'a Human, &'a Assignment)> {
+fn person<'a>(
+    envelope: &Envelope,
+    facts: &'a dyn FactsView,
+    now: Timestamp,
+) -> Checked<(&'a Human, &'a Assignment)> {
     let inactive = |why: String| no(Code::DelegatingUserInactive, "the delegating person may not act", why);
     let human = match facts.human(envelope.human()) {
         Some(human) if human.standing == Standing::Active => human,
@@ -137,19 +216,41 @@ fn person<'a>(envelope: &Envelope, facts: &'a dyn FactsView, now: Timestamp) -> 
     };
     match facts.assignment(&human.id) {
         Some(assignment) if assignment.until.lives(now) => Ok((human, assignment)),
-        Some(_) | None => no(Code::TenantMismatch, "the person doesn't act in this tenant", format!("`{}` has no live assignment in `{}`", human.id, envelope.tenant())),
+        Some(_) | None => no(
+            Code::TenantMismatch,
+            "the person doesn't act in this tenant",
+            format!("`{}` has no live assignment in `{}`", human.id, envelope.tenant()),
+        ),
     }
 }
 
-fn workflow<'a>(release: &'a Release, envelope: &Envelope, facts: &'a dyn FactsView, chain: &[&Delegation], now: Timestamp) -> Checked<(&'a Workflow, &'a WorkflowType)> {
+fn workflow<'a>(
+    release: &'a Release,
+    envelope: &Envelope,
+    facts: &'a dyn FactsView,
+    chain: &[&Delegation],
+    now: Timestamp,
+) -> Checked<(&'a Workflow, &'a WorkflowType)> {
     let Some(workflow) = facts.workflow(envelope.workflow()) else {
-        return no(Code::WorkflowUnknown, "there is no such workflow", format!("no workflow `{}`", envelope.workflow()));
+        return no(
+            Code::WorkflowUnknown,
+            "there is no such workflow",
+            format!("no workflow `{}`", envelope.workflow()),
+        );
     };
     if workflow.state != WorkflowState::Open {
-        return no(Code::WorkflowClosed, "the workflow is closed", format!("workflow `{}` is closed", workflow.id));
+        return no(
+            Code::WorkflowClosed,
+            "the workflow is closed",
+            format!("workflow `{}` is closed", workflow.id),
+        );
     }
     if now >= workflow.ends {
-        return no(Code::WorkflowExpired, "the workflow's time is over", format!("workflow `{}` ended at {}", workflow.id, workflow.ends));
+        return no(
+            Code::WorkflowExpired,
+            "the workflow's time is over",
+            format!("workflow `{}` ended at {}", workflow.id, workflow.ends),
+        );
     }
     let refused = |why: String| no(Code::WorkflowTypeRefused, "such a workflow doesn't admit this", why);
     let Some(kind) = release.workflow_types().get(&workflow.kind) else {
@@ -157,20 +258,41 @@ fn workflow<'a>(release: &'a Release, envelope: &Envelope, facts: &'a dyn FactsV
     };
     for delegation in chain {
         if !facts.agent(&delegation.agent).is_some_and(|agent| kind.agents.contains(&agent.kind)) {
-            return refused(format!("workflows of type `{}` don't admit agent `{}`", kind.name, delegation.agent));
+            return refused(format!(
+                "workflows of type `{}` don't admit agent `{}`",
+                kind.name, delegation.agent
+            ));
         }
     }
     Ok((workflow, kind))
 }
 
 /// Intent, action and limits, in every scope of the chain.
-fn scope(envelope: &Envelope, call: &Call, chain: &[&Delegation], workflow: &Workflow, kind: &WorkflowType) -> Checked<()> {
+fn scope(
+    envelope: &Envelope,
+    call: &Call,
+    chain: &[&Delegation],
+    workflow: &Workflow,
+    kind: &WorkflowType,
+) -> Checked<()> {
     let intent = envelope.intent();
-    if !workflow.intents.contains(intent) || !kind.intents.contains(intent) || chain.iter().any(|delegation| !delegation.scope.intents.contains(intent)) {
-        return no(Code::IntentNotDeclared, "this purpose wasn't declared", format!("intent `{intent}` isn't one of workflow, type and every delegation"));
+    if !workflow.intents.contains(intent)
+        || !kind.intents.contains(intent)
+        || chain.iter().any(|delegation| !delegation.scope.intents.contains(intent))
+    {
+        return no(
+            Code::IntentNotDeclared,
+            "this purpose wasn't declared",
+            format!("intent `{intent}` isn't one of workflow, type and every delegation"),
+        );
     }
-    if let Some(delegation) = chain.iter().find(|delegation| !delegation.scope.actions.contains(&call.action)) {
-        return no(Code::ActionNotDelegated, "this wasn't delegated", format!("`{}` doesn't cover `{}`", delegation.id, call.action));
+    if let Some(delegation) = chain.iter().find(|delegation| !delegation.scope.actions.contains(&call.action))
+    {
+        return no(
+            Code::ActionNotDelegated,
+            "this wasn't delegated",
+            format!("`{}` doesn't cover `{}`", delegation.id, call.action),
+        );
     }
     for delegation in chain {
         for (name, limit) in &delegation.scope.limits {
@@ -181,7 +303,11 @@ fn scope(envelope: &Envelope, call: &Call, chain: &[&Delegation], workflow: &Wor
                 Some((_, Attribute::Text(_) | Attribute::Bool(_))) => false,
             };
             if !within {
-                return no(Code::DelegationLimit, "this is over the delegation's limit", format!("`{}` limits `{name}` to {limit}", delegation.id));
+                return no(
+                    Code::DelegationLimit,
+                    "this is over the delegation's limit",
+                    format!("`{}` limits `{name}` to {limit}", delegation.id),
+                );
             }
         }
     }
@@ -201,7 +327,12 @@ fn resources<'a>(call: &Call, facts: &'a dyn FactsView) -> Checked<Vec<&'a Resou
 }
 
 pub(crate) fn resource_unknown(at: &str) -> Reasons {
-    Reason::platform(Code::ResourceUnknown, "there is no such resource here", format!("no resource `{at}` in this tenant")).into()
+    Reason::platform(
+        Code::ResourceUnknown,
+        "there is no such resource here",
+        format!("no resource `{at}` in this tenant"),
+    )
+    .into()
 }
 
 /// A resource of a type that the workflow is about is the one that it is about.
@@ -216,5 +347,10 @@ fn bound(call: &Call, workflow: &Workflow, kind: &WorkflowType) -> Checked<()> {
 }
 
 pub(crate) fn resource_outside(at: &str) -> Reasons {
-    Reason::platform(Code::ResourceOutsideWorkflow, "this isn't what the workflow is about", format!("the workflow isn't about `{at}`")).into()
+    Reason::platform(
+        Code::ResourceOutsideWorkflow,
+        "this isn't what the workflow is about",
+        format!("the workflow isn't about `{at}`"),
+    )
+    .into()
 }

@@ -57,7 +57,13 @@ impl Book {
         path.iter().rev().find_map(|condition| {
             let fits = |named: bool| {
                 self.entries.iter().find(|(entry, when, _)| {
-                    *when == condition.text && entry.when.is_some() && if named { entry.rule.as_ref() == Some(&condition.rule) } else { entry.rule.is_none() }
+                    *when == condition.text
+                        && entry.when.is_some()
+                        && if named {
+                            entry.rule.as_ref() == Some(&condition.rule)
+                        } else {
+                            entry.rule.is_none()
+                        }
                 })
             };
             fits(true).or_else(|| fits(false)).map(|(entry, _, _)| entry)
@@ -67,7 +73,12 @@ impl Book {
     fn cedar_condition(&self, policy: &str, condition: &cedar::Condition) -> Option<&ReasonEntry> {
         let fits = |named: bool| {
             self.entries.iter().find(|(entry, _, form)| {
-                form.as_ref() == Some(&condition.form) && if named { entry.policy.as_deref() == Some(policy) } else { entry.policy.is_none() && entry.rule.is_none() }
+                form.as_ref() == Some(&condition.form)
+                    && if named {
+                        entry.policy.as_deref() == Some(policy)
+                    } else {
+                        entry.policy.is_none() && entry.rule.is_none()
+                    }
             })
         };
         fits(true).or_else(|| fits(false)).map(|(entry, _, _)| entry)
@@ -75,15 +86,29 @@ impl Book {
 
     /// The reason of a Rego deny that fired.
     pub(crate) fn fired(&self, fired: &Fired) -> Reason {
-        let entry = self.entries().find(|entry| entry.deny.as_ref() == Some(&fired.message) && entry.rule.as_ref().is_none_or(|rule| rule.strip_suffix(".deny") == Some(fired.policy.as_str())));
+        let entry = self.entries().find(|entry| {
+            entry.deny.as_ref() == Some(&fired.message)
+                && entry
+                    .rule
+                    .as_ref()
+                    .is_none_or(|rule| rule.strip_suffix(".deny") == Some(fired.policy.as_str()))
+        });
         let message = if fired.message.is_empty() { "the policy forbids it" } else { &fired.message };
         reason(entry, Code::PolicyDenies, message, message.to_owned(), &fired.policy, &fired.at)
     }
 
     /// The reason of a Cedar forbid that fired.
     pub(crate) fn forbidden(&self, policy: &str, at: &str) -> Reason {
-        let entry = self.entries().find(|entry| entry.policy.as_deref() == Some(policy) && entry.when.is_none());
-        reason(entry, Code::PolicyDenies, "the policy forbids it", format!("`{policy}` forbids it"), policy, at)
+        let entry =
+            self.entries().find(|entry| entry.policy.as_deref() == Some(policy) && entry.when.is_none());
+        reason(
+            entry,
+            Code::PolicyDenies,
+            "the policy forbids it",
+            format!("`{policy}` forbids it"),
+            policy,
+            at,
+        )
     }
 
     /// Why no Rego rule permits. `seen` writes the values of an input's path.
@@ -93,14 +118,22 @@ impl Book {
             .map(|near| {
                 let lacks = near.failed.iter().filter_map(|path| {
                     let last = path.last()?;
-                    let values: Vec<String> = last.inputs.iter().filter_map(|input| Some(format!("input.{} is {}", input.join("."), seen(input)?))).collect();
-                    let values = if values.is_empty() { String::new() } else { format!(": {}", values.join(", ")) };
+                    let values: Vec<String> = last
+                        .inputs
+                        .iter()
+                        .filter_map(|input| Some(format!("input.{} is {}", input.join("."), seen(input)?)))
+                        .collect();
+                    let values =
+                        if values.is_empty() { String::new() } else { format!(": {}", values.join(", ")) };
                     Some(Lack {
                         key: path.first()?.text.clone(),
                         policy: near.package.to_owned(),
                         at: format!("{}:{}", last.file, last.line),
                         entry: self.condition(path),
-                        operator: format!("the rule at {}:{} needs `{}`{values}", near.candidate.file, near.candidate.line, last.text),
+                        operator: format!(
+                            "the rule at {}:{} needs `{}`{values}",
+                            near.candidate.file, near.candidate.line, last.text
+                        ),
                     })
                 });
                 lacks.collect()
@@ -128,7 +161,14 @@ impl Book {
     }
 }
 
-fn reason(entry: Option<&ReasonEntry>, code: Code, public: &str, operator: String, policy: &str, at: &str) -> Reason {
+fn reason(
+    entry: Option<&ReasonEntry>,
+    code: Code,
+    public: &str,
+    operator: String,
+    policy: &str,
+    at: &str,
+) -> Reason {
     Reason {
         code: entry.map_or_else(|| code.as_str().to_owned(), |entry| entry.code.as_str().to_owned()),
         public: entry.map_or_else(|| public.to_owned(), |entry| entry.text.clone()),
@@ -143,7 +183,11 @@ fn reason(entry: Option<&ReasonEntry>, code: Code, public: &str, operator: Strin
 fn choose(rules: &[Vec<Lack<'_>>]) -> Explained {
     let mut rules = rules.iter().filter(|lacks| !lacks.is_empty());
     let Some(first) = rules.clone().next() else {
-        let none = Reason::platform(Code::NoRuleAllows, "nothing allows this", "no rule is for this action, or none names an engine that may grant it");
+        let none = Reason::platform(
+            Code::NoRuleAllows,
+            "nothing allows this",
+            "no rule is for this action, or none names an engine that may grant it",
+        );
         return Explained { reasons: vec![none], remedy: None };
     };
     let mut count: BTreeMap<&str, usize> = BTreeMap::new();
@@ -160,13 +204,19 @@ fn choose(rules: &[Vec<Lack<'_>>]) -> Explained {
         (rest.iter().any(|lack| lack.entry.is_none_or(|entry| entry.remedy.is_none())), rest.len())
     };
     let nearest = rules.by_ref().min_by_key(|lacks| rest(lacks)).unwrap_or(first);
-    let shown: Vec<&Lack<'_>> = nearest.iter().filter(common).chain(nearest.iter().filter(|lack| !common(lack))).collect();
+    let shown: Vec<&Lack<'_>> =
+        nearest.iter().filter(common).chain(nearest.iter().filter(|lack| !common(lack))).collect();
     let mut remedies = shown.iter().map(|lack| lack.entry.and_then(|entry| entry.remedy.as_ref()));
     let remedy = remedies.next().flatten().filter(|name| remedies.all(|other| other == Some(*name)));
     let mut reasons: Vec<Reason> = Vec::new();
     for lack in &shown {
-        let next = reason(lack.entry, Code::ConditionFailed, PUBLIC, lack.operator.clone(), &lack.policy, &lack.at);
-        if !reasons.iter().any(|told| told.code == next.code && told.public == next.public && (lack.entry.is_some() || told.at == next.at)) {
+        let next =
+            reason(lack.entry, Code::ConditionFailed, PUBLIC, lack.operator.clone(), &lack.policy, &lack.at);
+        if !reasons.iter().any(|told| {
+            told.code == next.code
+                && told.public == next.public
+                && (lack.entry.is_some() || told.at == next.at)
+        }) {
             reasons.push(next);
         }
     }

@@ -14,7 +14,9 @@ use crate::{
     cedar,
     contract::{Additions, Contract, Shape},
     finding::{Finding, Refused, Severity},
-    manifest::{self, AttributeType, EngineName, Manifest, Package, ReasonsFile, Relations, RegoVersion, WorkflowType},
+    manifest::{
+        self, AttributeType, EngineName, Manifest, Package, ReasonsFile, RegoVersion, Relations, WorkflowType,
+    },
     reasons::Book,
     rego::{ast::Parsed, lint, program::Program, rewrite},
 };
@@ -58,9 +60,14 @@ impl Release {
 
     /// Loads a release from its canonical archive. Refused is an archive that was changed, cut, or packed otherwise.
     pub fn from_archive(bytes: &[u8]) -> Result<Self, Refused> {
-        let whole = |message: String| Refused { findings: vec![Finding::error("the archive", (0, 0), message, "build the release again")] };
+        let whole = |message: String| Refused {
+            findings: vec![Finding::error("the archive", (0, 0), message, "build the release again")],
+        };
         let mut tree = archive::unpack(bytes).map_err(whole)?;
-        let rewritten: Tree = tree.iter().filter_map(|(path, bytes)| Some((path.strip_prefix(REWRITTEN)?.to_owned(), bytes.clone()))).collect();
+        let rewritten: Tree = tree
+            .iter()
+            .filter_map(|(path, bytes)| Some((path.strip_prefix(REWRITTEN)?.to_owned(), bytes.clone())))
+            .collect();
         tree.retain(|path, _| !path.starts_with(REWRITTEN));
         Self::of(&tree, Some((bytes, &rewritten)))
     }
@@ -68,7 +75,9 @@ impl Release {
     fn of(tree: &Tree, archived: Option<(&[u8], &Tree)>) -> Result<Self, Refused> {
         let parts = read(tree, archived);
         match parts.release {
-            Some(mut release) if !parts.findings.iter().any(|finding| finding.severity == Severity::Error) => {
+            Some(mut release)
+                if !parts.findings.iter().any(|finding| finding.severity == Severity::Error) =>
+            {
                 release.findings = parts.findings;
                 Ok(release)
             }
@@ -168,39 +177,58 @@ impl Release {
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "one reading from the top down: each part needs those before it")]
 /// Reads a tree; with the archived form of what was rewritten, where there is one.
 pub(crate) fn read(tree: &Tree, archived: Option<(&[u8], &Tree)>) -> Parts {
-    let mut parts = Parts { findings: Vec::new(), modules: Vec::new(), guarded: BTreeSet::new(), release: None };
+    let mut parts =
+        Parts { findings: Vec::new(), modules: Vec::new(), guarded: BTreeSet::new(), release: None };
     let findings = &mut parts.findings;
     let size = tree.values().fold(0_usize, |sum, bytes| sum.saturating_add(bytes.len()));
     if size > archive::MAX_ARCHIVE {
-        findings.push(Finding::error("the release", (0, 0), format!("its files have {size} bytes, more than {}", archive::MAX_ARCHIVE), ""));
+        findings.push(Finding::error(
+            "the release",
+            (0, 0),
+            format!("its files have {size} bytes, more than {}", archive::MAX_ARCHIVE),
+            "",
+        ));
         return parts;
     }
     for path in tree.keys() {
         if let Err(message) = archive::check_path(path) {
             findings.push(Finding::error(path, (0, 0), message, ""));
         } else if path.starts_with(REWRITTEN) {
-            findings.push(Finding::error(path, (0, 0), format!("`{REWRITTEN}` is reserved for what Placet rewrites"), "move the file"));
+            findings.push(Finding::error(
+                path,
+                (0, 0),
+                format!("`{REWRITTEN}` is reserved for what Placet rewrites"),
+                "move the file",
+            ));
         }
     }
     let text = |path: &str, findings: &mut Vec<Finding>| -> Option<String> {
-        match String::from_utf8(tree.get(path)?.clone()) {
-            Ok(text) => Some(text),
-            Err(_) => {
-                findings.push(Finding::error(path, (0, 0), "the file is not UTF-8", ""));
-                None
-            }
+        let text = String::from_utf8(tree.get(path)?.clone()).ok();
+        if text.is_none() {
+            findings.push(Finding::error(path, (0, 0), "the file is not UTF-8", ""));
         }
+        text
     };
     let below = |folder: &'static str, ending: &'static str| {
-        tree.keys().filter(move |path| path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/')) && path.ends_with(ending)).cloned()
+        tree.keys()
+            .filter(move |path| {
+                path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/')) && path.ends_with(ending)
+            })
+            .cloned()
     };
     let note = |found: Result<(), Finding>, findings: &mut Vec<Finding>| findings.extend(found.err());
 
     let Some(manifest_text) = text("release.toml", findings) else {
         if !tree.contains_key("release.toml") {
-            findings.push(Finding::error("release.toml", (0, 0), "there is no such file", "`placet init` writes a complete release"));
+            findings.push(Finding::error(
+                "release.toml",
+                (0, 0),
+                "there is no such file",
+                "`placet init` writes a complete release",
+            ));
         }
         return parts;
     };
@@ -219,12 +247,13 @@ pub(crate) fn read(tree: &Tree, archived: Option<(&[u8], &Tree)>) -> Parts {
             ReasonsFile::default()
         })
     });
-    let Relations { model, attributes } = text("relations.toml", findings).map_or_else(Relations::default, |text| {
-        manifest::relations("relations.toml", &text).unwrap_or_else(|finding| {
-            findings.push(finding);
-            Relations::default()
-        })
-    });
+    let Relations { model, attributes } =
+        text("relations.toml", findings).map_or_else(Relations::default, |text| {
+            manifest::relations("relations.toml", &text).unwrap_or_else(|finding| {
+                findings.push(finding);
+                Relations::default()
+            })
+        });
     let mut workflow_types = BTreeMap::new();
     for path in below("workflow_types", ".toml") {
         let Some(text) = text(&path, findings) else { continue };
@@ -232,12 +261,18 @@ pub(crate) fn read(tree: &Tree, archived: Option<(&[u8], &Tree)>) -> Parts {
         note(
             kind.and_then(|kind| match workflow_types.insert(kind.name.clone(), kind) {
                 None => Ok(()),
-                Some(other) => Err(Finding::error(&path, (0, 0), format!("the workflow type `{}` is described twice", other.name), "")),
+                Some(other) => Err(Finding::error(
+                    &path,
+                    (0, 0),
+                    format!("the workflow type `{}` is described twice", other.name),
+                    "",
+                )),
             }),
             findings,
         );
     }
-    let files: Vec<(String, String)> = below("catalog", ".toml").filter_map(|path| Some((path.clone(), text(&path, findings)?))).collect();
+    let files: Vec<(String, String)> =
+        below("catalog", ".toml").filter_map(|path| Some((path.clone(), text(&path, findings)?))).collect();
     let catalog = Catalog::parse(&files).unwrap_or_else(|problems| {
         findings.extend(problems.into_iter().map(|problem| {
             let line = problem.line.and_then(|line| u32::try_from(line).ok()).unwrap_or(0);
@@ -257,7 +292,12 @@ pub(crate) fn read(tree: &Tree, archived: Option<(&[u8], &Tree)>) -> Parts {
     for path in below("policies", ".rego").filter(|path| !path.ends_with("_test.rego")) {
         let Some(original) = text(&path, findings) else { continue };
         if manifest.rego.is_none() {
-            findings.push(Finding::error(&path, (0, 0), "`release.toml` has no `[rego]`, so this policy would never be asked", "add `[rego]` with `version` and `entrypoints`"));
+            findings.push(Finding::error(
+                &path,
+                (0, 0),
+                "`release.toml` has no `[rego]`, so this policy would never be asked",
+                "add `[rego]` with `version` and `entrypoints`",
+            ));
             continue;
         }
         match rewrite::rewrite(&path, &original, v1) {
@@ -267,7 +307,10 @@ pub(crate) fn read(tree: &Tree, archived: Option<(&[u8], &Tree)>) -> Parts {
                 }
                 rewrites.extend(found);
                 // What an archive says was evaluated is evaluated again, even if a later version rewrites otherwise.
-                let kept = archived.and_then(|(_, tree)| tree.get(&path)).and_then(|bytes| String::from_utf8(bytes.clone()).ok()).filter(|text| *text != parsed.text);
+                let kept = archived
+                    .and_then(|(_, tree)| tree.get(&path))
+                    .and_then(|bytes| String::from_utf8(bytes.clone()).ok())
+                    .filter(|text| *text != parsed.text);
                 match kept.map(|text| crate::rego::ast::parse(&path, &text, v1)).transpose() {
                     Ok(kept) => parts.modules.push(kept.unwrap_or(parsed)),
                     Err(finding) => findings.push(finding),
@@ -279,38 +322,59 @@ pub(crate) fn read(tree: &Tree, archived: Option<(&[u8], &Tree)>) -> Parts {
     findings.extend(lint::lint(&parts.modules, &contract));
     let broken = findings.iter().any(|finding| finding.severity == Severity::Error);
     let rego = match (&manifest.rego, broken) {
-        (Some(rego), false) => Program::new(&parts.modules, &rego.entrypoints, v1, findings).map_err(|finding| findings.push(finding)).ok(),
+        (Some(rego), false) => Program::new(&parts.modules, &rego.entrypoints, v1, findings)
+            .map_err(|finding| findings.push(finding))
+            .ok(),
         (Some(_) | None, _) => None,
     };
-    let cedar_files: Vec<(String, String)> = below("policies", ".cedar").filter_map(|path| Some((path.clone(), text(&path, findings)?))).collect();
-    let cedar = match &manifest.cedar {
-        Some(manifest::Cedar {}) => {
-            let actions = catalog.entries().map(|entry| entry.action().clone()).chain(manifest.grants.keys().cloned()).collect();
-            let files: Vec<(&str, &str)> = cedar_files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
-            let world = cedar::World { contract: &contract, actions: &actions, resources: resource_types(&catalog, &attributes, &model), model: &model };
-            cedar::Program::new(&files, world, findings)
-        }
-        None => {
-            findings.extend(cedar_files.iter().map(|(path, _)| Finding::error(path, (0, 0), "`release.toml` has no `[cedar]`, so this policy would never be asked", "add an empty table `[cedar]`")));
-            None
-        }
+    let cedar_files: Vec<(String, String)> =
+        below("policies", ".cedar").filter_map(|path| Some((path.clone(), text(&path, findings)?))).collect();
+    let cedar = if manifest.cedar.is_some() {
+        let actions = catalog
+            .entries()
+            .map(|entry| entry.action().clone())
+            .chain(manifest.grants.keys().cloned())
+            .collect();
+        let files: Vec<(&str, &str)> =
+            cedar_files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
+        let world = cedar::World {
+            contract: &contract,
+            actions: &actions,
+            resources: resource_types(&catalog, &attributes, &model),
+            model: &model,
+        };
+        cedar::Program::new(&files, world, findings)
+    } else {
+        findings.extend(cedar_files.iter().map(|(path, _)| {
+            Finding::error(
+                path,
+                (0, 0),
+                "`release.toml` has no `[cedar]`, so this policy would never be asked",
+                "add an empty table `[cedar]`",
+            )
+        }));
+        None
     };
     warn(&manifest, &catalog, &parts.modules, &cedar_files, findings);
     if findings.iter().any(|finding| finding.severity == Severity::Error) {
         return parts;
     }
 
-    let archive = match archived {
-        Some((bytes, _)) => bytes.to_vec(),
-        None => {
-            let mut whole = tree.clone();
-            whole.extend(rewritten.into_iter().map(|(path, bytes)| (format!("{REWRITTEN}{path}"), bytes)));
-            match archive::pack(&whole) {
-                Ok(bytes) => bytes,
-                Err(error) => {
-                    findings.push(Finding::error("the release", (0, 0), format!("it can't be packed: {error}"), ""));
-                    return parts;
-                }
+    let archive = if let Some((bytes, _)) = archived {
+        bytes.to_vec()
+    } else {
+        let mut whole = tree.clone();
+        whole.extend(rewritten.into_iter().map(|(path, bytes)| (format!("{REWRITTEN}{path}"), bytes)));
+        match archive::pack(&whole) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                findings.push(Finding::error(
+                    "the release",
+                    (0, 0),
+                    format!("it can't be packed: {error}"),
+                    "",
+                ));
+                return parts;
             }
         }
     };
@@ -336,7 +400,12 @@ pub(crate) fn read(tree: &Tree, archived: Option<(&[u8], &Tree)>) -> Parts {
 }
 
 /// What catalog, workflow types and resource types add to the input.
-fn additions(catalog: &Catalog, types: &BTreeMap<Name, WorkflowType>, attributes: &BTreeMap<Name, BTreeMap<Name, AttributeType>>, model: &RelationModel) -> Additions {
+fn additions(
+    catalog: &Catalog,
+    types: &BTreeMap<Name, WorkflowType>,
+    attributes: &BTreeMap<Name, BTreeMap<Name, AttributeType>>,
+    model: &RelationModel,
+) -> Additions {
     let mut additions = Additions::default();
     for entry in catalog.entries() {
         for argument in entry.arguments().values() {
@@ -346,14 +415,30 @@ fn additions(catalog: &Catalog, types: &BTreeMap<Name, WorkflowType>, attributes
         }
     }
     if !types.is_empty() {
-        let described = types.values().flat_map(|kind| &kind.attributes).map(|(name, attribute)| (name.as_str().to_owned(), attribute.shape()));
+        let described = types
+            .values()
+            .flat_map(|kind| &kind.attributes)
+            .map(|(name, attribute)| (name.as_str().to_owned(), attribute.shape()));
         additions.workflow = Some(described.collect());
         additions.approvals = types.values().flat_map(|kind| kind.approvals.keys().cloned()).collect();
     }
-    let used = catalog.entries().flat_map(|entry| entry.resources().iter().map(|from| &from.kind)).chain(model.types.keys());
+    let used = catalog
+        .entries()
+        .flat_map(|entry| entry.resources().iter().map(|from| &from.kind))
+        .chain(model.types.keys());
     // One type without a description leaves the input's resources open.
-    if !attributes.is_empty() && used.filter(|kind| kind.as_str() != "workflow").all(|kind| attributes.contains_key(kind) || model.types.contains_key(kind)) {
-        additions.resource = Some(attributes.values().flatten().map(|(name, attribute)| (name.as_str().to_owned(), attribute.shape())).collect());
+    if !attributes.is_empty()
+        && used
+            .filter(|kind| kind.as_str() != "workflow")
+            .all(|kind| attributes.contains_key(kind) || model.types.contains_key(kind))
+    {
+        additions.resource = Some(
+            attributes
+                .values()
+                .flatten()
+                .map(|(name, attribute)| (name.as_str().to_owned(), attribute.shape()))
+                .collect(),
+        );
     }
     additions
 }
@@ -362,16 +447,23 @@ fn shape(ty: &Type) -> Shape {
     match ty {
         Type::Id { .. } => Shape::Id,
         Type::Text { .. } | Type::Enum { .. } => Shape::Text,
-        Type::Decimal { min, .. } | Type::Integer { min, .. } => Shape::Decimal(min.is_some_and(|min| !min.is_negative())),
+        Type::Decimal { min, .. } | Type::Integer { min, .. } => {
+            Shape::Decimal(min.is_some_and(|min| !min.is_negative()))
+        }
         Type::Boolean => Shape::Bool,
         Type::List { .. } | Type::Object { .. } => Shape::Any,
     }
 }
 
 /// All types of resources, for Cedar's schema. A tool that acts on no resource acts on its workflow.
-fn resource_types(catalog: &Catalog, attributes: &BTreeMap<Name, BTreeMap<Name, AttributeType>>, model: &RelationModel) -> BTreeMap<Name, BTreeMap<Name, AttributeType>> {
+fn resource_types(
+    catalog: &Catalog,
+    attributes: &BTreeMap<Name, BTreeMap<Name, AttributeType>>,
+    model: &RelationModel,
+) -> BTreeMap<Name, BTreeMap<Name, AttributeType>> {
     let used = catalog.entries().flat_map(|entry| entry.resources().iter().map(|from| &from.kind));
-    let mut types: BTreeMap<Name, BTreeMap<Name, AttributeType>> = used.chain(model.types.keys()).map(|kind| (kind.clone(), BTreeMap::new())).collect();
+    let mut types: BTreeMap<Name, BTreeMap<Name, AttributeType>> =
+        used.chain(model.types.keys()).map(|kind| (kind.clone(), BTreeMap::new())).collect();
     types.extend(Name::new("workflow").ok().map(|kind| (kind, BTreeMap::new())));
     types.extend(attributes.iter().map(|(kind, attributes)| (kind.clone(), attributes.clone())));
     types
@@ -381,48 +473,90 @@ fn check_reasons(reasons: &ReasonsFile, types: &BTreeMap<Name, WorkflowType>, fi
     for entry in &reasons.reason {
         let refuse = |message: String, help: &str| Finding::error("reasons.toml", (0, 0), message, help);
         if entry.when.is_none() && entry.deny.is_none() && entry.policy.is_none() {
-            findings.push(refuse(format!("the reason `{}` belongs to nothing", entry.code), "name `when` (a condition), `deny` (a message) or `policy` (a Cedar policy's id)"));
+            findings.push(refuse(
+                format!("the reason `{}` belongs to nothing", entry.code),
+                "name `when` (a condition), `deny` (a message) or `policy` (a Cedar policy's id)",
+            ));
         }
         if entry.deny.is_some() && (entry.when.is_some() || entry.policy.is_some()) {
-            findings.push(refuse(format!("the reason `{}` belongs to two things", entry.code), "name `deny` alone"));
+            findings.push(refuse(
+                format!("the reason `{}` belongs to two things", entry.code),
+                "name `deny` alone",
+            ));
         }
         if let Some(remedy) = &entry.remedy
             && !types.values().any(|kind| kind.approvals.contains_key(remedy))
         {
-            findings.push(refuse(format!("no workflow type has the approval `{remedy}`"), "add `[approval.…]` to the workflow type"));
+            findings.push(refuse(
+                format!("no workflow type has the approval `{remedy}`"),
+                "add `[approval.…]` to the workflow type",
+            ));
         }
-        if placet_core::Code::ALL.iter().any(|code| code.as_str() == entry.code.as_str()) && entry.remedy.is_some() {
-            findings.push(refuse(format!("`{}` is a code of the platform, and can't have a remedy", entry.code), "choose a code of your own"));
+        if placet_core::Code::ALL.iter().any(|code| code.as_str() == entry.code.as_str())
+            && entry.remedy.is_some()
+        {
+            findings.push(refuse(
+                format!("`{}` is a code of the platform, and can't have a remedy", entry.code),
+                "choose a code of your own",
+            ));
         }
     }
 }
 
-fn warn(manifest: &Manifest, catalog: &Catalog, modules: &[Parsed], cedar: &[(String, String)], findings: &mut Vec<Finding>) {
-    let mut say = |message: String, help: &str| findings.push(Finding::new(Severity::Warning, "release.toml", (0, 0), message, help));
+fn warn(
+    manifest: &Manifest,
+    catalog: &Catalog,
+    modules: &[Parsed],
+    cedar: &[(String, String)],
+    findings: &mut Vec<Finding>,
+) {
+    let mut say = |message: String, help: &str| {
+        findings.push(Finding::new(Severity::Warning, "release.toml", (0, 0), message, help));
+    };
     if modules.is_empty() && cedar.is_empty() {
         say("the release has no policy: it permits nothing".to_owned(), "add policies under `policies/`");
     }
     if let Some(rego) = &manifest.rego
         && rego.entrypoints.is_empty()
     {
-        say("`[rego]` names no entry point: no Rego policy is asked".to_owned(), "name the packages that decide in `entrypoints`");
+        say(
+            "`[rego]` names no entry point: no Rego policy is asked".to_owned(),
+            "name the packages that decide in `entrypoints`",
+        );
     }
     if manifest.rego.is_some() && manifest.cedar.is_some() {
         for action in catalog.entries().map(|entry| entry.action()).collect::<BTreeSet<_>>() {
             if !manifest.grants.contains_key(action) {
-                say(format!("`[grants]` names no engine for `{action}`: it is never permitted"), "add it to `[grants]`");
+                say(
+                    format!("`[grants]` names no engine for `{action}`: it is never permitted"),
+                    "add it to `[grants]`",
+                );
             }
         }
     } else {
         let only = if manifest.cedar.is_some() { EngineName::Cedar } else { EngineName::Rego };
         if let Some((action, _)) = manifest.grants.iter().find(|(_, engine)| **engine != only) {
-            findings.push(Finding::error("release.toml", (0, 0), format!("`[grants]` lets an engine grant `{action}` that the release doesn't have"), "add the engine's table, or remove the grant"));
+            findings.push(Finding::error(
+                "release.toml",
+                (0, 0),
+                format!("`[grants]` lets an engine grant `{action}` that the release doesn't have"),
+                "add the engine's table, or remove the grant",
+            ));
         }
     }
-    let files: BTreeSet<&str> = modules.iter().map(|parsed| parsed.file.as_str()).chain(cedar.iter().map(|(path, _)| path.as_str())).collect();
+    let files: BTreeSet<&str> = modules
+        .iter()
+        .map(|parsed| parsed.file.as_str())
+        .chain(cedar.iter().map(|(path, _)| path.as_str()))
+        .collect();
     for (name, package) in &manifest.packages {
         if let Some(file) = package.policies.iter().find(|file| !files.contains(file.as_str())) {
-            findings.push(Finding::error("release.toml", (0, 0), format!("the package `{name}` names `{file}`, which is no policy of the release"), ""));
+            findings.push(Finding::error(
+                "release.toml",
+                (0, 0),
+                format!("the package `{name}` names `{file}`, which is no policy of the release"),
+                "",
+            ));
         }
     }
 }

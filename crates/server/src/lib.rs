@@ -3,4 +3,18 @@
 //! Nothing here decides about calls: that is the release's, through the one authority which `run` builds. The agents'
 //! listener and the administrators' listener are two sockets, and what belongs to one isn't found on the other.
 
+pub mod admin;
+pub mod books;
+pub mod index;
+pub mod keys;
+mod ledger;
+pub mod listen;
+pub mod log;
+pub mod mcp;
+pub mod metrics;
+pub mod oauth;
+pub mod run;
 pub mod settings;
+pub mod tree;
+pub mod vault;
+pub mod window;

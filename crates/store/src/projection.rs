@@ -308,3 +308,38 @@ fn signed(value: u64) -> i64 {
 fn unsigned(value: i64) -> u64 {
     u64::try_from(value).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_field_is_searched_by_its_index() {
+        let index = Projection::in_memory().unwrap();
+        for (at, column) in COLUMNS.into_iter().enumerate() {
+            let mut row = Row::default();
+            let fields = [
+                &mut row.human,
+                &mut row.agent,
+                &mut row.workflow,
+                &mut row.intent,
+                &mut row.action,
+                &mut row.resource,
+                &mut row.decision,
+                &mut row.reason,
+                &mut row.release,
+                &mut row.decision_id,
+            ];
+            *fields.into_iter().nth(at).unwrap() = Some("x".into());
+            let (sql, values) = Filter { row, ..Filter::default() }.sql();
+            let mut statement = index.db.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+            let plan: Vec<String> = statement
+                .query_map(params_from_iter(values), |row| row.get("detail"))
+                .unwrap()
+                .map(Result::unwrap)
+                .collect();
+            assert!(plan[0].contains(&format!("USING INDEX by_{column} ({column}=?)")), "{plan:?}");
+            assert_eq!(plan.len(), 1, "no sorting: {plan:?}");
+        }
+    }
+}

@@ -149,24 +149,14 @@ impl TreeChecks {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(error),
         };
-        Ok(Ok(TreeCheck {
-            frontier: Frontier::new(),
-            checkpoint,
-            dir,
-            stored,
-            agreed: 0,
-            missing: Vec::new(),
-            difference: None,
-            root_differs: false,
-            last_sequence: 0,
-        }))
+        Ok(Ok(TreeCheck::new(dir, checkpoint, stored)))
     }
 
     /// The next record of a tree.
     pub(crate) fn leaf(&mut self, tree: &str, sequence: u64, leaf: Hash) -> io::Result<()> {
         if !self.trees.contains_key(tree) {
-            let Ok(check) = self.load(tree)? else { return Ok(()) };
-            self.trees.insert(tree.into(), check);
+            // It had no directory when we began, so there is nothing yet that it could disagree with.
+            self.trees.insert(tree.into(), TreeCheck::new(tree_dir(&self.data, tree), None, None));
         }
         let Some(check) = self.trees.get_mut(tree) else { return Ok(()) };
         check.leaf(sequence, leaf, self.keep)
@@ -184,6 +174,20 @@ impl TreeChecks {
 }
 
 impl TreeCheck {
+    fn new(dir: PathBuf, checkpoint: Option<Checkpoint>, stored: Option<BufReader<File>>) -> Self {
+        Self {
+            frontier: Frontier::new(),
+            checkpoint,
+            dir,
+            stored,
+            agreed: 0,
+            missing: Vec::new(),
+            difference: None,
+            root_differs: false,
+            last_sequence: 0,
+        }
+    }
+
     fn leaf(&mut self, sequence: u64, leaf: Hash, keep: bool) -> io::Result<()> {
         let index = self.frontier.size();
         self.last_sequence = sequence;

@@ -115,18 +115,13 @@ impl Timeouts {
         handshake: Duration::from_secs(10),
         call: Duration::from_secs(30),
         idle: Duration::from_secs(4),
-        rest: Duration::from_secs(300),
-        refresh: Duration::from_secs(300),
+        rest: Duration::from_mins(5),
+        refresh: Duration::from_mins(5),
     };
 }
 
 impl Bounds {
     /// 8 MiB an answer, 256 connections, 64 calls a process, 32 processes, 1024 sessions.
-    pub const DEFAULT: Self = Self {
-        answer: 8 << 20,
-        connections: 256,
-        calls: 64,
-        processes: 32,
-        sessions: 1024,
-    };
+    pub const DEFAULT: Self =
+        Self { answer: 8 << 20, connections: 256, calls: 64, processes: 32, sessions: 1024 };
 }

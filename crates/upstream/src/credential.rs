@@ -34,7 +34,7 @@ pub enum Target<'a> {
     Http {
         /// What for.
         purpose: Purpose,
-        /// `POST` or `DELETE`.
+        /// `POST`, or `GET` for a legacy server's stream.
         method: &'static str,
         /// The upstream's address.
         url: &'a Url,

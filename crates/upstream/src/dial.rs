@@ -42,7 +42,11 @@ pub(crate) struct Line {
 }
 
 impl Dialer {
-    pub(crate) fn new(http: &Http, resolver: Arc<dyn Resolve>, limit: Duration) -> Result<Self, UpstreamError> {
+    pub(crate) fn new(
+        http: &Http,
+        resolver: Arc<dyn Resolve>,
+        limit: Duration,
+    ) -> Result<Self, UpstreamError> {
         egress::check_url(&http.url, http.egress)?;
         let tls = if http.url.scheme() == "https" {
             Some((TlsConnector::from(Arc::new(client(&http.trust)?)), server_name(&http.url)?))
@@ -58,11 +62,12 @@ impl Dialer {
     }
 
     async fn dial_unlimited(&self) -> Result<Line, UpstreamError> {
-        let addresses =
-            egress::addresses(&self.url, self.egress, &*self.resolver).await.map_err(|error| match error {
+        let addresses = egress::addresses(&self.url, self.egress, &*self.resolver).await.map_err(
+            |error| match error {
                 Unreachable::Forbidden(forbidden) => UpstreamError::Forbidden(forbidden),
                 Unreachable::Io(error) => UpstreamError::Io(error),
-            })?;
+            },
+        )?;
         let end = Instant::now().checked_add(self.limit);
         let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
         let mut left = u32::try_from(addresses.len()).unwrap_or(u32::MAX);
@@ -148,7 +153,9 @@ fn server_name(url: &Url) -> Result<ServerName<'static>, UpstreamError> {
         Some(Host::Domain(name)) => ServerName::try_from(name.to_owned()).map_err(io::Error::other)?,
         Some(Host::Ipv4(address)) => ServerName::IpAddress(std::net::IpAddr::from(address).into()),
         Some(Host::Ipv6(address)) => ServerName::IpAddress(std::net::IpAddr::from(address).into()),
-        None => return Err(UpstreamError::Forbidden(crate::Forbidden::Url("an upstream's URL names a host"))),
+        None => {
+            return Err(UpstreamError::Forbidden(crate::Forbidden::Url("an upstream's URL names a host")));
+        }
     };
     Ok(name)
 }
@@ -173,7 +180,11 @@ impl Counted {
 }
 
 impl AsyncRead for Counted {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         match &mut self.stream {
             Stream::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
             Stream::Tls(stream) => Pin::new(stream).poll_read(cx, buf),

@@ -68,7 +68,9 @@ pub struct SystemResolver;
 
 impl Resolve for SystemResolver {
     fn resolve<'a>(&'a self, host: &'a str, port: u16) -> Resolving<'a> {
-        Box::pin(async move { Ok(tokio::net::lookup_host((host, port)).await?.take(MAX_ADDRESSES).collect()) })
+        Box::pin(
+            async move { Ok(tokio::net::lookup_host((host, port)).await?.take(MAX_ADDRESSES).collect()) },
+        )
     }
 }
 
@@ -84,7 +86,9 @@ pub(crate) fn check_url(url: &Url, egress: Egress) -> Result<(), Forbidden> {
         return Err(Forbidden::Url("an upstream's URL has no fragment"));
     }
     if egress == Egress::Public && url.scheme() == "http" {
-        return Err(Forbidden::Url("plain HTTP needs an upstream on a private network that the settings allow"));
+        return Err(Forbidden::Url(
+            "plain HTTP needs an upstream on a private network that the settings allow",
+        ));
     }
     match url.host() {
         None => Err(Forbidden::Url("an upstream's URL names a host")),
@@ -150,10 +154,17 @@ fn reach_v4(address: Ipv4Addr) -> Reach {
     let [a, b, c, _] = address.octets();
     match (a, b, c) {
         (0 | 224..=255, ..) | (169, 254, _) => Reach::Never,
-        (10 | 127, ..) | (172, 16..=31, _) | (192, 168, _) => Reach::Private,
-        // Carrier-grade NAT, protocol assignments, documentation, benchmarks, 6to4 relays: not the public Internet.
-        (100, 64..=127, _) | (192, 0, 0 | 2) | (192, 88, 99) | (198, 18 | 19, _) => Reach::Private,
-        (198, 51, 100) | (203, 0, 113) => Reach::Private,
+        // Loopback and private networks; carrier-grade NAT, protocol assignments, documentation, benchmarks and 6to4
+        // relays are not the public Internet either.
+        (10 | 127, ..)
+        | (172, 16..=31, _)
+        | (192, 168, _)
+        | (100, 64..=127, _)
+        | (192, 0, 0 | 2)
+        | (192, 88, 99)
+        | (198, 18 | 19, _)
+        | (198, 51, 100)
+        | (203, 0, 113) => Reach::Private,
         _ => Reach::Public,
     }
 }
@@ -169,10 +180,11 @@ fn reach_v6(address: Ipv6Addr) -> Reach {
         | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
         | [0x2002, high, low, ..]
         | [0, 0, 0, 0, 0xffff, 0, high, low] => reach(embedded(high, low).into()),
-        // Local-use translation and Teredo hide where they lead to.
-        [0x64, 0xff9b, 1, ..] | [0x2001, 0, ..] => Reach::Never,
-        [0xfe80..=0xfebf | 0xff00..=0xffff, ..] => Reach::Never,
-        [0xfc00..=0xfdff | 0xfec0..=0xfeff, ..] | [0x2001, 0xdb8, ..] | [0x3fff, 0..=0xfff, ..] => Reach::Private,
+        // Teredo hides where it leads to; local-use translation falls under the last rule.
+        [0x2001, 0, ..] => Reach::Never,
+        [0xfc00..=0xfdff | 0xfec0..=0xfeff, ..] | [0x2001, 0xdb8, ..] | [0x3fff, 0..=0xfff, ..] => {
+            Reach::Private
+        }
         [0x2000..=0x3fff, ..] => Reach::Public,
         _ => Reach::Never,
     }
@@ -252,7 +264,12 @@ mod tests {
         assert!(matches!(check("http://8.8.8.8/", Egress::Private), Err(Forbidden::Plain(_))));
         assert!(matches!(check("http://tool.example/", Egress::Public), Err(Forbidden::Url(_))));
         assert_eq!(check("http://127.0.0.1:8080/mcp", Egress::Private), Ok(()));
-        for text in ["ftp://tool.example/", "https://u:p@tool.example/", "https://u@tool.example/", "https://tool.example/#x"] {
+        for text in [
+            "ftp://tool.example/",
+            "https://u:p@tool.example/",
+            "https://u@tool.example/",
+            "https://tool.example/#x",
+        ] {
             assert!(matches!(check(text, Egress::Private), Err(Forbidden::Url(_))), "{text}");
         }
     }
@@ -261,7 +278,8 @@ mod tests {
 
     impl Resolve for Flips {
         fn resolve<'a>(&'a self, _: &'a str, port: u16) -> Resolving<'a> {
-            let text = if self.0.fetch_add(1, Ordering::Relaxed) == 0 { "93.184.216.34" } else { "169.254.169.254" };
+            let text =
+                if self.0.fetch_add(1, Ordering::Relaxed) == 0 { "93.184.216.34" } else { "169.254.169.254" };
             Box::pin(async move { Ok(vec![SocketAddr::new(text.parse().unwrap(), port)]) })
         }
     }
@@ -270,7 +288,8 @@ mod tests {
 
     impl Resolve for Mixed {
         fn resolve<'a>(&'a self, _: &'a str, port: u16) -> Resolving<'a> {
-            let all = ["93.184.216.34", "169.254.169.254"].map(|text| SocketAddr::new(text.parse().unwrap(), port));
+            let all =
+                ["93.184.216.34", "169.254.169.254"].map(|text| SocketAddr::new(text.parse().unwrap(), port));
             Box::pin(async move { Ok(all.to_vec()) })
         }
     }

@@ -2,7 +2,9 @@
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use placet_mcp::Era;
+use placet_json::Value;
+use placet_mcp::rpc::code;
+use placet_mcp::{Era, Revision, RpcError};
 
 const UNKNOWN: u8 = 0;
 const LEGACY: u8 = 1;
@@ -45,5 +47,38 @@ fn code(era: Era) -> u8 {
     match era {
         Era::Legacy => LEGACY,
         Era::Modern => MODERN,
+    }
+}
+
+/// Whether this error of a server that knows the modern era says that it offers legacy revisions only.
+pub(crate) fn offers_only_legacy(error: &RpcError) -> bool {
+    if error.code != code::UNSUPPORTED_VERSION {
+        return false;
+    }
+    let supported = error.data.as_ref().and_then(|data| data.get("supported")).and_then(Value::as_array);
+    let mut known =
+        supported.into_iter().flatten().filter_map(|version| version.as_str()?.parse::<Revision>().ok());
+    let Some(first) = known.next() else { return false };
+    first.era() == Era::Legacy && known.all(|revision| revision.era() == Era::Legacy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_supported_says_the_era() {
+        for (supported, legacy) in [
+            (r#"{"supported":["2025-11-25","2025-06-18"]}"#, true),
+            (r#"{"supported":["2025-11-25","2026-07-28"]}"#, false),
+            (r#"{"supported":["2030-01-01"]}"#, false),
+            (r#"{"supported":[]}"#, false),
+            ("{}", false),
+        ] {
+            let data = placet_json::parse(supported.as_bytes(), &placet_json::Limits::MESSAGE).unwrap();
+            let error = RpcError::new(code::UNSUPPORTED_VERSION, "").with_data(data);
+            assert_eq!(offers_only_legacy(&error), legacy, "{supported}");
+            assert!(!offers_only_legacy(&RpcError { code: code::HEADER_MISMATCH, ..error }));
+        }
     }
 }

@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method as Verb, Request, Uri};
 use http_body_util::Full;
 use placet_core::Name;
 use placet_json::{Object, Value};
-use placet_mcp::discover::{self, Probe};
+use placet_mcp::discover::{self, Discovered, Probe};
 use placet_mcp::rpc::code;
 use placet_mcp::{Era, Method, RpcError, headers};
 use secrecy::{ExposeSecret, SecretString};
@@ -20,7 +20,7 @@ use crate::config::{Bounds, Config, Http, Timeouts};
 use crate::credential::Caller;
 use crate::dial::Dialer;
 use crate::egress::Resolve;
-use crate::era::Known;
+use crate::era::{Known, offers_only_legacy};
 use crate::pool::{Lane, Pool};
 use crate::post::{self, Broken, Reply};
 use crate::session::{Session, Sessions};
@@ -39,6 +39,8 @@ const OURS: [&str; 9] = [
     "expect",
     "upgrade",
 ];
+
+const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
 
 /// An upstream at an address.
 pub(crate) struct HttpUpstream {
@@ -88,7 +90,11 @@ impl Manner {
 }
 
 impl HttpUpstream {
-    pub(crate) fn new(config: &Config, http: &Http, resolver: Arc<dyn Resolve>) -> Result<Self, UpstreamError> {
+    pub(crate) fn new(
+        config: &Config,
+        http: &Http,
+        resolver: Arc<dyn Resolve>,
+    ) -> Result<Self, UpstreamError> {
         let Timeouts { connect, idle, .. } = config.timeouts;
         let dialer = Dialer::new(http, resolver, connect)?;
         let invalid = |_| UpstreamError::protocol("the URL can't be put into a request");
@@ -115,7 +121,11 @@ impl HttpUpstream {
     }
 
     /// How to talk to it in this partition; finds out, and opens a session, where that is still to be done.
-    pub(crate) async fn manner(&self, caller: Caller<'_>, partition: &Partition) -> Result<Manner, UpstreamError> {
+    pub(crate) async fn manner(
+        &self,
+        caller: Caller<'_>,
+        partition: &Partition,
+    ) -> Result<Manner, UpstreamError> {
         let era = match self.era.get() {
             Some(era) => era,
             None => self.probe(caller, partition).await?,
@@ -133,9 +143,19 @@ impl HttpUpstream {
         }
         let id = self.id();
         let request = discover::request(id.into(), Object::new(), wire::client_info());
-        let told = self.ask(caller, partition, &Manner::Modern, id, Method::Discover, request.into_bytes()).await?;
+        let told =
+            self.ask(caller, partition, &Manner::Modern, id, Method::Discover, request.into_bytes()).await?;
+        if let Some(Err(error)) = &told.answer
+            && offers_only_legacy(error)
+        {
+            self.era.learn(Era::Legacy);
+            return Ok(Era::Legacy);
+        }
         match discover::probe_http(told.status, &told.raw) {
             Probe::Era(era) => {
+                if let (Era::Modern, Some(Ok(result))) = (era, told.answer) {
+                    Discovered::parse(result).map_err(|bad| UpstreamError::protocol(bad.to_string()))?;
+                }
                 tracing::debug!(upstream = %self.name, ?era, "probed");
                 self.era.learn(era);
                 Ok(era)
@@ -154,7 +174,7 @@ impl HttpUpstream {
         method: Method,
         body: Vec<u8>,
     ) -> Result<Told, UpstreamError> {
-        let mirrored = self.mirrored(manner, method, &Object::new(), None)?;
+        let mirrored = mirrored(manner, method, &Object::new(), None)?;
         self.send(caller, partition, manner, id, mirrored, body).await
     }
 
@@ -186,7 +206,12 @@ impl HttpUpstream {
         told.await.map_err(|_| UpstreamError::Timeout("a handshake"))?
     }
 
-    async fn talk(&self, mut lane: Lane, request: Request<Full<Bytes>>, id: u64) -> Result<Told, UpstreamError> {
+    async fn talk(
+        &self,
+        mut lane: Lane,
+        request: Request<Full<Bytes>>,
+        id: u64,
+    ) -> Result<Told, UpstreamError> {
         let broken = |broken: Broken| UpstreamError::protocol(broken.to_string());
         let mut reply = post::send(&mut lane.line, request, self.bounds.answer).await.map_err(broken)?;
         let (status, session) = (reply.status.as_u16(), reply.session.take());
@@ -256,8 +281,11 @@ impl HttpUpstream {
         let code = answer.and_then(|answer| answer.as_ref().err()).map(|error| error.code);
         let changed = match manner.era() {
             Era::Modern => {
-                let modern = code.is_some_and(|code| (-32700..=-32600).contains(&code) || (-32099..=-32020).contains(&code));
-                code == Some(code::UNSUPPORTED_VERSION) || (matches!(status, 400 | 404 | 405 | 406) && !modern)
+                let modern = code.is_some_and(|code| {
+                    (-32700..=-32600).contains(&code) || (-32099..=-32020).contains(&code)
+                });
+                code == Some(code::UNSUPPORTED_VERSION)
+                    || (matches!(status, 400 | 404 | 405 | 406) && !modern)
             }
             Era::Legacy => matches!(
                 code,
@@ -272,25 +300,6 @@ impl HttpUpstream {
 
     pub(crate) fn aim<'a>(&'a self, purpose: Purpose, body: &'a [u8]) -> Target<'a> {
         Target::Http { purpose, method: "POST", url: &self.url, body }
-    }
-
-    /// The headers that repeat the body.
-    pub(crate) fn mirrored(
-        &self,
-        manner: &Manner,
-        method: Method,
-        params: &Object,
-        schema: Option<&Value>,
-    ) -> Result<HeaderMap, UpstreamError> {
-        let mut out = HeaderMap::new();
-        if manner.era() == Era::Modern {
-            for (name, value) in headers::headers_for(method, params, schema) {
-                let unusable = || UpstreamError::protocol("an argument can't be put into a header");
-                let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| unusable())?;
-                out.insert(name, HeaderValue::from_str(&value).map_err(|_| unusable())?);
-            }
-        }
-        Ok(out)
     }
 
     /// The whole request. Every header is made here or is the credential's.
@@ -321,6 +330,45 @@ impl HttpUpstream {
         }
         Ok(request)
     }
+
+    /// The request that opens a legacy server's own stream, or takes one up after the event `last`.
+    pub(crate) fn open_stream(
+        &self,
+        caller: Caller<'_>,
+        manner: &Manner,
+        last: Option<&str>,
+    ) -> Result<Request<Full<Bytes>>, UpstreamError> {
+        let target = Target::Http { purpose: Purpose::Session, method: "GET", url: &self.url, body: b"" };
+        let made = caller.make(&target)?;
+        let mut request = self.request(manner, HeaderMap::new(), &made, Bytes::new())?;
+        *request.method_mut() = Verb::GET;
+        let all = request.headers_mut();
+        all.remove(CONTENT_TYPE);
+        all.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
+        if let Some(last) = last {
+            let value = HeaderValue::from_str(last);
+            all.insert(LAST_EVENT, value.map_err(|_| UpstreamError::protocol("an event's id is malformed"))?);
+        }
+        Ok(request)
+    }
+}
+
+/// The headers that repeat the body.
+pub(crate) fn mirrored(
+    manner: &Manner,
+    method: Method,
+    params: &Object,
+    schema: Option<&Value>,
+) -> Result<HeaderMap, UpstreamError> {
+    let mut out = HeaderMap::new();
+    if manner.era() == Era::Modern {
+        for (name, value) in headers::headers_for(method, params, schema) {
+            let unusable = || UpstreamError::protocol("an argument can't be put into a header");
+            let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| unusable())?;
+            out.insert(name, HeaderValue::from_str(&value).map_err(|_| unusable())?);
+        }
+    }
+    Ok(out)
 }
 
 fn secret_value(secret: &SecretString) -> Result<HeaderValue, UpstreamError> {
@@ -329,4 +377,3 @@ fn secret_value(secret: &SecretString) -> Result<HeaderValue, UpstreamError> {
     value.set_sensitive(true);
     Ok(value)
 }
-

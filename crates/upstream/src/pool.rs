@@ -11,6 +11,9 @@ use tokio::time::{Instant, timeout};
 use crate::dial::{Dialer, Line};
 use crate::{Partition, UpstreamError};
 
+/// How long a connection may take to be ready again after an answer; it is at once, or something is wrong with it.
+const SETTLE: Duration = Duration::from_millis(100);
+
 /// Connections of one upstream.
 pub(crate) struct Pool {
     dialer: Dialer,
@@ -48,7 +51,7 @@ impl Pool {
     pub(crate) async fn take(&self, partition: &Partition) -> Result<Lane, UpstreamError> {
         while let Some(mut lane) = self.pop(partition) {
             // A connection that the upstream closed says so here, before anything was sent.
-            if lane.line.sender.ready().await.is_ok() {
+            if let Ok(Ok(())) = timeout(SETTLE, lane.line.sender.ready()).await {
                 return Ok(lane);
             }
         }
@@ -105,7 +108,10 @@ impl Pool {
     fn evict(&self) {
         let mut all = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         // Each partition's first is its oldest.
-        let oldest = all.iter().filter_map(|(partition, lanes)| Some((lanes.first()?.since, partition.clone()))).min_by_key(|(since, _)| *since);
+        let oldest = all
+            .iter()
+            .filter_map(|(partition, lanes)| Some((lanes.first()?.since, partition.clone())))
+            .min_by_key(|(since, _)| *since);
         if let Some(lanes) = oldest.and_then(|(_, partition)| all.get_mut(&partition)) {
             drop(lanes.remove(0));
         }

@@ -56,7 +56,11 @@ enum Kind {
 }
 
 /// Sends a request and waits for the head of its answer. `bound` is the longest answer that is taken.
-pub(crate) async fn send(line: &mut Line, request: Request<Full<Bytes>>, bound: usize) -> Result<Reply, Broken> {
+pub(crate) async fn send(
+    line: &mut Line,
+    request: Request<Full<Bytes>>,
+    bound: usize,
+) -> Result<Reply, Broken> {
     let response = line.sender.send_request(request).await.map_err(|_| Broken::Connection)?;
     let (head, body) = response.into_parts();
     let text = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
@@ -72,7 +76,16 @@ pub(crate) async fn send(line: &mut Line, request: Request<Full<Bytes>>, bound: 
         return Err(Broken::Coding);
     }
     let session = text("mcp-session-id").map(str::to_owned);
-    Ok(Reply { status: head.status, session, headers: head.headers, body, kind, bound, read: 0, ended: false })
+    Ok(Reply {
+        status: head.status,
+        session,
+        headers: head.headers,
+        body,
+        kind,
+        bound,
+        read: 0,
+        ended: false,
+    })
 }
 
 impl Reply {
@@ -88,6 +101,17 @@ impl Reply {
     /// Text that an answer holds beside its messages and that could betray something: header values.
     pub(crate) fn header_texts(&self) -> impl Iterator<Item = &str> {
         self.headers.values().filter_map(|value| std::str::from_utf8(value.as_bytes()).ok())
+    }
+
+    /// Where a stream that ended early can be taken up again, and how long the server asks to wait before that.
+    pub(crate) fn resume_point(&self) -> Option<(String, Option<Duration>)> {
+        let Kind::Events(decoder, _) = &self.kind else { return None };
+        Some((decoder.last_id()?.to_owned(), decoder.retry_ms().map(Duration::from_millis)))
+    }
+
+    /// Whether the answer is a stream of events.
+    pub(crate) fn is_stream(&self) -> bool {
+        matches!(self.kind, Kind::Events(..))
     }
 
     /// Whether the answer can hold messages at all.
@@ -118,7 +142,7 @@ impl Reply {
             let Kind::Events(decoder, ready) = &mut self.kind else { return Ok(None) };
             let events = decoder.push(&frame).map_err(|error| match error {
                 SseError::TooLong => Broken::TooLong,
-                _ => Broken::Kind,
+                SseError::Utf8 | _ => Broken::Kind,
             })?;
             // Events without data prime a stream for resuming; they are no messages.
             ready.extend(events.into_iter().map(|event| event.data).filter(|data| !data.is_empty()));

@@ -1,39 +1,37 @@
 //! One process that speaks MCP on its standard streams; requests of one tenant and credential share it, each with an id
 //! of its own.
 
+mod reader;
+
 use std::collections::HashMap;
 use std::io;
 use std::process::Stdio as Pipe;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use placet_core::Name;
-use placet_json::{Limits, Object};
-use placet_mcp::stdio::Decoder;
-use placet_mcp::{Method, RpcError};
+use placet_json::Object;
+use placet_mcp::RpcError;
 use secrecy::{ExposeSecret, SecretString};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
+use tokio::io::AsyncWriteExt;
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 
+use self::reader::{Reader, log};
 use crate::config::Stdio;
 use crate::scan::Scanner;
 use crate::sync::Stale;
-use crate::wire::{self, Inbound, Notice};
+use crate::wire::{self, Notice};
 use crate::{UpstreamError, config::Bounds};
 
 /// How long a process may take to end by itself once its input is closed.
 const GRACE: Duration = Duration::from_secs(2);
-/// Bytes read at once.
-const CHUNK: usize = 64 << 10;
 /// Notifications that wait for a call to take them; more are dropped.
 const NOTICES: usize = 64;
-/// Bytes of one line of a process's own log.
-const LOG_LINE: usize = 4 << 10;
 
 const QUEUED: u8 = 0;
 const WRITING: u8 = 1;
@@ -103,9 +101,10 @@ pub(crate) enum Step {
 struct Group(Option<Pid>);
 
 impl Written {
-    /// Bytes of the line that were written.
+    /// Bytes of the line that were written. Once writing has begun it is never 0, since 0 promises that nothing will be.
     pub(crate) fn bytes(&self) -> u64 {
-        self.bytes.load(Ordering::Acquire)
+        let least = u64::from(self.state.load(Ordering::Acquire) == WRITING);
+        self.bytes.load(Ordering::Acquire).max(least)
     }
 }
 
@@ -130,7 +129,8 @@ impl Process {
         }
         let mut child = command.spawn()?;
         let group = Group(child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw));
-        let (Some(stdin), Some(stdout), Some(stderr)) = (child.stdin.take(), child.stdout.take(), child.stderr.take())
+        let (Some(input), Some(output), Some(log_output)) =
+            (child.stdin.take(), child.stdout.take(), child.stderr.take())
         else {
             return Err(io::Error::other("the process has no standard streams").into());
         };
@@ -147,8 +147,8 @@ impl Process {
             limits: wire::limits(bounds.answer),
         };
         let secrets: Vec<SecretString> = stdio.env.iter().map(|(_, value)| value.clone()).collect();
-        tokio::spawn(log(name.clone(), stderr, Scanner::new(&secrets)));
-        tokio::spawn(supervise(child, group, write(stdin, queue), reader, stdout, ending));
+        tokio::spawn(log(name.clone(), log_output, Scanner::new(&secrets)));
+        tokio::spawn(supervise(child, group, write(input, queue), reader, output, ending));
         Ok(Arc::new(Self {
             name: name.clone(),
             lines,
@@ -174,7 +174,8 @@ impl Process {
         });
         let (call, room) = room.await.map_err(|_| UpstreamError::Busy("calls of one process"))??;
         let id = self.ids.fetch_add(1, Ordering::Relaxed);
-        let ((answer, answered), (notices, noticed)) = (oneshot::channel(), mpsc::channel(NOTICES));
+        let (answer, receiver) = oneshot::channel();
+        let (notices, news) = mpsc::channel(NOTICES);
         {
             let mut table = lock(&self.table);
             if table.gone {
@@ -187,8 +188,8 @@ impl Process {
             written: Arc::default(),
             process: Arc::clone(self),
             room: Some(room),
-            answer: answered,
-            notices: noticed,
+            answer: receiver,
+            notices: news,
             over: false,
             _call: call,
         })
@@ -299,10 +300,8 @@ async fn supervise(
         table.gone = true;
         table.waiting.clear();
     }
-    match timeout(GRACE, child.wait()).await {
-        Ok(Ok(status)) => tracing::debug!(upstream = %reader.name, %status, "a process ended"),
-        Ok(Err(_)) | Err(_) => tracing::debug!(upstream = %reader.name, "a process did not end by itself"),
-    }
+    let status = timeout(GRACE, child.wait()).await.ok().and_then(Result::ok);
+    tracing::debug!(upstream = %reader.name, ?status, "a process ended, or is ended now");
     drop(group);
 }
 
@@ -323,114 +322,6 @@ async fn write(mut stdin: ChildStdin, mut queue: mpsc::Receiver<Line>) {
         }
         if stdin.flush().await.is_err() {
             return;
-        }
-    }
-}
-
-struct Reader {
-    name: Name,
-    table: Arc<Mutex<Table>>,
-    replies: mpsc::WeakSender<Line>,
-    stale: Arc<Stale>,
-    limits: Limits,
-}
-
-impl Reader {
-    async fn run(&mut self, mut stdout: ChildStdout) {
-        let mut decoder = Decoder::new(self.limits.bytes);
-        let mut chunk = vec![0; CHUNK];
-        loop {
-            let Ok(read @ 1..) = stdout.read(&mut chunk).await else { return };
-            let Ok(lines) = decoder.push(chunk.get(..read).unwrap_or_default()) else {
-                tracing::warn!(upstream = %self.name, "a line of a process is longer than allowed; it is ended");
-                return;
-            };
-            for line in lines {
-                self.line(line);
-            }
-        }
-    }
-
-    fn line(&self, line: Vec<u8>) {
-        // Id 0 is never used: every answer is a stray here, and sorted by its id below.
-        let message = match placet_mcp::Message::parse(&line, &self.limits) {
-            Ok(message) => message,
-            Err(bad) => return self.garbage(bad.id.and_then(|id| id.as_u64()), line),
-        };
-        match message {
-            placet_mcp::Message::Response { id: Some(id), outcome } => {
-                let waiting = id.as_u64().and_then(|id| lock(&self.table).waiting.remove(&id));
-                if let Some(waiting) = waiting {
-                    drop(waiting.answer.send(Answered { answer: Some(outcome), raw: line }));
-                }
-            }
-            placet_mcp::Message::Response { id: None, .. } => self.garbage(None, line),
-            placet_mcp::Message::Notification { method, params } => {
-                self.notice(Notice { method, params: params.unwrap_or_default() });
-            }
-            placet_mcp::Message::Request { id, method, .. } => self.reply(wire::reply(id, &method)),
-        }
-    }
-
-    /// A line that is no message. If it can only be the answer of one call, that call ends; other noise is passed over.
-    fn garbage(&self, id: Option<u64>, line: Vec<u8>) {
-        let mut table = lock(&self.table);
-        let id = id.or_else(|| {
-            let mut ids = table.waiting.keys().copied();
-            let only = ids.next().filter(|_| line.first() == Some(&b'{'))?;
-            ids.next().is_none().then_some(only)
-        });
-        if let Some(waiting) = id.and_then(|id| table.waiting.remove(&id)) {
-            drop(waiting.answer.send(Answered { answer: None, raw: line }));
-        }
-    }
-
-    fn notice(&self, notice: Notice) {
-        let table = lock(&self.table);
-        match Method::from_name(&notice.method) {
-            Some(Method::ToolsListChanged) => self.stale.mark(),
-            Some(Method::Progress) => {
-                let token = notice.params.get(placet_mcp::meta::PROGRESS_TOKEN).and_then(placet_json::Value::as_u64);
-                if let Some(waiting) = token.and_then(|token| table.waiting.get(&token)) {
-                    drop(waiting.notices.try_send(notice));
-                }
-            }
-            Some(Method::LogMessage) => {
-                // It doesn't say which request it is about. Where several run, it would tell one of another.
-                let mut all = table.waiting.values();
-                if let (Some(only), None) = (all.next(), all.next()) {
-                    drop(only.notices.try_send(notice));
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn reply(&self, mut bytes: Vec<u8>) {
-        bytes.push(b'\n');
-        if let Some(replies) = self.replies.upgrade() {
-            drop(replies.try_send(Line { bytes, state: Arc::default() }));
-        }
-    }
-}
-
-/// Passes a process's own log on to ours, without lines that hold something of its environment.
-async fn log(name: Name, mut stderr: ChildStderr, scanner: Scanner) {
-    let mut chunk = vec![0; LOG_LINE];
-    let mut line = Vec::new();
-    while let Ok(read @ 1..) = stderr.read(&mut chunk).await {
-        for byte in chunk.get(..read).unwrap_or_default() {
-            if *byte != b'\n' {
-                if line.len() < LOG_LINE {
-                    line.push(*byte);
-                }
-                continue;
-            }
-            let text = String::from_utf8_lossy(&line);
-            if !scanner.finds_in(&text) {
-                tracing::debug!(upstream = %name, "{}", text.escape_debug());
-            }
-            line.clear();
         }
     }
 }

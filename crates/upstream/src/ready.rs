@@ -2,33 +2,22 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use bytes::Bytes;
-use http::Request;
-use http_body_util::Full;
 use placet_core::authority::{Connection, CredentialNote, Dispatch, Ending, Outcome};
-use placet_core::{Call, DecisionId, EffectClass};
+use placet_core::{Call, DecisionId};
 use placet_json::{Canonical, Object, Value, object};
-use placet_mcp::{Era, Method, RpcError, logging, meta, translate};
+use placet_mcp::{Era, Method, logging, meta, translate};
 use tokio::time::timeout;
 
 use crate::answer::{Judge, refused, unanswered};
-use crate::credential::{Caller, Credentials, Who};
-use crate::http::{HttpUpstream, Manner};
-use crate::pool::Lane;
-use crate::post::{self, Broken};
+use crate::credential::Credentials;
 use crate::process::{Slot, Step};
 use crate::request::{Client, Inspect};
+use crate::road::{HttpRoad, Meter};
 use crate::scan::Scanner;
 use crate::sync::Stale;
-use crate::wire::{self, Inbound, Notice};
-use crate::{Partition, UpstreamError};
-
-/// Questions of an upstream that are answered (with a refusal) during one call; more end the call.
-const QUESTIONS: usize = 16;
-/// Bytes of an answer without messages, an error page, that are looked through for the credential.
-const PAGE: usize = 64 << 10;
+use crate::wire::Notice;
 
 /// A connection with one call's credential on which nothing was sent yet.
 pub struct Ready {
@@ -44,15 +33,7 @@ pub struct Ready {
 /// Over what the call goes.
 pub(crate) enum Road {
     Http(Box<HttpRoad>),
-    Stdio { slot: Slot, line: Vec<u8>, era: Era, limit: std::time::Duration },
-}
-
-pub(crate) struct HttpRoad {
-    pub(crate) http: Arc<HttpUpstream>,
-    pub(crate) partition: Partition,
-    pub(crate) manner: Manner,
-    pub(crate) lane: Lane,
-    pub(crate) request: Request<Full<Bytes>>,
+    Stdio { slot: Slot, line: Vec<u8>, era: Era, limit: Duration },
 }
 
 /// What goes back beside the answer.
@@ -63,20 +44,6 @@ pub(crate) struct Side {
     pub(crate) scanner: Scanner,
     pub(crate) stale: Arc<Stale>,
     pub(crate) leaked: bool,
-}
-
-/// Bytes written on each connection that a call used.
-#[derive(Default)]
-struct Meter(Vec<(Arc<AtomicU64>, u64)>);
-
-/// Tells a legacy server that nobody waits any more, unless the answer came.
-struct Cancel<'a> {
-    http: &'a Arc<HttpUpstream>,
-    partition: &'a Partition,
-    caller: Caller<'a>,
-    manner: Manner,
-    id: u64,
-    armed: bool,
 }
 
 impl Ready {
@@ -108,7 +75,8 @@ impl Connection for Ready {
                 let exchange = road.exchange(&dispatch, &*credentials, &inspect, side, &mut meter);
                 match timeout(limit, exchange).await {
                     Ok(outcome) => outcome,
-                    Err(_) => unanswered(call, meter.sent(), "no answer in time"),
+                    // The connection is being closed, and may be writing yet: nobody can promise 0.
+                    Err(_) => unanswered(call, meter.sent().max(1), "no answer in time"),
                 }
             }
             Road::Stdio { slot, line, limit, .. } => {
@@ -145,119 +113,8 @@ async fn over_stdio(
     }
 }
 
-impl HttpRoad {
-    async fn exchange(
-        self: Box<Self>,
-        dispatch: &Dispatch<'_>,
-        credentials: &dyn Credentials,
-        inspect: &Inspect,
-        mut side: Side,
-        meter: &mut Meter,
-    ) -> Outcome {
-        let Self { http, partition, manner, mut lane, request } = *self;
-        let call = dispatch.call;
-        let caller = Caller { credentials, upstream: &http.name, who: Who::Call(call, dispatch.envelope) };
-        let (id, http, partition) = (side.id, &http, &partition);
-        let mut cancel = Cancel { http, partition, caller, manner, id, armed: false };
-        // Kept only where a lost session may be opened again.
-        let again = (cancel.manner.is_kept() && call.effect == EffectClass::Read).then(|| request.clone());
-        meter.watch(&lane);
-        cancel.armed = cancel.manner.era() == Era::Legacy;
-        let mut reply = match post::send(&mut lane.line, request, http.bounds.answer).await {
-            Ok(reply) => reply,
-            Err(broken) => return broke(call, meter.sent(), broken),
-        };
-        if reply.status.as_u16() == 404 && http.lose(partition, &cancel.manner).await {
-            cancel.armed = false;
-            let Some(mut request) = again else {
-                return refused(call, meter.sent(), "the session was gone; nothing was done, and a new one will be used");
-            };
-            drop(reply);
-            let renewed = renew(http, caller, partition, &mut request).await;
-            let (session, fresh) = match renewed {
-                Ok(renewed) => renewed,
-                Err(error) => return refused(call, meter.sent(), format!("the session was gone: {error}")),
-            };
-            (cancel.manner, lane) = (session, fresh);
-            meter.watch(&lane);
-            cancel.armed = true;
-            reply = match post::send(&mut lane.line, request, http.bounds.answer).await {
-                Ok(reply) => reply,
-                Err(broken) => return broke(call, meter.sent(), broken),
-            };
-        }
-        let status = reply.status.as_u16();
-        side.leaked |= reply.header_texts().any(|text| side.scanner.finds_in(text));
-        if !reply.has_messages() {
-            cancel.armed = false;
-            http.note_era(&cancel.manner, status, None);
-            if let Ok(page) = reply.whole(PAGE).await {
-                side.leaked |= side.scanner.finds_in(&String::from_utf8_lossy(&page));
-            }
-            return side.without_answer(call, status, meter.sent());
-        }
-        let limits = wire::limits(http.bounds.answer);
-        let mut questions = 0_usize;
-        loop {
-            let raw = match reply.next().await {
-                Ok(Some(raw)) => raw,
-                Ok(None) => {
-                    http.note_era(&cancel.manner, status, None);
-                    return side.without_answer(call, status, meter.sent());
-                }
-                Err(broken) => return broke(call, meter.sent(), broken),
-            };
-            match wire::read(&raw, &limits, id, true) {
-                Ok(Inbound::Answer(Ok(_))) if status >= 300 => {
-                    return unanswered(call, meter.sent(), format!("a result with HTTP status {status}"));
-                }
-                Ok(Inbound::Answer(answer)) => {
-                    cancel.armed = false;
-                    http.note_era(&cancel.manner, status, Some(&answer));
-                    http.put_back(lane, reply);
-                    return side.judge(dispatch, inspect).outcome(answer, &raw, meter.sent());
-                }
-                Ok(Inbound::Notice(notice)) => side.pass(notice),
-                Ok(Inbound::Question(question, method)) => {
-                    questions = questions.saturating_add(1);
-                    if questions > QUESTIONS {
-                        return unanswered(call, meter.sent(), "the upstream asks without end");
-                    }
-                    if cancel.manner.era() == Era::Legacy {
-                        let answer = wire::reply(question, &method);
-                        http.tell_later(caller, partition, &cancel.manner, answer);
-                    }
-                }
-                Ok(Inbound::Stray) => {}
-                Err(_) if status >= 300 => {
-                    cancel.armed = false;
-                    http.note_era(&cancel.manner, status, None);
-                    side.leaked |= side.scanner.finds_in(&String::from_utf8_lossy(&raw));
-                    return side.without_answer(call, status, meter.sent());
-                }
-                Err(_) => return garbage(call, &side, &raw, meter.sent()),
-            }
-        }
-    }
-}
-
-/// A new session and connection for a call whose session was lost before it arrived.
-async fn renew(
-    http: &HttpUpstream,
-    caller: Caller<'_>,
-    partition: &Partition,
-    request: &mut Request<Full<Bytes>>,
-) -> Result<(Manner, Lane), UpstreamError> {
-    let session = http.session(caller, partition).await?;
-    session.headers(request.headers_mut());
-    Ok((Manner::Legacy(session), http.pool.take(partition).await?))
-}
-
-fn broke(call: &Call, sent: u64, broken: Broken) -> Outcome {
-    unanswered(call, sent, broken.to_string())
-}
-
-fn garbage(call: &Call, side: &Side, raw: &[u8], sent: u64) -> Outcome {
+/// What came of a call whose answer can't be read.
+pub(crate) fn garbage(call: &Call, side: &Side, raw: &[u8], sent: u64) -> Outcome {
     let mut outcome = unanswered(call, sent, "the answer is not a message of the protocol");
     if side.leaked || side.scanner.finds_in(&String::from_utf8_lossy(raw)) {
         outcome.ending = Ending::Filtered;
@@ -266,7 +123,7 @@ fn garbage(call: &Call, side: &Side, raw: &[u8], sent: u64) -> Outcome {
 }
 
 impl Side {
-    fn judge<'a>(&'a self, dispatch: &'a Dispatch<'_>, inspect: &'a Inspect) -> Judge<'a> {
+    pub(crate) fn judge<'a>(&'a self, dispatch: &'a Dispatch<'_>, inspect: &'a Inspect) -> Judge<'a> {
         Judge {
             call: dispatch.call,
             envelope: dispatch.envelope,
@@ -277,10 +134,14 @@ impl Side {
     }
 
     /// What an HTTP status alone tells: the upstream turned the call away, or something between it and us gave up.
-    fn without_answer(&self, call: &Call, status: u16, sent: u64) -> Outcome {
+    pub(crate) fn without_answer(&self, call: &Call, status: u16, sent: u64) -> Outcome {
         let mut outcome = match status {
-            300..=399 => refused(call, sent, format!("redirected (HTTP status {status}), which is not followed")),
-            408 | 499 | 500.. | ..=299 => unanswered(call, sent, format!("HTTP status {status} without an answer")),
+            300..=399 => {
+                refused(call, sent, format!("redirected (HTTP status {status}), which is not followed"))
+            }
+            408 | 499 | 500.. | ..=299 => {
+                unanswered(call, sent, format!("HTTP status {status} without an answer"))
+            }
             _ => refused(call, sent, format!("refused with HTTP status {status}")),
         };
         if self.leaked {
@@ -290,7 +151,7 @@ impl Side {
     }
 
     /// Hands a side message on, as far as the agent's client wants it.
-    fn pass(&mut self, notice: Notice) {
+    pub(crate) fn pass(&mut self, notice: Notice) {
         let Notice { method, mut params } = notice;
         let wanted = match Method::from_name(&method) {
             Some(Method::ToolsListChanged) => {
@@ -324,25 +185,6 @@ impl Side {
                 true
             }
             _ => false,
-        }
-    }
-}
-
-impl Meter {
-    fn watch(&mut self, lane: &Lane) {
-        self.0.push((lane.line.counter(), lane.line.sent()));
-    }
-
-    fn sent(&self) -> u64 {
-        let each = self.0.iter().map(|(counter, before)| counter.load(Ordering::Acquire).saturating_sub(*before));
-        each.fold(0, u64::saturating_add)
-    }
-}
-
-impl Drop for Cancel<'_> {
-    fn drop(&mut self) {
-        if self.armed {
-            self.http.tell_later(self.caller, self.partition, &self.manner, wire::cancelled(self.id));
         }
     }
 }

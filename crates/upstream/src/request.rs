@@ -51,7 +51,9 @@ pub enum Verdict {
 
 /// The catalog's result guard, asked for every result.
 #[derive(Clone)]
-pub struct Inspect(Arc<dyn Fn(&Call, &Envelope, &Value) -> Verdict + Send + Sync>);
+pub struct Inspect(Arc<Guard>);
+
+type Guard = dyn Fn(&Call, &Envelope, &Value) -> Verdict + Send + Sync;
 
 impl Inspect {
     /// Asks `guard`.

@@ -11,6 +11,8 @@ use secrecy::{ExposeSecret, SecretString};
 
 /// Fewer bytes than this have no base64 core of their own.
 const SHORTEST_CORE: usize = 6;
+/// JSON texts inside strings of JSON texts that are looked into.
+const LAYERS: usize = 3;
 
 /// The secrets that an answer must not hold.
 #[derive(Default)]
@@ -24,7 +26,14 @@ struct Needle {
 
 impl Scanner {
     pub(crate) fn new(secrets: &[SecretString]) -> Self {
-        Self(secrets.iter().map(ExposeSecret::expose_secret).filter(|secret| !secret.is_empty()).map(Needle::new).collect())
+        Self(
+            secrets
+                .iter()
+                .map(ExposeSecret::expose_secret)
+                .filter(|secret| !secret.is_empty())
+                .map(Needle::new)
+                .collect(),
+        )
     }
 
     /// Whether any secret occurs in `value`: its strings and member names, unescaped, and its numbers.
@@ -43,7 +52,9 @@ impl Scanner {
             Value::Number(number) => self.finds_in(number.as_str()),
             Value::String(text) => self.finds_in(text),
             Value::Array(elements) => elements.iter().any(|element| self.walk(element)),
-            Value::Object(members) => members.iter().any(|(name, value)| self.finds_in(name) || self.walk(value)),
+            Value::Object(members) => {
+                members.iter().any(|(name, value)| self.finds_in(name) || self.walk(value))
+            }
         }
     }
 }
@@ -79,10 +90,16 @@ impl Needle {
         if self.occurs_as_is(text) {
             return true;
         }
-        // JSON or a URL inside a string: take their escapes off, each layer once.
-        let unescaped = if text.contains('\\') { unescape(text) } else { Cow::Borrowed(text) };
-        if matches!(unescaped, Cow::Owned(_)) && self.occurs_as_is(&unescaped) {
-            return true;
+        // JSON inside a string, perhaps itself inside one; then a URL inside that.
+        let mut unescaped = Cow::Borrowed(text);
+        for _ in 0..LAYERS {
+            if !unescaped.contains('\\') {
+                break;
+            }
+            unescaped = Cow::Owned(unescape(&unescaped));
+            if self.occurs_as_is(&unescaped) {
+                return true;
+            }
         }
         if !unescaped.contains('%') {
             return false;
@@ -90,7 +107,8 @@ impl Needle {
         let decoded = percent_encoding::percent_decode_str(&unescaped).collect::<Vec<u8>>();
         self.plain.find(&decoded).is_some() || {
             // Forms write a space as `+`.
-            let spaced: Vec<u8> = unescaped.bytes().map(|byte| if byte == b'+' { b' ' } else { byte }).collect();
+            let spaced: Vec<u8> =
+                unescaped.bytes().map(|byte| if byte == b'+' { b' ' } else { byte }).collect();
             let decoded = percent_encoding::percent_decode(&spaced).collect::<Vec<u8>>();
             self.plain.find(&decoded).is_some()
         }
@@ -114,14 +132,18 @@ fn base64_core(secret: &[u8], alignment: usize) -> String {
 }
 
 /// Takes backslash escapes of JSON off; what is none stays.
-fn unescape(text: &str) -> Cow<'_, str> {
+fn unescape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('\\') {
         out.push_str(before);
         let mut chars = after.chars();
         match chars.next() {
-            Some('u') => match after.get(1..5).and_then(|hex| u32::from_str_radix(hex, 16).ok()).and_then(char::from_u32) {
+            Some('u') => match after
+                .get(1..5)
+                .and_then(|hex| u32::from_str_radix(hex, 16).ok())
+                .and_then(char::from_u32)
+            {
                 Some(c) => {
                     out.push(c);
                     rest = after.get(5..).unwrap_or_default();
@@ -138,7 +160,7 @@ fn unescape(text: &str) -> Cow<'_, str> {
         rest = chars.as_str();
     }
     out.push_str(rest);
-    Cow::Owned(out)
+    out
 }
 
 impl fmt::Debug for Scanner {
@@ -158,8 +180,10 @@ mod tests {
     #[test]
     fn cre_3_a_secret_is_found_in_every_usual_coding() {
         let scanner = Scanner::new(&[SecretString::from(""), SecretString::from(SECRET)]);
-        let hex: String = SECRET.bytes().map(|byte| format!("{byte:02x}")).collect();
-        let percent = percent_encoding::utf8_percent_encode(SECRET, percent_encoding::NON_ALPHANUMERIC).to_string();
+        let hex: Vec<String> = SECRET.bytes().map(|byte| format!("{byte:02x}")).collect();
+        let hex = hex.concat();
+        let percent =
+            percent_encoding::utf8_percent_encode(SECRET, percent_encoding::NON_ALPHANUMERIC).to_string();
         let mut forms = vec![
             SECRET.to_owned(),
             format!("Authorization: Bearer {SECRET}\r\n"),
@@ -170,7 +194,7 @@ mod tests {
             format!("https://x/?k={percent}&b=1"),
             Value::from(SECRET).to_string(),
             Value::from(Value::from(SECRET).to_string()).to_string(),
-            SECRET.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect(),
+            SECRET.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect::<Vec<_>>().concat(),
         ];
         for before in ["", "a", "ab", "abc", "Basic user:"] {
             for after in ["", "x", "yz"] {

@@ -90,7 +90,8 @@ impl Sessions {
             return Arc::clone(berth);
         }
         if all.len() >= self.most {
-            let oldest = all.iter().min_by_key(|(_, berth)| berth.used()).map(|(partition, _)| partition.clone());
+            let oldest =
+                all.iter().min_by_key(|(_, berth)| berth.used()).map(|(partition, _)| partition.clone());
             if let Some(oldest) = oldest {
                 all.remove(&oldest);
             }
@@ -109,7 +110,11 @@ impl Berth {
 
 impl HttpUpstream {
     /// The session of this partition, a new one if there is none or it was lost.
-    pub(crate) async fn session(&self, caller: Caller<'_>, partition: &Partition) -> Result<Session, UpstreamError> {
+    pub(crate) async fn session(
+        &self,
+        caller: Caller<'_>,
+        partition: &Partition,
+    ) -> Result<Session, UpstreamError> {
         let berth = self.sessions.berth(partition);
         let mut slot = berth.open.lock().await;
         if let Some(open) = slot.as_mut() {
@@ -176,7 +181,8 @@ impl HttpUpstream {
         let id = match told.session {
             None => None,
             Some(id) => Some(
-                HeaderValue::from_str(&id).map_err(|_| UpstreamError::protocol("the session id is malformed"))?,
+                HeaderValue::from_str(&id)
+                    .map_err(|_| UpstreamError::protocol("the session id is malformed"))?,
             ),
         };
         let session = Session { id, revision, logging: capabilities.contains_key("logging") };

@@ -15,7 +15,7 @@ use placet_mcp::{Era, Message, Method, translate};
 use tokio::time::Instant;
 
 use crate::config::{Bounds, Config, Stdio, Timeouts};
-use crate::era::Known;
+use crate::era::{Known, offers_only_legacy};
 use crate::process::Process;
 use crate::sync::Stale;
 use crate::{Partition, UpstreamError, wire};
@@ -98,7 +98,9 @@ impl StdioUpstream {
                 }
             }
         }
-        let Some(live) = runs.live.as_mut() else { return Err(io::Error::from(io::ErrorKind::BrokenPipe).into()) };
+        let Some(live) = runs.live.as_mut() else {
+            return Err(io::Error::from(io::ErrorKind::BrokenPipe).into());
+        };
         if let Some(level) = level {
             self.log_from(live, level).await?;
         }
@@ -130,7 +132,9 @@ impl StdioUpstream {
     }
 
     async fn wait(&self, runs: &Runs) -> Result<(), UpstreamError> {
-        let Some(wait) = runs.not_before.map(|at| at.saturating_duration_since(Instant::now())) else { return Ok(()) };
+        let Some(wait) = runs.not_before.map(|at| at.saturating_duration_since(Instant::now())) else {
+            return Ok(());
+        };
         if wait > self.timeouts.connect {
             return Err(io::Error::other("the process crashes again and again; the next start waits").into());
         }
@@ -146,19 +150,24 @@ impl StdioUpstream {
         let process = self.spawn()?;
         let request = |id: u64| discover::request(id.into(), Object::new(), wire::client_info()).into_bytes();
         // Half of the time is left for the other era.
-        let asked = process.ask(self.timeouts.handshake / 2, request).await;
+        let asked = process.ask(self.timeouts.handshake.div_f32(2.0), request).await;
         let answered = match asked {
             Ok(answered) => answered,
-            Err(UpstreamError::Timeout(_)) => None,
+            Err(UpstreamError::Timeout(_) | UpstreamError::Io(_)) => None,
             Err(error) => return Err(error),
         };
         let outcome = answered.and_then(|answered| answered.answer);
         let message = outcome.clone().map(|outcome| Message::Response { id: None, outcome });
-        let era = discover::probe_stdio(match &message {
-            Some(message) => StdioAnswer::Message(message),
-            None if process.is_gone() => StdioAnswer::Exit,
-            None => StdioAnswer::Silence,
-        });
+        let old = matches!(&outcome, Some(Err(error)) if offers_only_legacy(error));
+        let era = if old {
+            Era::Legacy
+        } else {
+            discover::probe_stdio(match &message {
+                Some(message) => StdioAnswer::Message(message),
+                None if process.is_gone() => StdioAnswer::Exit,
+                None => StdioAnswer::Silence,
+            })
+        };
         match (era, outcome) {
             (Era::Modern, Some(Ok(result))) => {
                 Discovered::parse(result).map_err(|bad| UpstreamError::protocol(bad.to_string()))?;
@@ -180,7 +189,8 @@ impl StdioUpstream {
 
     async fn initialize(&self) -> Result<Running, UpstreamError> {
         let process = self.spawn()?;
-        let request = |id: u64| legacy::initialize(id.into(), Object::new(), wire::client_info()).into_bytes();
+        let request =
+            |id: u64| legacy::initialize(id.into(), Object::new(), wire::client_info()).into_bytes();
         let answered = process.ask(self.timeouts.handshake, request).await;
         let result = match answered {
             Ok(Some(answered)) => answered.answer.and_then(Result::ok),
@@ -194,7 +204,8 @@ impl StdioUpstream {
             self.era.forget();
             return Err(UpstreamError::protocol("`initialize` was not answered with a result"));
         };
-        let initialized = Initialized::parse(result).map_err(|bad| UpstreamError::protocol(bad.to_string()))?;
+        let initialized =
+            Initialized::parse(result).map_err(|bad| UpstreamError::protocol(bad.to_string()))?;
         process.tell(legacy::initialized().into_bytes()).await?;
         let logging = initialized.capabilities.contains_key("logging");
         Ok(Running { process, era: Era::Legacy, logging, level: None })
@@ -223,9 +234,10 @@ impl Berth {
     /// Whether no call has its process, or is about to.
     fn rests(self: &Arc<Self>) -> bool {
         Arc::strong_count(self) == 1
-            && self.runs.try_lock().is_ok_and(|runs| {
-                runs.live.as_ref().is_none_or(|live| Arc::strong_count(&live.process) == 1)
-            })
+            && self
+                .runs
+                .try_lock()
+                .is_ok_and(|runs| runs.live.as_ref().is_none_or(|live| Arc::strong_count(&live.process) == 1))
     }
 }
 

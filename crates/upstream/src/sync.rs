@@ -147,7 +147,8 @@ pub(crate) async fn over_stdio(
     let (mut listing, mut cursor) = (Listing::default(), None);
     loop {
         let made = caller.make(&Target::Stdio { arguments: Digest::of(b"") })?;
-        let body = |id| wire::request(id, Method::ToolsList, params(running.era, id, cursor.take(), made.meta));
+        let body =
+            |id| wire::request(id, Method::ToolsList, params(running.era, id, cursor.take(), made.meta));
         let answered = running.process.ask(stdio.timeouts.handshake, body).await?;
         let answer = answered.and_then(|answered| answered.answer);
         let answer = answer.ok_or_else(|| UpstreamError::protocol("`tools/list` was not answered"))?;
@@ -158,12 +159,7 @@ pub(crate) async fn over_stdio(
     }
 }
 
-fn params(
-    era: Era,
-    id: u64,
-    cursor: Option<String>,
-    extra: Vec<(String, placet_json::Value)>,
-) -> Object {
+fn params(era: Era, id: u64, cursor: Option<String>, extra: Vec<(String, placet_json::Value)>) -> Object {
     let mut params = Object::new();
     if let Some(cursor) = cursor {
         params.insert("cursor", cursor);
@@ -177,7 +173,7 @@ fn params(
 }
 
 fn page(listing: &mut Listing, answer: Result<Object, RpcError>) -> Result<Option<String>, UpstreamError> {
-    let result =
-        answer.map_err(|error| UpstreamError::protocol(format!("`tools/list` was refused ({})", error.code)))?;
+    let result = answer
+        .map_err(|error| UpstreamError::protocol(format!("`tools/list` was refused ({})", error.code)))?;
     listing.page(result).map_err(|bad| UpstreamError::protocol(bad.to_string()))
 }

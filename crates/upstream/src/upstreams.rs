@@ -7,24 +7,27 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use futures::future::join_all;
-use http::HeaderMap;
 use placet_core::{Digest, Name, Timestamp};
 use placet_json::object;
 use placet_mcp::{Era, Method, meta};
 
 use crate::credential::{Caller, Credentials, Made, Purpose, Target, Who};
 use crate::egress::Resolve;
-use crate::http::{HttpUpstream, Manner};
-use crate::ready::{HttpRoad, Ready, Road, Side};
+use crate::http::{HttpUpstream, Manner, mirrored};
+use crate::ready::{Ready, Road, Side};
+use crate::road::HttpRoad;
 use crate::scan::Scanner;
 use crate::stdio::StdioUpstream;
 use crate::sync::{self, Stale, ToolSet};
-use crate::{Config, Request, Transport, UpstreamError, wire};
+use crate::{Config, Request, Transport, UpstreamError, listen, wire};
 
 /// How often what rests is looked through.
 const SWEEP: Duration = Duration::from_secs(1);
 /// The first wait after a tool list couldn't be read, doubled each time up to the refresh interval.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// The wait before a stream of announcements that ended is opened again.
+const RELISTEN: Duration = Duration::from_secs(5);
 
 /// Asks for the time.
 pub type Now = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -67,7 +70,7 @@ struct Upstream {
 
 enum Wire {
     Http(Arc<HttpUpstream>),
-    Stdio(StdioUpstream),
+    Stdio(Box<StdioUpstream>),
 }
 
 impl Upstreams {
@@ -75,12 +78,14 @@ impl Upstreams {
     pub fn new(
         configs: Vec<Config>,
         credentials: Arc<dyn Credentials>,
-        resolver: Arc<dyn Resolve>,
+        resolver: impl Resolve + 'static,
         now: Now,
     ) -> Result<Self, UpstreamError> {
+        let resolver: Arc<dyn Resolve> = Arc::new(resolver);
         let mut all = BTreeMap::new();
         for config in configs {
-            let problem = |problem: String| UpstreamError::Config { upstream: config.name.to_string(), problem };
+            let problem =
+                |problem: String| UpstreamError::Config { upstream: config.name.to_string(), problem };
             let upstream = Upstream::new(&config, &resolver).map_err(|error| problem(error.to_string()))?;
             if all.insert(config.name.clone(), upstream).is_some() {
                 return Err(problem("two upstreams have this name".to_owned()));
@@ -137,7 +142,8 @@ impl Upstreams {
     /// The state of each, sorted by name.
     #[must_use]
     pub fn health(&self) -> Vec<(Name, Health)> {
-        let health = |upstream: &Upstream| upstream.health.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let health =
+            |upstream: &Upstream| upstream.health.lock().unwrap_or_else(PoisonError::into_inner).clone();
         self.all.iter().map(|(name, upstream)| (name.clone(), health(upstream))).collect()
     }
 
@@ -150,7 +156,32 @@ impl Upstreams {
             }
         };
         let keep = join_all(self.all.iter().map(|(name, upstream)| self.keep_fresh(name, upstream)));
-        tokio::join!(sweep, keep);
+        let listen = join_all(self.all.iter().map(|(name, upstream)| self.listen(name, upstream)));
+        tokio::join!(sweep, keep, listen);
+    }
+
+    async fn listen(&self, name: &Name, upstream: &Upstream) {
+        // Processes announce on the stream that they have.
+        let Wire::Http(http) = &upstream.wire else { return };
+        let caller = Caller { credentials: &*self.credentials, upstream: name, who: Who::Service };
+        // Before a list was read, nothing is out of date.
+        while upstream.tools().is_none() {
+            tokio::time::sleep(RETRY).await;
+        }
+        loop {
+            let wait = match listen::listen(http, caller, &upstream.stale).await {
+                Ok(()) => {
+                    // What was announced meanwhile is lost.
+                    upstream.stale.mark();
+                    RELISTEN
+                }
+                Err(error) => {
+                    tracing::debug!(upstream = %name, %error, "it announces no changes");
+                    upstream.refresh
+                }
+            };
+            tokio::time::sleep(wait).await;
+        }
     }
 
     async fn keep_fresh(&self, name: &Name, upstream: &Upstream) {
@@ -198,7 +229,8 @@ impl Upstreams {
         request: Request<'_>,
     ) -> Result<Ready, UpstreamError> {
         let Request { call, envelope, partition, client, inspect } = request;
-        let caller = Caller { credentials: &*self.credentials, upstream: &http.name, who: Who::Call(call, envelope) };
+        let caller =
+            Caller { credentials: &*self.credentials, upstream: &http.name, who: Who::Call(call, envelope) };
         let manner = http.manner(caller, &partition).await?;
         if let (Manner::Legacy(session), Some(level)) = (&manner, client.log_level) {
             http.log_from(caller, &partition, session, level).await?;
@@ -216,12 +248,18 @@ impl Upstreams {
         if schema.is_some() {
             params.insert("arguments", call.arguments.to_value());
         }
-        let mirrored = http.mirrored(&manner, Method::ToolsCall, &params, schema)?;
+        let mirrored = mirrored(&manner, Method::ToolsCall, &params, schema)?;
         let body = wire::call(id, &call.tool, &call.arguments, wire::meta(era, id, Some(&client)));
         let made = caller.make(&http.aim(Purpose::Call, &body))?;
         let request = http.request(&manner, mirrored, &made, body.into())?;
         let Made { headers: _, meta: _, note, scan } = made;
-        let side = Side { id, client, scanner: Scanner::new(&scan), stale: Arc::clone(&upstream.stale), leaked: false };
+        let side = Side {
+            id,
+            client,
+            scanner: Scanner::new(&scan),
+            stale: Arc::clone(&upstream.stale),
+            leaked: false,
+        };
         let road = HttpRoad { http: Arc::clone(http), partition, manner, lane, request };
         Ok(Ready {
             id: call.id.clone(),
@@ -241,7 +279,11 @@ impl Upstreams {
         request: Request<'_>,
     ) -> Result<Ready, UpstreamError> {
         let Request { call, envelope, partition, client, inspect } = request;
-        let caller = Caller { credentials: &*self.credentials, upstream: &call.upstream, who: Who::Call(call, envelope) };
+        let caller = Caller {
+            credentials: &*self.credentials,
+            upstream: &call.upstream,
+            who: Who::Call(call, envelope),
+        };
         let running = stdio.running(&partition, client.log_level).await?;
         let slot = running.process.slot(stdio.timeouts.connect).await?;
         let arguments = Digest::of(call.arguments.as_bytes());
@@ -275,11 +317,15 @@ impl Upstream {
     fn new(config: &Config, resolver: &Arc<dyn Resolve>) -> Result<Self, UpstreamError> {
         let stale = Arc::new(Stale::default());
         let wire = match &config.transport {
-            Transport::Http(http) => Wire::Http(Arc::new(HttpUpstream::new(config, http, Arc::clone(resolver))?)),
+            Transport::Http(http) => {
+                Wire::Http(Arc::new(HttpUpstream::new(config, http, Arc::clone(resolver))?))
+            }
             Transport::Stdio(stdio) if stdio.command.is_empty() => {
                 return Err(io::Error::other("`command` is empty").into());
             }
-            Transport::Stdio(stdio) => Wire::Stdio(StdioUpstream::new(config, stdio, Arc::clone(&stale))),
+            Transport::Stdio(stdio) => {
+                Wire::Stdio(Box::new(StdioUpstream::new(config, stdio, Arc::clone(&stale))))
+            }
         };
         Ok(Self {
             wire,

@@ -122,7 +122,8 @@ mod tests {
         let text = String::from_utf8(body.clone()).unwrap();
         assert!(text.contains(&format!(r#""name":"a\"b","arguments":{}"#, arguments.as_str())), "{text}");
         assert!(!text.contains('\n'));
-        let Ok(Message::Request { id, method, params: Some(params) }) = Message::parse(&body, &Limits::MESSAGE)
+        let Ok(Message::Request { id, method, params: Some(params) }) =
+            Message::parse(&body, &Limits::MESSAGE)
         else {
             panic!("not a request: {text}")
         };
@@ -136,7 +137,9 @@ mod tests {
         assert_eq!(reply(Id::from(1), "ping"), br#"{"jsonrpc":"2.0","id":1,"result":{}}"#);
         for method in ["sampling/createMessage", "elicitation/create", "roots/list", "x"] {
             let answer = Message::parse(&reply(Id::from("q"), method), &Limits::MESSAGE).unwrap();
-            let Message::Response { outcome: Err(error), .. } = answer else { panic!("{method} was answered") };
+            let Message::Response { outcome: Err(error), .. } = answer else {
+                panic!("{method} was answered")
+            };
             assert_eq!(error.code, -32601);
         }
     }

@@ -19,8 +19,10 @@ fn uses(needle: &str) -> Vec<String> {
     let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let mut files = Vec::new();
     for entry in fs::read_dir(crates).unwrap() {
-        let src = entry.unwrap().path().join("src");
-        if src.is_dir() {
+        let package = entry.unwrap().path();
+        let src = package.join("src");
+        // The chores name what they look for, as this file does.
+        if src.is_dir() && !package.ends_with("xtask") {
             sources(&src, &mut files);
         }
     }
@@ -37,7 +39,7 @@ fn uses(needle: &str) -> Vec<String> {
 
 #[test]
 fn tokens_are_decoded_in_one_place() {
-    assert_eq!(uses("jsonwebtoken::decode"), ["jose/src/jws.rs"]);
+    assert_eq!(uses(concat!("jsonwebtoken", "::decode")), ["jose/src/jws.rs"]);
     for unchecked in
         ["insecure_decode", "decode_header", "crypto::verify", "use jsonwebtoken::{decode", "EncodingKey"]
     {

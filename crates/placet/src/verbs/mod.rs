@@ -1,5 +1,34 @@
 //! One file a verb.
 
+pub(crate) mod authority;
+pub(crate) mod catalog;
+pub(crate) mod check;
+pub(crate) mod common;
 pub(crate) mod connect;
+pub(crate) mod decide;
+pub(crate) mod demo;
+pub(crate) mod doctor;
+pub(crate) mod facts;
+pub(crate) mod init;
 pub(crate) mod key;
+pub(crate) mod people;
+pub(crate) mod promote;
+pub(crate) mod release;
+pub(crate) mod serve;
+pub(crate) mod test;
 pub(crate) mod tool_proxy;
+pub(crate) mod vault;
+
+/// Resolves at the first SIGTERM or SIGINT.
+pub(crate) async fn shutdown() {
+    let terminated = async {
+        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+            Ok(mut signal) => drop(signal.recv().await),
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = terminated => {}
+        interrupted = tokio::signal::ctrl_c() => drop(interrupted),
+    }
+}

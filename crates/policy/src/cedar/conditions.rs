@@ -43,9 +43,15 @@ impl Conditions {
                 continue;
             }
             let mut conditions = Vec::new();
-            for (kind, body) in form.get("conditions").and_then(Value::as_array).into_iter().flatten().filter_map(condition) {
+            for (kind, body) in
+                form.get("conditions").and_then(Value::as_array).into_iter().flatten().filter_map(condition)
+            {
                 let mut parts = Vec::new();
-                if kind == "when" { split(body, &mut parts) } else { parts.push(body) }
+                if kind == "when" {
+                    split(body, &mut parts);
+                } else {
+                    parts.push(body);
+                }
                 for part in parts {
                     let id = PolicyId::new(format!("{index}.{}", conditions.len()));
                     if all.add(&id, &form, vec![json!({ "kind": kind, "body": part })]) {
@@ -55,7 +61,12 @@ impl Conditions {
                 }
             }
             let (file, line) = places.get(policy.id()).cloned().unwrap_or_default();
-            all.candidates.push(Candidate { policy: policy.id().to_string(), at: format!("{file}:{line}"), scope, conditions });
+            all.candidates.push(Candidate {
+                policy: policy.id().to_string(),
+                at: format!("{file}:{line}"),
+                scope,
+                conditions,
+            });
         }
         all
     }
@@ -72,7 +83,13 @@ impl Conditions {
         let response = Authorizer::new().is_authorized(request, &self.set, entities);
         let holds: BTreeSet<&PolicyId> = response.diagnostics().reason().collect();
         let fits = self.candidates.iter().filter(|candidate| holds.contains(&candidate.scope));
-        fits.map(|candidate| (candidate, candidate.conditions.iter().filter(|condition| !holds.contains(&condition.id)).collect())).collect()
+        fits.map(|candidate| {
+            (
+                candidate,
+                candidate.conditions.iter().filter(|condition| !holds.contains(&condition.id)).collect(),
+            )
+        })
+        .collect()
     }
 }
 
@@ -93,7 +110,8 @@ fn split<'a>(body: &'a Value, parts: &mut Vec<&'a Value>) {
 
 /// The form of an expression that `reasons.toml` names.
 pub(crate) fn form(expression: &str) -> Option<Value> {
-    let policy = Policy::parse(None, format!("permit(principal, action, resource) when {{ {expression} }};")).ok()?;
+    let policy =
+        Policy::parse(None, format!("permit(principal, action, resource) when {{ {expression} }};")).ok()?;
     let form = policy.to_json().ok()?;
     form.pointer("/conditions/0/body").cloned()
 }
@@ -101,7 +119,10 @@ pub(crate) fn form(expression: &str) -> Option<Value> {
 fn text(kind: &str, body: &Value) -> String {
     let form = json!({ "effect": "permit", "principal": { "op": "All" }, "action": { "op": "All" }, "resource": { "op": "All" }, "conditions": [{ "kind": kind, "body": body }] });
     let text = Policy::from_json(None, form).map(|policy| policy.to_string()).unwrap_or_default();
-    let inner = text.split_once('{').and_then(|(_, rest)| rest.rsplit_once('}')).map_or(text.as_str(), |(inner, _)| inner);
+    let inner = text
+        .split_once('{')
+        .and_then(|(_, rest)| rest.rsplit_once('}'))
+        .map_or(text.as_str(), |(inner, _)| inner);
     let text = inner.split_whitespace().collect::<Vec<_>>().join(" ");
     if kind == "unless" { format!("unless {text}") } else { text }
 }
@@ -121,7 +142,9 @@ fn collect(value: &Value, found: &mut BTreeSet<Name>) {
             if let Some(access) = members.get(".").or_else(|| members.get("has")) {
                 let rel = json!({ ".": { "left": { "Var": "context" }, "attr": "rel" } });
                 if access.get("left") == Some(&rel) {
-                    found.extend(access.get("attr").and_then(Value::as_str).and_then(|name| Name::new(name).ok()));
+                    found.extend(
+                        access.get("attr").and_then(Value::as_str).and_then(|name| Name::new(name).ok()),
+                    );
                 }
             }
             members.values().for_each(|member| collect(member, found));

@@ -12,7 +12,8 @@ mod schema;
 use std::{collections::BTreeMap, collections::BTreeSet, str::FromStr as _};
 
 use cedar_policy::{
-    ActionConstraint, Authorizer, Decision, Effect, Entities, EntityUid, Policy, PolicyId, PolicySet, Request, Schema, ValidationMode, Validator,
+    ActionConstraint, Authorizer, Decision, Effect, Entities, EntityTypeName, EntityUid, Policy, PolicyId,
+    PolicySet, Request, Schema, ValidationMode, Validator,
 };
 use placet_core::{Code, Determining, EngineFault, FactsView, Name, RelationModel, ResourceRef, Timestamp};
 use placet_json::Value;
@@ -38,6 +39,9 @@ pub(crate) struct World<'a> {
 pub(crate) struct Program {
     schema: Schema,
     contract: Contract,
+    /// Parsed names of types: parsing one costs as much as a decision's policies.
+    types: BTreeMap<String, EntityTypeName>,
+    actions: BTreeSet<String>,
     resources: BTreeMap<Name, BTreeMap<Name, AttributeType>>,
     /// Policies by action; what names no action is in all of them.
     by_action: BTreeMap<String, PolicySet>,
@@ -51,7 +55,9 @@ pub(crate) struct Program {
 
 impl std::fmt::Debug for Program {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Program").field("policies", &self.places.keys().map(ToString::to_string).collect::<Vec<_>>()).finish_non_exhaustive()
+        f.debug_struct("Program")
+            .field("policies", &self.places.keys().map(ToString::to_string).collect::<Vec<_>>())
+            .finish_non_exhaustive()
     }
 }
 
@@ -86,13 +92,23 @@ impl Program {
         let relations = conditions::relations(&policies);
         for relation in &relations {
             if !world.model.types.values().any(|of| of.contains_key(relation)) {
-                findings.push(Finding::error("relations.toml", (0, 0), format!("a Cedar policy reads `context.rel.{relation}`, and no type has such a relation"), "add it to the model"));
+                findings.push(Finding::error(
+                    "relations.toml",
+                    (0, 0),
+                    format!("a Cedar policy reads `context.rel.{relation}`, and no type has such a relation"),
+                    "add it to the model",
+                ));
             }
         }
         let schema = match schema::build(&world, &relations) {
             Ok(schema) => schema,
             Err(message) => {
-                findings.push(Finding::error("relations.toml", (0, 0), format!("no Cedar schema can be made: {message}"), "Cedar needs types and attributes that are identifiers"));
+                findings.push(Finding::error(
+                    "relations.toml",
+                    (0, 0),
+                    format!("no Cedar schema can be made: {message}"),
+                    "Cedar needs types and attributes that are identifiers",
+                ));
                 return None;
             }
         };
@@ -100,7 +116,12 @@ impl Program {
         for policy in &policies {
             if let Err(error) = all.add(policy.clone()) {
                 let (file, line) = places.get(policy.id()).cloned().unwrap_or_default();
-                findings.push(Finding::error(&file, (line, 0), error.to_string(), "give every policy its own `@id`"));
+                findings.push(Finding::error(
+                    &file,
+                    (line, 0),
+                    error.to_string(),
+                    "give every policy its own `@id`",
+                ));
             }
         }
         // Level 1: a policy may read attributes of principal and resource, and no further: the slice holds these.
@@ -116,40 +137,77 @@ impl Program {
         if findings.iter().skip(before).any(|finding| finding.severity == Severity::Error) {
             return None;
         }
+        let kinds = world.resources.keys().map(Name::as_str).chain(["Agent", "Action"]);
+        let types =
+            kinds.filter_map(|kind| Some((kind.to_owned(), EntityTypeName::from_str(kind).ok()?))).collect();
+        let actions = world.actions.iter().map(|action| action.as_str().to_owned()).collect();
         let (by_action, general) = index(&policies);
         let conditions = conditions::Conditions::of(&policies, &places);
         let reads_totals = policies.iter().any(|policy| policy.to_string().contains("totals"));
-        Some(Self { schema, contract: world.contract.clone(), resources: world.resources, by_action, general, places, relations, conditions, reads_totals })
+        Some(Self {
+            schema,
+            contract: world.contract.clone(),
+            types,
+            actions,
+            resources: world.resources,
+            by_action,
+            general,
+            places,
+            relations,
+            conditions,
+            reads_totals,
+        })
     }
 
     /// Makes request and entities of an input. What Cedar's schema needs and the input lacks is named as a path.
-    pub(crate) fn question(&self, input: &Value, now: Timestamp, facts: Option<(&dyn FactsView, &RelationModel)>) -> Result<Question, Unasked> {
+    pub(crate) fn question(
+        &self,
+        input: &Value,
+        now: Timestamp,
+        facts: Option<(&dyn FactsView, &RelationModel)>,
+    ) -> Result<Question, Unasked> {
         if let Some(path) = self.contract.missing_built(input) {
             return Err(Unasked::Input(path, "it is missing, and Cedar policies rely on it".to_owned()));
         }
         let text = |pointer: &str| input.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
         let kind = text("/resource/type");
         if !self.resources.keys().any(|known| known.as_str() == kind) {
-            return Err(Unasked::Input("input.resource.type".to_owned(), "the release describes no such type of resource".to_owned()));
+            return Err(Unasked::Input(
+                "input.resource.type".to_owned(),
+                "the release describes no such type of resource".to_owned(),
+            ));
         }
         let uid = |kind: &str, id: &str| -> Result<EntityUid, Unasked> {
-            let kind = cedar_policy::EntityTypeName::from_str(kind).map_err(|error| Unasked::Fault(failed(error.to_string())))?;
-            Ok(EntityUid::from_type_name_and_id(kind, cedar_policy::EntityId::new(id)))
+            let kind = self
+                .types
+                .get(kind)
+                .ok_or_else(|| Unasked::Fault(failed(format!("no Cedar type `{kind}`"))))?;
+            Ok(EntityUid::from_type_name_and_id(kind.clone(), cedar_policy::EntityId::new(id)))
         };
         let principal = uid("Agent", text("/agent/id"))?;
         let action = text("/action").to_owned();
         let resource = uid(kind, text("/resource/id"))?;
-        let relations = self.ask(facts, kind, text("/resource/id"), text("/delegating_user/id")).map_err(Unasked::Fault)?;
+        let relations = self
+            .ask(facts, kind, text("/resource/id"), text("/delegating_user/id"))
+            .map_err(Unasked::Fault)?;
         let context = map::context(&self.contract, input, now, relations).map_err(Unasked::Fault)?;
-        let entities = map::entities(&self.resources, &principal, &resource, input).map_err(Unasked::Fault)?;
+        let entities =
+            map::entities(&self.resources, &principal, &resource, input).map_err(Unasked::Fault)?;
         let request = Request::new(principal, uid("Action", &action)?, resource, context, Some(&self.schema))
-            .map_err(|error| Unasked::Fault(failed(format!("the request breaks the Cedar schema: {error}"))))?;
+            .map_err(|error| {
+                Unasked::Fault(failed(format!("the request breaks the Cedar schema: {error}")))
+            })?;
         Ok(Question { request, entities, action })
     }
 
     /// Whether the release knows the action at all; Cedar's schema has no other.
     pub(crate) fn knows_action(&self, action: &str) -> bool {
-        action.parse::<Name>().is_ok_and(|_| self.schema.actions().any(|uid| uid.id().unescaped() == action))
+        self.actions.contains(action)
+    }
+
+    /// Whether some permit could be for this action.
+    pub(crate) fn may_allow(&self, action: &str) -> bool {
+        self.by_action.get(action).unwrap_or(&self.general).policies().any(is_permit)
     }
 
     pub(crate) fn answer(&self, question: &Question) -> Result<Answer, EngineFault> {
@@ -177,11 +235,18 @@ impl Program {
         self.conditions.near(&question.request, &question.entities)
     }
 
-    fn ask(&self, facts: Option<(&dyn FactsView, &RelationModel)>, kind: &str, id: &str, user: &str) -> Result<Vec<(String, bool)>, EngineFault> {
+    fn ask(
+        &self,
+        facts: Option<(&dyn FactsView, &RelationModel)>,
+        kind: &str,
+        id: &str,
+        user: &str,
+    ) -> Result<Vec<(String, bool)>, EngineFault> {
         if self.relations.is_empty() {
             return Ok(Vec::new());
         }
-        let (facts, model) = facts.ok_or_else(|| failed("a Cedar policy reads `context.rel`, and no facts were given"))?;
+        let (facts, model) =
+            facts.ok_or_else(|| failed("a Cedar policy reads `context.rel`, and no facts were given"))?;
         let name = |text: &str| Name::new(text).map_err(|error| failed(error.to_string()));
         let object = ResourceRef { kind: name(kind)?, id: name(id)? };
         let subject = ResourceRef { kind: name("user")?, id: name(user)? };
@@ -190,7 +255,9 @@ impl Program {
             // A type without the relation has nobody in it.
             let holds = model.rewrite(&object.kind, relation).is_some()
                 && facts.check(model, &object, relation, &subject).map_err(|error| match error {
-                    placet_core::CheckError::Bound(_) => EngineFault { code: Code::Limit, operator: error.to_string() },
+                    placet_core::CheckError::Bound(_) => {
+                        EngineFault { code: Code::Limit, operator: error.to_string() }
+                    }
                     placet_core::CheckError::Unknown { .. } => failed(error.to_string()),
                 })?;
             answers.push((relation.as_str().to_owned(), holds));
@@ -207,28 +274,57 @@ pub(crate) enum Unasked {
 }
 
 /// Reads a file's policies; each gets the id of its annotation.
-fn read(file: &str, text: &str, policies: &mut Vec<Policy>, places: &mut BTreeMap<PolicyId, (String, u32)>, findings: &mut Vec<Finding>) {
+fn read(
+    file: &str,
+    text: &str,
+    policies: &mut Vec<Policy>,
+    places: &mut BTreeMap<PolicyId, (String, u32)>,
+    findings: &mut Vec<Finding>,
+) {
     let set = match PolicySet::from_str(text) {
         Ok(set) => set,
         Err(error) => {
             use miette::Diagnostic as _;
-            let at = error.labels().and_then(|mut labels| labels.next()).map_or((0, 0), |label| position(text, label.offset()));
-            findings.push(Finding::error(file, at, format!("{error}"), error.help().map(|help| help.to_string()).unwrap_or_default()));
+            let at = error
+                .labels()
+                .and_then(|mut labels| labels.next())
+                .map_or((0, 0), |label| position(text, label.offset()));
+            findings.push(Finding::error(
+                file,
+                at,
+                format!("{error}"),
+                error.help().map(|help| help.to_string()).unwrap_or_default(),
+            ));
             return;
         }
     };
     if set.num_of_templates() > 0 {
-        findings.push(Finding::error(file, (0, 0), "templates aren't admitted: a delegation is a fact", "write policies without `?principal` and `?resource`"));
+        findings.push(Finding::error(
+            file,
+            (0, 0),
+            "templates aren't admitted: a delegation is a fact",
+            "write policies without `?principal` and `?resource`",
+        ));
     }
     for policy in set.policies() {
         let Some(id) = policy.annotation("id").filter(|id| !id.is_empty()) else {
-            findings.push(Finding::error(file, (0, 0), format!("a policy has no id: {}", first_line(policy)), "write `@id(\"a-name\")` before it; reasons and records name it so"));
+            findings.push(Finding::error(
+                file,
+                (0, 0),
+                format!("a policy has no id: {}", first_line(policy)),
+                "write `@id(\"a-name\")` before it; reasons and records name it so",
+            ));
             continue;
         };
         let line = text.find(&format!("@id(\"{id}\")")).map_or(1, |offset| position(text, offset).0);
         let id = PolicyId::new(id);
         if let Some((other, at)) = places.insert(id.clone(), (file.to_owned(), line)) {
-            findings.push(Finding::error(file, (line, 0), format!("the id `{id}` was given to the policy at {other}:{at} already"), "give every policy its own `@id`"));
+            findings.push(Finding::error(
+                file,
+                (line, 0),
+                format!("the id `{id}` was given to the policy at {other}:{at} already"),
+                "give every policy its own `@id`",
+            ));
             continue;
         }
         policies.push(policy.new_id(id));
@@ -246,8 +342,12 @@ fn index(policies: &[Policy]) -> (BTreeMap<String, PolicySet>, PolicySet) {
     for policy in policies {
         match policy.action_constraint() {
             ActionConstraint::Any => general.push(policy),
-            ActionConstraint::Eq(uid) => named.entry(uid.id().unescaped().to_owned()).or_default().push(policy),
-            ActionConstraint::In(uids) => uids.iter().for_each(|uid| named.entry(uid.id().unescaped().to_owned()).or_default().push(policy)),
+            ActionConstraint::Eq(uid) => {
+                named.entry(uid.id().unescaped().to_owned()).or_default().push(policy);
+            }
+            ActionConstraint::In(uids) => uids
+                .iter()
+                .for_each(|uid| named.entry(uid.id().unescaped().to_owned()).or_default().push(policy)),
         }
     }
     let set = |policies: &mut dyn Iterator<Item = &Policy>| {
@@ -258,7 +358,10 @@ fn index(policies: &[Policy]) -> (BTreeMap<String, PolicySet>, PolicySet) {
         }
         set
     };
-    let by_action = named.iter().map(|(action, own)| (action.clone(), set(&mut own.iter().chain(&general).copied()))).collect();
+    let by_action = named
+        .iter()
+        .map(|(action, own)| (action.clone(), set(&mut own.iter().chain(&general).copied())))
+        .collect();
     (by_action, set(&mut general.iter().copied()))
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::World;
 use crate::{
-    contract::{Contract, Need, Record, Shape},
+    contract::{Need, Record, Shape},
     manifest::AttributeType,
 };
 
@@ -31,13 +31,20 @@ fn json(world: &World<'_>, relations: &BTreeSet<Name>) -> Value {
         .collect();
     let mut context = attributes(root);
     context.insert("now".to_owned(), json!({ "type": "Extension", "name": "datetime" }));
-    let rel: serde_json::Map<String, Value> = relations.iter().map(|relation| (relation.as_str().to_owned(), json!({ "type": "Boolean" }))).collect();
+    let rel: serde_json::Map<String, Value> = relations
+        .iter()
+        .map(|relation| (relation.as_str().to_owned(), json!({ "type": "Boolean" })))
+        .collect();
     context.insert("rel".to_owned(), json!({ "type": "Record", "attributes": rel }));
     json!({ "": { "commonTypes": { "Input": { "type": "Record", "attributes": context } }, "entityTypes": types, "actions": actions } })
 }
 
 fn member(record: &Record, name: &str) -> Value {
-    record.fields.get(name).and_then(|field| of(&field.shape)).unwrap_or_else(|| json!({ "type": "Record", "attributes": {} }))
+    record
+        .fields
+        .get(name)
+        .and_then(|field| of(&field.shape))
+        .unwrap_or_else(|| json!({ "type": "Record", "attributes": {} }))
 }
 
 /// A resource entity: who it is and where is always there, its attributes if facts have them.
@@ -83,12 +90,4 @@ fn of(shape: &Shape) -> Option<Value> {
 /// Whether Cedar has a word for a shape.
 pub(super) fn has(shape: &Shape) -> bool {
     of(shape).is_some()
-}
-
-/// The attributes of all resource types, each as its type says; needed to tell a document's own additions from these.
-pub(super) fn record(contract: &Contract, name: &str) -> Option<Record> {
-    match contract.root.fields.get(name).map(|field| &field.shape) {
-        Some(Shape::Record(record)) => Some(record.clone()),
-        Some(_) | None => None,
-    }
 }

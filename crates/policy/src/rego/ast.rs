@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use regorus::unstable::{AssignOp, Expr, Import, Literal, LiteralStmt, Module, Parser, Query, Rule, RuleBody, RuleHead, Source, Span};
+use regorus::unstable::{
+    AssignOp, Expr, Import, Literal, LiteralStmt, Module, Parser, Query, Rule, RuleBody, RuleHead, Source,
+    Span,
+};
 
 use crate::finding::Finding;
 
@@ -39,6 +42,9 @@ pub(crate) struct Call {
     pub(crate) at: (u32, u32),
 }
 
+/// A place in a text.
+type Bytes = std::ops::Range<usize>;
+
 /// What an expression, a body or a rule mentions.
 #[derive(Debug, Default)]
 pub(crate) struct Mentions {
@@ -47,7 +53,7 @@ pub(crate) struct Mentions {
     /// Names that are declared or assigned inside.
     pub(crate) locals: BTreeSet<String>,
     /// `not` over an expression with a wildcard: the bytes of the whole, and of the expression.
-    pub(crate) wild_negations: Vec<(std::ops::Range<usize>, std::ops::Range<usize>, (u32, u32))>,
+    pub(crate) wild_negations: Vec<(Bytes, Bytes, (u32, u32))>,
 }
 
 /// Parses a module; `v1` is the release's language version, which an `import rego.v1` raises.
@@ -56,15 +62,59 @@ pub(crate) fn parse(file: &str, text: &str, v1: bool) -> Result<Parsed, Finding>
         let text = error.to_string();
         Finding::error(file, place_in(&text), message_in(&text), "")
     };
+    if let Some(offset) = too_deep(text) {
+        return Err(Finding::error(
+            file,
+            crate::finding::position(text, offset),
+            format!("brackets are nested more than {MAX_NESTING} deep"),
+            "give the inner part a name of its own",
+        ));
+    }
     let source = Source::from_contents(file.to_owned(), text.to_owned()).map_err(|e| failed(&e))?;
     let mut parser = Parser::new(&source).map_err(|e| failed(&e))?;
     if v1 {
         parser.enable_rego_v1().map_err(|e| failed(&e))?;
     }
     let module = parser.parse().map_err(|e| failed(&e))?;
-    let package = full_path(&module.package.refr).ok_or_else(|| Finding::error(file, at(&module.package.span), "the package's name can't be computed", ""))?;
+    let package = full_path(&module.package.refr).ok_or_else(|| {
+        Finding::error(file, at(&module.package.span), "the package's name can't be computed", "")
+    })?;
     let aliases = module.imports.iter().filter_map(alias).collect();
     Ok(Parsed { file: file.to_owned(), text: text.to_owned(), module, package, aliases })
+}
+
+/// How deep brackets may be nested. The parser tries each bracket as a comprehension first and as a collection then,
+/// so that its time doubles with each level.
+const MAX_NESTING: usize = 10;
+
+/// Where brackets are nested too deep, texts and comments left out.
+fn too_deep(text: &str) -> Option<usize> {
+    let mut depth = 0_usize;
+    let mut bytes = text.bytes().enumerate();
+    while let Some((at, byte)) = bytes.next() {
+        match byte {
+            b'[' | b'{' | b'(' => {
+                depth = depth.saturating_add(1);
+                if depth > MAX_NESTING {
+                    return Some(at);
+                }
+            }
+            b']' | b'}' | b')' => depth = depth.saturating_sub(1),
+            b'#' => while bytes.next().is_some_and(|(_, byte)| byte != b'\n') {},
+            b'`' => while bytes.next().is_some_and(|(_, byte)| byte != b'`') {},
+            b'"' => {
+                while let Some((_, byte)) = bytes.next() {
+                    match byte {
+                        b'\\' => drop(bytes.next()),
+                        b'"' | b'\n' => break,
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    None
 }
 
 /// `--> file:line:column` in regorus' messages.
@@ -85,9 +135,42 @@ pub(crate) fn at(span: &Span) -> (u32, u32) {
     (span.line, span.col)
 }
 
+/// The bytes of a statement from `start` to `end`. A string's token leaves its quotes out, so that spans which begin or
+/// end with one are a byte short.
+fn whole(source: &str, start: usize, end: usize) -> std::ops::Range<usize> {
+    let bytes = source.as_bytes();
+    let quote = |at: Option<usize>| at.and_then(|at| bytes.get(at)).is_some_and(|b| matches!(b, b'"' | b'`'));
+    let start = if quote(start.checked_sub(1)) { start.saturating_sub(1) } else { start };
+    let mut open: Option<u8> = None;
+    let mut inner = bytes.get(start..end).unwrap_or_default().iter();
+    while let Some(byte) = inner.next() {
+        match (open, *byte) {
+            (Some(b'"'), b'\\') => {
+                inner.next();
+            }
+            (Some(quote), byte) if byte == quote => open = None,
+            (None, quote @ (b'"' | b'`')) => open = Some(quote),
+            (None, b'#') => while inner.next().is_some_and(|byte| *byte != b'\n') {},
+            (Some(_) | None, _) => {}
+        }
+    }
+    start..if open.is_some() && quote(Some(end)) { end.saturating_add(1) } else { end }
+}
+
+/// The text of a span, with the quotes that belong to it.
+pub(crate) fn text_of(span: &Span) -> &str {
+    let source = span.source.get_contents();
+    source.get(range_of(span.source.get_contents(), span.start, span.end)).unwrap_or_default()
+}
+
+fn range_of(source: &str, start: u32, end: u32) -> std::ops::Range<usize> {
+    whole(source, usize::try_from(start).unwrap_or(0), usize::try_from(end).unwrap_or(0))
+}
+
 fn alias(import: &Import) -> Option<(String, Vec<String>)> {
     let path = full_path(&import.refr)?;
-    let name = import.r#as.as_ref().map_or_else(|| path.last().cloned(), |name| Some(name.text().to_owned()))?;
+    let name =
+        import.r#as.as_ref().map_or_else(|| path.last().cloned(), |name| Some(name.text().to_owned()))?;
     matches!(path.first().map(String::as_str), Some("data" | "input")).then_some((name, path))
 }
 
@@ -105,6 +188,7 @@ pub(crate) fn full_path(expr: &Expr) -> Option<Vec<String>> {
 }
 
 /// A reference's root and steps.
+#[expect(clippy::wildcard_enum_match_arm, reason = "of a syntax tree only some forms are meant")]
 pub(crate) fn reference(expr: &Expr) -> Option<(String, Vec<Step>)> {
     let mut steps = Vec::new();
     let mut current = expr;
@@ -119,7 +203,9 @@ pub(crate) fn reference(expr: &Expr) -> Option<(String, Vec<Step>)> {
             current = refr;
         } else if let Expr::RefBrack { refr, index, .. } = current {
             steps.push(match index.as_ref() {
-                Expr::String { value, .. } | Expr::RawString { value, .. } => value.as_string().map_or(Step::Computed, |text| Step::Name(text.to_string())),
+                Expr::String { value, .. } | Expr::RawString { value, .. } => {
+                    value.as_string().map_or(Step::Computed, |text| Step::Name(text.to_string()))
+                }
                 _ => Step::Computed,
             });
             current = refr;
@@ -199,7 +285,9 @@ impl Mentions {
     }
     fn statement(&mut self, statement: &LiteralStmt) {
         match &statement.literal {
-            Literal::SomeVars { vars, .. } => self.locals.extend(vars.iter().map(|var| var.text().to_owned())),
+            Literal::SomeVars { vars, .. } => {
+                self.locals.extend(vars.iter().map(|var| var.text().to_owned()));
+            }
             Literal::SomeIn { key, value, collection, .. } => {
                 if let Some(key) = key {
                     self.declare(key);
@@ -215,10 +303,14 @@ impl Mentions {
                 self.absorb(inner);
                 // A `with` after the negation would have to stay outside of the rewritten form.
                 if wild && statement.with_mods.is_empty() {
-                    let range = |from: u32, to: u32| usize::try_from(from).unwrap_or(0)..usize::try_from(to).unwrap_or(0);
                     let start = statement.span.start.min(span.start);
+                    let source = span.source.get_contents();
                     // An infix expression's own span ends early; the statement's doesn't.
-                    self.wild_negations.push((range(start, span.end), range(expr.span().start, span.end), at(&statement.span)));
+                    self.wild_negations.push((
+                        range_of(source, start, span.end),
+                        range_of(source, expr.span().start, span.end),
+                        at(&statement.span),
+                    ));
                 }
             }
             Literal::Every { key, value, domain, query, .. } => {
@@ -240,6 +332,7 @@ impl Mentions {
         self.wild_negations.extend(other.wild_negations);
     }
     /// The names that a pattern binds.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "of a syntax tree only some forms are meant")]
     fn declare(&mut self, pattern: &Expr) {
         match pattern {
             Expr::Var { span, .. } => {
@@ -252,9 +345,21 @@ impl Mentions {
     }
     fn expr(&mut self, expr: &Expr) {
         match expr {
-            Expr::String { .. } | Expr::RawString { .. } | Expr::Number { .. } | Expr::Bool { .. } | Expr::Null { .. } => {}
-            Expr::Var { span, .. } => self.references.push(Reference { root: span.text().to_owned(), steps: Vec::new(), at: at(span) }),
-            Expr::Array { items, .. } | Expr::Set { items, .. } => items.iter().for_each(|item| self.expr(item)),
+            Expr::String { .. }
+            | Expr::RawString { .. }
+            | Expr::Number { .. }
+            | Expr::Bool { .. }
+            | Expr::Null { .. } => {}
+            Expr::Var { span, .. } => self.references.push(Reference {
+                root: span.text().to_owned(),
+                steps: Vec::new(),
+                at: at(span),
+            }),
+            Expr::Array { items, .. } | Expr::Set { items, .. } => {
+                for item in items {
+                    self.expr(item);
+                }
+            }
             Expr::Object { fields, .. } => {
                 for (_, key, value) in fields {
                     self.expr(key);
@@ -273,11 +378,15 @@ impl Mentions {
             Expr::Call { fcn, params, span, .. } => {
                 let name = full_path(fcn).map_or_else(|| fcn.span().text().to_owned(), |path| path.join("."));
                 self.calls.push(Call { name, at: at(span) });
-                params.iter().for_each(|param| self.expr(param));
+                for param in params {
+                    self.expr(param);
+                }
             }
             Expr::UnaryExpr { expr, .. } => self.expr(expr),
             Expr::RefDot { .. } | Expr::RefBrack { .. } => self.reference(expr),
-            Expr::BinExpr { lhs, rhs, .. } | Expr::BoolExpr { lhs, rhs, .. } | Expr::ArithExpr { lhs, rhs, .. } => {
+            Expr::BinExpr { lhs, rhs, .. }
+            | Expr::BoolExpr { lhs, rhs, .. }
+            | Expr::ArithExpr { lhs, rhs, .. } => {
                 self.expr(lhs);
                 self.expr(rhs);
             }
@@ -323,7 +432,11 @@ impl Mentions {
 /// A rule's name inside its package: the first step of its head, and all of its names.
 pub(crate) fn rule_name(rule: &Rule) -> Option<(String, Vec<String>)> {
     let refr = match rule {
-        Rule::Spec { head: RuleHead::Compr { refr, .. } | RuleHead::Set { refr, .. } | RuleHead::Func { refr, .. }, .. } | Rule::Default { refr, .. } => refr,
+        Rule::Spec {
+            head: RuleHead::Compr { refr, .. } | RuleHead::Set { refr, .. } | RuleHead::Func { refr, .. },
+            ..
+        }
+        | Rule::Default { refr, .. } => refr,
     };
     let (root, steps) = reference(refr)?;
     let mut names = vec![root.clone()];

@@ -16,18 +16,122 @@ use crate::{
 /// The built-in functions that a policy may call: those whose answer depends on their arguments alone, and
 /// `time.now_ns`, which answers the decision's time.
 const ADMITTED: &[&str] = &[
-    "abs", "all", "any", "array.concat", "array.reverse", "array.slice", "base64.decode", "base64.encode", "base64.is_valid", "base64url.decode",
-    "base64url.encode", "base64url.encode_no_pad", "bits.and", "bits.lsh", "bits.negate", "bits.or", "bits.rsh", "bits.xor", "cast_array", "cast_boolean",
-    "cast_null", "cast_object", "cast_set", "cast_string", "ceil", "concat", "contains", "count", "endswith", "floor", "format_int", "glob.match",
-    "glob.quote_meta", "graph.reachable", "graph.reachable_paths", "hex.decode", "hex.encode", "indexof", "indexof_n", "intersection", "is_array",
-    "is_boolean", "is_null", "is_number", "is_object", "is_set", "is_string", "json.filter", "json.is_valid", "json.marshal", "json.match_schema",
-    "json.remove", "json.unmarshal", "json.verify_schema", "lower", "max", "min", "numbers.range", "numbers.range_step", "object.filter", "object.get",
-    "object.keys", "object.remove", "object.subset", "object.union", "object.union_n", "product", "regex.find_n", "regex.is_valid", "regex.match",
-    "regex.replace", "regex.split", "regex.template_match", "replace", "round", "semver.compare", "semver.is_valid", "sort", "split", "sprintf", "startswith",
-    "strings.any_prefix_match", "strings.any_suffix_match", "strings.count", "strings.replace_n", "strings.reverse", "substring", "sum", "time.add_date",
-    "time.clock", "time.date", "time.diff", "time.format", "time.now_ns", "time.parse_duration_ns", "time.parse_ns", "time.parse_rfc3339_ns", "time.weekday",
-    "to_number", "trim", "trim_left", "trim_prefix", "trim_right", "trim_space", "trim_suffix", "type_name", "union", "units.parse", "units.parse_bytes",
-    "upper", "urlquery.decode", "urlquery.decode_object", "urlquery.encode", "urlquery.encode_object", "walk", CHECK,
+    "abs",
+    "all",
+    "any",
+    "array.concat",
+    "array.reverse",
+    "array.slice",
+    "base64.decode",
+    "base64.encode",
+    "base64.is_valid",
+    "base64url.decode",
+    "base64url.encode",
+    "base64url.encode_no_pad",
+    "bits.and",
+    "bits.lsh",
+    "bits.negate",
+    "bits.or",
+    "bits.rsh",
+    "bits.xor",
+    "cast_array",
+    "cast_boolean",
+    "cast_null",
+    "cast_object",
+    "cast_set",
+    "cast_string",
+    "ceil",
+    "concat",
+    "contains",
+    "count",
+    "endswith",
+    "floor",
+    "format_int",
+    "glob.match",
+    "glob.quote_meta",
+    "graph.reachable",
+    "graph.reachable_paths",
+    "hex.decode",
+    "hex.encode",
+    "indexof",
+    "indexof_n",
+    "intersection",
+    "is_array",
+    "is_boolean",
+    "is_null",
+    "is_number",
+    "is_object",
+    "is_set",
+    "is_string",
+    "json.filter",
+    "json.is_valid",
+    "json.marshal",
+    "json.match_schema",
+    "json.remove",
+    "json.unmarshal",
+    "json.verify_schema",
+    "lower",
+    "max",
+    "min",
+    "numbers.range",
+    "numbers.range_step",
+    "object.filter",
+    "object.get",
+    "object.keys",
+    "object.remove",
+    "object.subset",
+    "object.union",
+    "object.union_n",
+    "product",
+    "regex.find_n",
+    "regex.is_valid",
+    "regex.match",
+    "regex.replace",
+    "regex.split",
+    "regex.template_match",
+    "replace",
+    "round",
+    "semver.compare",
+    "semver.is_valid",
+    "sort",
+    "split",
+    "sprintf",
+    "startswith",
+    "strings.any_prefix_match",
+    "strings.any_suffix_match",
+    "strings.count",
+    "strings.replace_n",
+    "strings.reverse",
+    "substring",
+    "sum",
+    "time.add_date",
+    "time.clock",
+    "time.date",
+    "time.diff",
+    "time.format",
+    "time.now_ns",
+    "time.parse_duration_ns",
+    "time.parse_ns",
+    "time.parse_rfc3339_ns",
+    "time.weekday",
+    "to_number",
+    "trim",
+    "trim_left",
+    "trim_prefix",
+    "trim_right",
+    "trim_space",
+    "trim_suffix",
+    "type_name",
+    "union",
+    "units.parse",
+    "units.parse_bytes",
+    "upper",
+    "urlquery.decode",
+    "urlquery.decode_object",
+    "urlquery.encode",
+    "urlquery.encode_object",
+    "walk",
+    CHECK,
 ];
 
 /// Why a function isn't admitted, by its namespace.
@@ -70,7 +174,12 @@ pub(crate) fn lint(modules: &[Parsed], contract: &Contract) -> Vec<Finding> {
             let place = ast::at(rule.span());
             if let Some((name, _)) = ast::rule_name(rule) {
                 if name.starts_with(RESERVED) {
-                    findings.push(Finding::error(&parsed.file, place, format!("names that start with `{RESERVED}` are reserved"), "rename the rule"));
+                    findings.push(Finding::error(
+                        &parsed.file,
+                        place,
+                        format!("names that start with `{RESERVED}` are reserved"),
+                        "rename the rule",
+                    ));
                 }
             } else {
                 findings.push(Finding::error(&parsed.file, place, "the rule has no name", ""));
@@ -106,7 +215,9 @@ fn is_function(parsed: &Parsed, package: &str, name: &str, rules: &Rules<'_>) ->
     }
     let resolved = resolve(parsed, name);
     let defined = |package: &str, name: &str| {
-        rules.get(&(package.to_owned(), name.to_owned())).is_some_and(|found| found.iter().any(|(_, rule)| matches!(rule, Rule::Spec { head: RuleHead::Func { .. }, .. })))
+        rules.get(&(package.to_owned(), name.to_owned())).is_some_and(|found| {
+            found.iter().any(|(_, rule)| matches!(rule, Rule::Spec { head: RuleHead::Func { .. }, .. }))
+        })
     };
     match resolved.strip_prefix("data.").and_then(|path| path.rsplit_once('.')) {
         Some((package, name)) => defined(package, name),
@@ -117,27 +228,51 @@ fn is_function(parsed: &Parsed, package: &str, name: &str, rules: &Rules<'_>) ->
 fn refused_call(file: &str, call: &ast::Call, package: &str, rules: &Rules<'_>) -> Finding {
     let name = &call.name;
     if let Some((_, why)) = REFUSED.iter().find(|(prefix, _)| name.starts_with(prefix)) {
-        return Finding::error(file, call.at, format!("`{name}` isn't admitted: {why}"), "remove the call; what it would tell can be a fact");
+        return Finding::error(
+            file,
+            call.at,
+            format!("`{name}` isn't admitted: {why}"),
+            "remove the call; what it would tell can be a fact",
+        );
     }
     let own = rules.keys().filter(|(of, _)| of == package).map(|(_, name)| name.as_str());
-    let help = nearest(name, ADMITTED.iter().copied().chain(own)).map(|near| format!("did you mean `{near}`?")).unwrap_or_default();
+    let help = nearest(name, ADMITTED.iter().copied().chain(own))
+        .map(|near| format!("did you mean `{near}`?"))
+        .unwrap_or_default();
     Finding::error(file, call.at, format!("there is no admitted function `{name}`"), help)
 }
 
-fn unknown_path(parsed: &Parsed, reference: &Reference, locals: &BTreeSet<String>, contract: &Contract) -> Option<Finding> {
+fn unknown_path(
+    parsed: &Parsed,
+    reference: &Reference,
+    locals: &BTreeSet<String>,
+    contract: &Contract,
+) -> Option<Finding> {
     let mut path = input_path(parsed, reference, locals)?;
     // A whole object may be compared or handed on.
     if path.is_empty() {
         return None;
     }
     let suggestion = contract.knows(&path.iter().map(String::as_str).collect::<Vec<_>>()).err()?;
-    path.iter_mut().filter(|step| *step == COMPUTED).for_each(|step| *step = "_".to_owned());
-    let help = suggestion.map_or_else(|| "declare it in the catalog, in a workflow type or in `relations.toml`".to_owned(), |near| format!("did you mean `{near}`?"));
-    Some(Finding::error(&parsed.file, reference.at, format!("no input has `input.{}`; the condition could never hold", path.join(".")), help))
+    path.iter_mut().filter(|step| *step == COMPUTED).for_each(|step| "_".clone_into(step));
+    let help = suggestion.map_or_else(
+        || "declare it in the catalog, in a workflow type or in `relations.toml`".to_owned(),
+        |near| format!("did you mean `{near}`?"),
+    );
+    Some(Finding::error(
+        &parsed.file,
+        reference.at,
+        format!("no input has `input.{}`; the condition could never hold", path.join(".")),
+        help,
+    ))
 }
 
 /// The steps below `input`, with imports resolved.
-pub(crate) fn input_path(parsed: &Parsed, reference: &Reference, locals: &BTreeSet<String>) -> Option<Vec<String>> {
+pub(crate) fn input_path(
+    parsed: &Parsed,
+    reference: &Reference,
+    locals: &BTreeSet<String>,
+) -> Option<Vec<String>> {
     let mut path = if reference.root == "input" {
         Vec::new()
     } else {
@@ -165,7 +300,11 @@ fn cycles(rules: &Rules<'_>) -> Vec<Finding> {
             let called = mentions.calls.iter().map(|call| (resolve(parsed, &call.name), false));
             // A local that is named like a rule counts as the rule: the bound must be sound, and the message says what to do.
             let read = mentions.references.iter().map(|reference| {
-                let steps: Vec<&str> = reference.steps.iter().map_while(|step| if let Step::Name(name) = step { Some(name.as_str()) } else { None }).collect();
+                let steps: Vec<&str> = reference
+                    .steps
+                    .iter()
+                    .map_while(|step| if let Step::Name(name) = step { Some(name.as_str()) } else { None })
+                    .collect();
                 let computed = steps.len() < reference.steps.len();
                 let mut path = resolve(parsed, &reference.root);
                 for step in steps {
@@ -183,9 +322,15 @@ fn cycles(rules: &Rules<'_>) -> Vec<Finding> {
     let mut done: BTreeSet<&(String, String)> = BTreeSet::new();
     for start in edges.keys() {
         if let Some(cycle) = walk(start, &edges, &done) {
-            let names: Vec<String> = cycle.iter().map(|(package, name)| format!("{package}.{name}")).collect();
+            let names: Vec<String> =
+                cycle.iter().map(|(package, name)| format!("{package}.{name}")).collect();
             if let Some((parsed, rule)) = rules.get(*start).and_then(|found| found.first()) {
-                findings.push(Finding::error(&parsed.file, ast::at(rule.span()), format!("the rule needs itself: {}", names.join(" → ")), "break the cycle; if a local name is meant, call it otherwise"));
+                findings.push(Finding::error(
+                    &parsed.file,
+                    ast::at(rule.span()),
+                    format!("the rule needs itself: {}", names.join(" → ")),
+                    "break the cycle; if a local name is meant, call it otherwise",
+                ));
             }
             done.extend(cycle);
         }
@@ -199,7 +344,11 @@ fn reaches(path: &str, computed: bool, package: &str, (of, name): &(String, Stri
     match path.strip_prefix("data.").or(if path == "data" { Some("") } else { None }) {
         Some(path) => {
             let rule = format!("{of}.{name}");
-            let below = |long: &str, short: &str| short.is_empty() || long == short || (long.starts_with(short) && long.as_bytes().get(short.len()) == Some(&b'.'));
+            let below = |long: &str, short: &str| {
+                short.is_empty()
+                    || long == short
+                    || (long.starts_with(short) && long.as_bytes().get(short.len()) == Some(&b'.'))
+            };
             // `data.p.rule.member` reads the rule; `data.p` or `data.p[x]` reads all of the package.
             below(path, &rule) || (below(&rule, path) && (computed || path != rule))
         }
@@ -247,9 +396,16 @@ pub(crate) fn comparisons(modules: &[Parsed], guarded: &BTreeSet<String>) -> Vec
             }
             let name = path.join(".");
             let (severity, help) = if guarded.contains(&name) {
-                (Severity::Advice, "the catalog's type and range, and the input's schema, stand before the policy".to_owned())
+                (
+                    Severity::Advice,
+                    "the catalog's type and range, and the input's schema, stand before the policy"
+                        .to_owned(),
+                )
             } else {
-                (Severity::Warning, format!("give `{name}` a type and a range in the catalog, or add a lower bound"))
+                (
+                    Severity::Warning,
+                    format!("give `{name}` a type and a range in the catalog, or add a lower bound"),
+                )
             };
             findings.push(Finding::new(severity, &parsed.file, at, format!("this comparison alone is also true for null, false and negative numbers: `input.{name}` has no lower bound here"), help));
         }
@@ -263,18 +419,34 @@ mod tests {
     use crate::{contract::Additions, rego::ast::parse};
 
     fn errors(sources: &[&str]) -> Vec<String> {
-        let modules: Vec<Parsed> = sources.iter().enumerate().map(|(i, text)| parse(&format!("{i}.rego"), text, true).unwrap()).collect();
+        let modules: Vec<Parsed> = sources
+            .iter()
+            .enumerate()
+            .map(|(i, text)| parse(&format!("{i}.rego"), text, true).unwrap())
+            .collect();
         lint(&modules, &Contract::new(&Additions::default())).iter().map(ToString::to_string).collect()
     }
 
     #[test]
     fn pol_3_what_is_not_determined_is_refused_with_its_place() {
-        for call in ["http.send({})", "opa.runtime()", "rand.intn(\"a\", 3)", "uuid.rfc4122(\"x\")", "net.cidr_contains(\"a\", \"b\")", "print(1)", "trace(\"x\")", "io.jwt.decode(\"x\")"] {
+        for call in [
+            "http.send({})",
+            "opa.runtime()",
+            "rand.intn(\"a\", 3)",
+            "uuid.rfc4122(\"x\")",
+            "net.cidr_contains(\"a\", \"b\")",
+            "print(1)",
+            "trace(\"x\")",
+            "io.jwt.decode(\"x\")",
+        ] {
             let found = errors(&[&format!("package p\nallow if {{\n  x := {call}\n  x\n}}\n")]);
             assert_eq!(found.len(), 1, "{call}: {found:?}");
             assert!(found.first().unwrap().starts_with("0.rego:3:"), "{found:?}");
         }
-        assert!(errors(&["package p\nf(x) := x + 1\nallow if {\n  f(count([1])) == 2\n  time.now_ns() > 0\n}\n"]).is_empty());
+        assert!(
+            errors(&["package p\nf(x) := x + 1\nallow if {\n  f(count([1])) == 2\n  time.now_ns() > 0\n}\n"])
+                .is_empty()
+        );
     }
 
     #[test]
@@ -283,12 +455,17 @@ mod tests {
         assert_eq!(errors(&["package p\na if data.q.b\n", "package q\nimport data.p\nb if p.a\n"]).len(), 1);
         assert_eq!(errors(&["package p\nf(x) := f(x)\n"]).len(), 1);
         assert_eq!(errors(&["package p\na if data.p[input.action]\n"]).len(), 1);
-        assert_eq!(errors(&["package p\na if b\nb if c\nc if input.action == \"x\"\nd if b\n"]), Vec::<String>::new());
+        assert_eq!(
+            errors(&["package p\na if b\nb if c\nc if input.action == \"x\"\nd if b\n"]),
+            Vec::<String>::new()
+        );
     }
 
     #[test]
     fn a_path_that_no_input_has_is_refused_with_a_suggestion() {
-        let found = errors(&["package p\nimport input.delegating_user as user\nallow if {\n  user.statuss == \"active\"\n  input.agent.tpye == \"x\"\n}\n"]);
+        let found = errors(&[
+            "package p\nimport input.delegating_user as user\nallow if {\n  user.statuss == \"active\"\n  input.agent.tpye == \"x\"\n}\n",
+        ]);
         assert_eq!(found.len(), 2, "{found:?}");
         assert!(found.first().unwrap().contains("did you mean `input.delegating_user.status`?"), "{found:?}");
         assert!(found.last().unwrap().contains("0.rego:5:"), "{found:?}");

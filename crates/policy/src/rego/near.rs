@@ -66,7 +66,7 @@ impl Conditions {
             let mut text = format!("{}\n", parsed.module.package.span.text());
             for import in &parsed.module.imports {
                 // The span of an import begins at its keyword.
-                let _infallible = writeln!(text, "{}", import.span.text());
+                let _infallible = writeln!(text, "{}", ast::text_of(&import.span));
             }
             let mut rules = 0_usize;
             for (number, rule) in parsed.module.policy.iter().enumerate() {
@@ -74,7 +74,15 @@ impl Conditions {
                 if name != "allow" && bodies_by_name.get(&name) != Some(&1) {
                     continue;
                 }
-                for (body, conditions) in split(package, &name, parsed, assign, bodies, &format!("{index}.{number}"), &bodies_by_name) {
+                for (body, conditions) in split(
+                    package,
+                    &name,
+                    parsed,
+                    assign,
+                    bodies,
+                    &format!("{index}.{number}"),
+                    &bodies_by_name,
+                ) {
                     rules = rules.saturating_add(1);
                     emit(&mut text, v1, &conditions, (name == "allow").then_some(&body));
                     if name == "allow" {
@@ -86,7 +94,10 @@ impl Conditions {
                             conditions: conditions.into_iter().map(|(condition, _)| condition).collect(),
                         });
                     } else {
-                        all.helpers.insert(name.clone(), conditions.into_iter().map(|(condition, _)| condition).collect());
+                        all.helpers.insert(
+                            name.clone(),
+                            conditions.into_iter().map(|(condition, _)| condition).collect(),
+                        );
                     }
                 }
             }
@@ -98,20 +109,36 @@ impl Conditions {
     }
 
     /// The conditions of a candidate that don't hold, each followed into the rules that it names.
-    pub(crate) fn failed<'a>(&'a self, candidate: &'a Candidate, holds: &BTreeSet<String>) -> Vec<Vec<&'a Condition>> {
+    pub(crate) fn failed<'a>(
+        &'a self,
+        candidate: &'a Candidate,
+        holds: &BTreeSet<String>,
+    ) -> Vec<Vec<&'a Condition>> {
         self.failed_of(&candidate.conditions, holds, DEPTH)
     }
 
     /// Each failure as the path to it: the condition itself, then the one inside the rule that it names, and so on.
-    fn failed_of<'a>(&'a self, conditions: &'a [Condition], holds: &BTreeSet<String>, depth: u8) -> Vec<Vec<&'a Condition>> {
+    fn failed_of<'a>(
+        &'a self,
+        conditions: &'a [Condition],
+        holds: &BTreeSet<String>,
+        depth: u8,
+    ) -> Vec<Vec<&'a Condition>> {
         let mut failures = Vec::new();
         for condition in conditions {
-            let bound = condition.depends.iter().all(|index| conditions.get(*index).is_none_or(|earlier| holds.contains(&earlier.key)));
+            let bound = condition
+                .depends
+                .iter()
+                .all(|index| conditions.get(*index).is_none_or(|earlier| holds.contains(&earlier.key)));
             if !bound || holds.contains(&condition.key) {
                 continue;
             }
             let inner = match (&condition.helper, depth.checked_sub(1)) {
-                (Some(helper), Some(depth)) => self.helpers.get(helper).map(|inner| self.failed_of(inner, holds, depth)).unwrap_or_default(),
+                (Some(helper), Some(depth)) => self
+                    .helpers
+                    .get(helper)
+                    .map(|inner| self.failed_of(inner, holds, depth))
+                    .unwrap_or_default(),
                 (None, _) | (_, None) => Vec::new(),
             };
             if inner.is_empty() {
@@ -152,13 +179,23 @@ fn complete(rule: &Rule) -> Option<(String, Option<&RuleAssign>, &[RuleBody])> {
 }
 
 fn is_true(assign: Option<&RuleAssign>) -> bool {
-    assign.is_none_or(|assign| matches!(assign.value.as_ref(), Expr::Bool { value: regorus::Value::Bool(true), .. }))
+    assign.is_none_or(|assign| {
+        matches!(assign.value.as_ref(), Expr::Bool { value: regorus::Value::Bool(true), .. })
+    })
 }
 
 type Split = Vec<(BodyKey, Vec<(Condition, String)>)>;
 
 /// The conditions of each body, with the text that evaluates them.
-fn split(package: &str, name: &str, parsed: &Parsed, assign: Option<&RuleAssign>, bodies: &[RuleBody], key: &str, helpers: &BTreeMap<String, usize>) -> Split {
+fn split(
+    package: &str,
+    name: &str,
+    parsed: &Parsed,
+    assign: Option<&RuleAssign>,
+    bodies: &[RuleBody],
+    key: &str,
+    helpers: &BTreeMap<String, usize>,
+) -> Split {
     let mut out = Vec::new();
     let chained = bodies.iter().any(|body| body.is_else);
     let rule = format!("{package}.{name}");
@@ -167,9 +204,19 @@ fn split(package: &str, name: &str, parsed: &Parsed, assign: Option<&RuleAssign>
             // An infix expression's own span ends early; the assignment's doesn't.
             let mut span = assign.value.span().clone();
             span.end = assign.span.end;
-            let condition = condition(parsed, &rule, &span, &Mentions::of_expr(&assign.value), format!("{key}.0.0"), helper_of(&assign.value, helpers));
-            let text = span.text().to_owned();
-            out.push((BodyKey { key: format!("{key}.0"), line: span.line, text: text.clone(), labelled: true }, vec![(condition, text)]));
+            let condition = condition(
+                parsed,
+                &rule,
+                &span,
+                &Mentions::of_expr(&assign.value),
+                format!("{key}.0.0"),
+                helper_of(&assign.value, helpers),
+            );
+            let text = ast::text_of(&span).to_owned();
+            out.push((
+                BodyKey { key: format!("{key}.0"), line: span.line, text: text.clone(), labelled: true },
+                vec![(condition, text)],
+            ));
         }
         return out;
     }
@@ -181,17 +228,31 @@ fn split(package: &str, name: &str, parsed: &Parsed, assign: Option<&RuleAssign>
             let mentions = Mentions::of_statement(statement);
             let helper = match &statement.literal {
                 Literal::Expr { expr, .. } if statement.with_mods.is_empty() => helper_of(expr, helpers),
-                Literal::Expr { .. } | Literal::SomeVars { .. } | Literal::SomeIn { .. } | Literal::NotExpr { .. } | Literal::Every { .. } => None,
+                Literal::Expr { .. }
+                | Literal::SomeVars { .. }
+                | Literal::SomeIn { .. }
+                | Literal::NotExpr { .. }
+                | Literal::Every { .. } => None,
             };
-            let mut condition = condition(parsed, &rule, &statement.span, &mentions, format!("{key}.{number}.{index}"), helper);
+            let mut condition = condition(
+                parsed,
+                &rule,
+                &statement.span,
+                &mentions,
+                format!("{key}.{number}.{index}"),
+                helper,
+            );
             let names = names(&mentions, parsed, helpers);
             condition.depends = closure(&bound, &names);
             bound.push(names);
-            conditions.push((condition, statement.span.text().to_owned()));
+            conditions.push((condition, ast::text_of(&statement.span).to_owned()));
         }
         let text = conditions.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>().join("\n  ");
         let line = body.query.stmts.first().map_or(body.span.line, |_| body.span.line);
-        out.push((BodyKey { key: format!("{key}.{number}"), line, text, labelled: is_true(value) && !chained }, conditions));
+        out.push((
+            BodyKey { key: format!("{key}.{number}"), line, text, labelled: is_true(value) && !chained },
+            conditions,
+        ));
     }
     out
 }
@@ -201,17 +262,30 @@ fn helper_of(expr: &Expr, helpers: &BTreeMap<String, usize>) -> Option<String> {
     (helpers.get(span.text()) == Some(&1)).then(|| span.text().to_owned())
 }
 
-fn condition(parsed: &Parsed, rule: &str, span: &Span, mentions: &Mentions, key: String, helper: Option<String>) -> Condition {
-    let mut inputs: Vec<Vec<String>> = mentions.references.iter().filter_map(|reference| input_path(parsed, reference, &mentions.locals)).collect();
+fn condition(
+    parsed: &Parsed,
+    rule: &str,
+    span: &Span,
+    mentions: &Mentions,
+    key: String,
+    helper: Option<String>,
+) -> Condition {
+    let mut inputs: Vec<Vec<String>> = mentions
+        .references
+        .iter()
+        .filter_map(|reference| input_path(parsed, reference, &mentions.locals))
+        .collect();
     inputs.sort();
     inputs.dedup();
     Condition {
         key,
-        text: single(span.text()),
+        text: single(ast::text_of(span)),
         rule: rule.to_owned(),
         file: parsed.file.clone(),
         line: span.line,
-        about_action: inputs.iter().any(|path| path.len() == 1 && path.first().is_some_and(|step| step == "action")),
+        about_action: inputs
+            .iter()
+            .any(|path| path.len() == 1 && path.first().is_some_and(|step| step == "action")),
         inputs,
         depends: Vec::new(),
         helper,
@@ -226,8 +300,14 @@ pub(crate) fn single(text: &str) -> String {
 /// The names of a statement that other statements of the body may bind.
 fn names(mentions: &Mentions, parsed: &Parsed, rules: &BTreeMap<String, usize>) -> BTreeSet<String> {
     let mut names = mentions.locals.clone();
-    let global = |name: &String| matches!(name.as_str(), "input" | "data" | "_") || parsed.aliases.contains_key(name) || rules.contains_key(name);
-    names.extend(mentions.references.iter().map(|reference| reference.root.clone()).filter(|name| !global(name)));
+    let global = |name: &String| {
+        matches!(name.as_str(), "input" | "data" | "_")
+            || parsed.aliases.contains_key(name)
+            || rules.contains_key(name)
+    };
+    names.extend(
+        mentions.references.iter().map(|reference| reference.root.clone()).filter(|name| !global(name)),
+    );
     names
 }
 
@@ -252,11 +332,20 @@ fn closure(earlier: &[BTreeSet<String>], names: &BTreeSet<String>) -> Vec<usize>
 /// Writes a rule for each condition and, for a body that permits, one for the whole.
 fn emit(text: &mut String, v1: bool, conditions: &[(Condition, String)], body: Option<&BodyKey>) {
     let mut rule = |set: &str, key: &str, body: &str| {
-        let line = if v1 { format!("{RESERVED}{set} contains \"{key}\" if {{\n  {body}\n}}\n") } else { format!("{RESERVED}{set}[\"{key}\"] {{\n  {body}\n}}\n") };
+        let line = if v1 {
+            format!("{RESERVED}{set} contains \"{key}\" if {{\n  {body}\n}}\n")
+        } else {
+            format!("{RESERVED}{set}[\"{key}\"] {{\n  {body}\n}}\n")
+        };
         text.push_str(&line);
     };
     for (condition, own) in conditions {
-        let mut lines: Vec<&str> = condition.depends.iter().filter_map(|index| conditions.get(*index)).map(|(_, text)| text.as_str()).collect();
+        let mut lines: Vec<&str> = condition
+            .depends
+            .iter()
+            .filter_map(|index| conditions.get(*index))
+            .map(|(_, text)| text.as_str())
+            .collect();
         lines.push(own);
         rule("holds", &condition.key, &lines.join("\n  "));
     }
@@ -266,6 +355,7 @@ fn emit(text: &mut String, v1: bool, conditions: &[(Condition, String)], body: O
 }
 
 /// Comparisons of an input's number with an upper bound: the path, whether the same body bounds it below, the place.
+#[expect(clippy::wildcard_enum_match_arm, reason = "of a syntax tree only some forms are meant")]
 pub(crate) fn upper_bounds(parsed: &Parsed) -> Vec<(Vec<String>, bool, (u32, u32))> {
     let mut found = Vec::new();
     let locals = BTreeSet::new();
@@ -288,7 +378,8 @@ pub(crate) fn upper_bounds(parsed: &Parsed) -> Vec<(Vec<String>, bool, (u32, u32
                         upper.extend(path(rhs).map(|path| (path, ast::at(span))));
                         lower.extend(path(lhs));
                     }
-                    Expr::BoolExpr { op: BoolOp::Eq, lhs, rhs, .. } | Expr::AssignExpr { op: AssignOp::Eq, lhs, rhs, .. } => {
+                    Expr::BoolExpr { op: BoolOp::Eq, lhs, rhs, .. }
+                    | Expr::AssignExpr { op: AssignOp::Eq, lhs, rhs, .. } => {
                         lower.extend(path(lhs).into_iter().chain(path(rhs)));
                     }
                     _ => {}

@@ -7,9 +7,15 @@ use std::{
     time::Duration,
 };
 
-use placet_core::{CheckError, Code, Determining, EngineFault, FactsView, Name, RelationModel, ResourceRef, Timestamp};
+use placet_core::{
+    CheckError, Code, Determining, EngineFault, FactsView, Name, RelationModel, ResourceRef, Timestamp,
+};
 use placet_json::Value as Json;
-use regorus::{Engine, LimitError, Value, unstable::{Literal, Rule, RuleHead, Expr}, utils::limits::ExecutionTimerConfig};
+use regorus::{
+    Engine, LimitError, Value,
+    unstable::{Expr, Literal, Rule, RuleHead},
+    utils::limits::ExecutionTimerConfig,
+};
 
 use super::{
     CHECK, RESERVED,
@@ -23,6 +29,9 @@ use crate::finding::{Finding, Severity};
 const TIME: Duration = Duration::from_millis(50);
 /// The most relationships that one decision may ask for.
 const MAX_CHECKS: usize = 256;
+
+/// The most evaluations of one package for relationships whose names depend on others; each has its own [`TIME`].
+const MAX_ROUNDS: usize = 16;
 
 /// The policies of a release, prepared. Evaluating clones what changes and shares the rest; no lock is held.
 pub(crate) struct Program {
@@ -38,7 +47,9 @@ pub(crate) struct Program {
 
 impl std::fmt::Debug for Program {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Program").field("entries", &self.entries.iter().map(|entry| &entry.package).collect::<Vec<_>>()).finish_non_exhaustive()
+        f.debug_struct("Program")
+            .field("entries", &self.entries.iter().map(|entry| &entry.package).collect::<Vec<_>>())
+            .finish_non_exhaustive()
     }
 }
 
@@ -96,7 +107,9 @@ fn quoted(component: &str) -> String {
 fn rule_path(package: &[String], rule: &str) -> String {
     let mut path = String::from("data");
     for component in package.iter().map(String::as_str).chain([rule]) {
-        if component.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') && !component.starts_with(|c: char| c.is_ascii_digit()) {
+        if component.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+            && !component.starts_with(|c: char| c.is_ascii_digit())
+        {
             path.push('.');
             path.push_str(component);
         } else {
@@ -110,10 +123,17 @@ fn rule_path(package: &[String], rule: &str) -> String {
 
 impl Program {
     /// Prepares checked modules. An entry point without rules is a warning: it permits nothing.
-    pub(crate) fn new(modules: &[Parsed], entrypoints: &[String], v1: bool, findings: &mut Vec<Finding>) -> Result<Self, Finding> {
+    pub(crate) fn new(
+        modules: &[Parsed],
+        entrypoints: &[String],
+        v1: bool,
+        findings: &mut Vec<Finding>,
+    ) -> Result<Self, Finding> {
         let broken = |file: &str| {
             let file = file.to_owned();
-            move |error: anyhow::Error| Finding::error(&file, (0, 0), format!("the policy can't be loaded: {error}"), "")
+            move |error: anyhow::Error| {
+                Finding::error(&file, (0, 0), format!("the policy can't be loaded: {error}"), "")
+            }
         };
         let mut engine = Engine::new();
         let check_interval = NonZeroU32::new(64).unwrap_or(NonZeroU32::MIN);
@@ -125,31 +145,47 @@ impl Program {
         }
         let mut entries = Vec::new();
         for entrypoint in entrypoints {
-            let own: Vec<&Parsed> = modules.iter().filter(|parsed| parsed.package.join(".") == *entrypoint).collect();
+            let own: Vec<&Parsed> =
+                modules.iter().filter(|parsed| parsed.package.join(".") == *entrypoint).collect();
             match Self::entry(entrypoint, &own, v1, &mut engine).map_err(broken("release.toml"))? {
                 Some(entry) => entries.push(entry),
                 None => findings.push(Finding::new(
                     Severity::Warning,
                     "release.toml",
                     (0, 0),
-                    format!("the entry point `{entrypoint}` has neither `allow` nor `deny`: it permits nothing"),
+                    format!(
+                        "the entry point `{entrypoint}` has neither `allow` nor `deny`: it permits nothing"
+                    ),
                     "name a package that has an `allow` rule",
                 )),
             }
         }
-        let mentions: Vec<(&Parsed, Mentions)> =
-            modules.iter().flat_map(|parsed| parsed.module.policy.iter().map(move |rule| (parsed, Mentions::of_rule(rule)))).collect();
+        let mentions: Vec<(&Parsed, Mentions)> = modules
+            .iter()
+            .flat_map(|parsed| parsed.module.policy.iter().map(move |rule| (parsed, Mentions::of_rule(rule))))
+            .collect();
         let asks = mentions.iter().any(|(_, m)| m.calls.iter().any(|call| call.name == CHECK));
-        let reads_facts = mentions.iter().any(|(parsed, m)| m.references.iter().any(|r| reads_facts(parsed, r)));
+        let reads_facts =
+            mentions.iter().any(|(parsed, m)| m.references.iter().any(|r| reads_facts(parsed, r)));
         let reads_totals = mentions.iter().any(|(parsed, m)| {
-            m.references.iter().filter_map(|r| super::lint::input_path(parsed, r, &m.locals)).any(|path| reads_totals(&path))
+            m.references
+                .iter()
+                .filter_map(|r| super::lint::input_path(parsed, r, &m.locals))
+                .any(|path| reads_totals(&path))
         });
         let program = Self { engine, entries, reads_facts, asks, reads_totals };
-        program.prepare().map_err(|error| Finding::error("release.toml", (0, 0), format!("the policies can't be prepared: {error}"), ""))
+        program.prepare().map_err(|error| {
+            Finding::error("release.toml", (0, 0), format!("the policies can't be prepared: {error}"), "")
+        })
     }
 
     fn entry(package: &str, own: &[&Parsed], v1: bool, engine: &mut Engine) -> anyhow::Result<Option<Entry>> {
-        let names: BTreeSet<String> = own.iter().flat_map(|parsed| parsed.module.policy.iter().filter_map(|rule| ast::rule_name(rule)).map(|(name, _)| name)).collect();
+        let names: BTreeSet<String> = own
+            .iter()
+            .flat_map(|parsed| {
+                parsed.module.policy.iter().filter_map(|rule| ast::rule_name(rule)).map(|(name, _)| name)
+            })
+            .collect();
         let (allow, deny) = (names.contains("allow"), names.contains("deny"));
         let Some(first) = own.first().filter(|_| allow || deny) else { return Ok(None) };
         let conditions = Conditions::of(package, own, v1);
@@ -158,16 +194,27 @@ impl Program {
             engine.add_policy(file.clone(), text.clone())?;
         }
         let labelled = conditions.modules.iter().any(|(_, text, _)| text.contains(&format!("{RESERVED}by")));
-        let parts = [("allow", allow, "allow".to_owned()), ("deny", deny, "deny".to_owned()), ("by", labelled, format!("{RESERVED}by"))];
-        let parts: Vec<String> =
-            parts.iter().filter(|(_, there, _)| *there).map(|(name, _, rule)| format!("\"{name}\": [{RESERVED}x | {RESERVED}x := {rule}]")).collect();
+        let parts = [
+            ("allow", allow, "allow".to_owned()),
+            ("deny", deny, "deny".to_owned()),
+            ("by", labelled, format!("{RESERVED}by")),
+        ];
+        let parts: Vec<String> = parts
+            .iter()
+            .filter(|(_, there, _)| *there)
+            .map(|(name, _, rule)| format!("\"{name}\": [{RESERVED}x | {RESERVED}x := {rule}]"))
+            .collect();
         engine.set_rego_v0(!v1);
-        engine.add_policy(format!("verdict of {package}"), format!("{}\n{RESERVED}verdict := {{{}}}\n", first.module.package.span.text(), parts.join(", ")))?;
+        engine.add_policy(
+            format!("verdict of {package}"),
+            format!("{}\n{RESERVED}verdict := {{{}}}\n", first.module.package.span.text(), parts.join(", ")),
+        )?;
         engine.set_rego_v0(!v1);
         Ok(Some(Entry {
             package: package.to_owned(),
             verdict: rule_path(&first.package, &format!("{RESERVED}verdict")),
-            holds: (!conditions.modules.is_empty()).then(|| rule_path(&first.package, &format!("{RESERVED}holds"))),
+            holds: (!conditions.modules.is_empty())
+                .then(|| rule_path(&first.package, &format!("{RESERVED}holds"))),
             denies: denies(own),
             first_deny: first_of(own, "deny"),
             first_allow: first_of(own, "allow"),
@@ -202,17 +249,24 @@ impl Program {
         slice: &dyn Fn() -> Json,
     ) -> Result<Run<'a>, EngineFault> {
         let fault = |operator: String| EngineFault { code: Code::EngineFault, operator };
-        let input = to_rego(input).ok_or_else(|| fault("a number of the input can't be represented".to_owned()))?;
+        let input =
+            to_rego(input).ok_or_else(|| fault("a number of the input can't be represented".to_owned()))?;
         let mut engine = self.engine.clone();
         let nanos = now.nanos();
-        engine.add_extension("time.now_ns".to_owned(), 0, Box::new(move |_: Vec<Value>| Ok(Value::from(nanos)))).map_err(|e| fault(e.to_string()))?;
+        engine
+            .add_extension("time.now_ns".to_owned(), 0, Box::new(move |_: Vec<Value>| Ok(Value::from(nanos))))
+            .map_err(|e| fault(e.to_string()))?;
         let memo = Arc::new(Mutex::new(Memo::default()));
         if self.asks {
             let memo = Arc::clone(&memo);
             let answer = move |parameters: Vec<Value>| -> anyhow::Result<Value> {
-                let text = |index: usize| parameters.get(index).and_then(|v| v.as_string().ok()).map(ToString::to_string);
+                let text = |index: usize| {
+                    parameters.get(index).and_then(|v| v.as_string().ok()).map(ToString::to_string)
+                };
                 let (Some(subject), Some(relation), Some(object)) = (text(0), text(1), text(2)) else {
-                    anyhow::bail!("{CHECK} takes three texts: \"type:id\" of the subject, the relation, \"type:id\" of the object");
+                    anyhow::bail!(
+                        "{CHECK} takes three texts: \"type:id\" of the subject, the relation, \"type:id\" of the object"
+                    );
                 };
                 let question = [subject, relation, object];
                 let mut memo = memo.lock().unwrap_or_else(PoisonError::into_inner);
@@ -225,8 +279,11 @@ impl Program {
             engine.add_extension(CHECK.to_owned(), 3, Box::new(answer)).map_err(|e| fault(e.to_string()))?;
         }
         if self.reads_facts {
-            let slice = to_rego(&slice()).ok_or_else(|| fault("a number of the facts can't be represented".to_owned()))?;
-            engine.add_data(Value::from(BTreeMap::from([(Value::from("facts"), slice)]))).map_err(|e| fault(e.to_string()))?;
+            let slice = to_rego(&slice())
+                .ok_or_else(|| fault("a number of the facts can't be represented".to_owned()))?;
+            engine
+                .add_data(Value::from(BTreeMap::from([(Value::from("facts"), slice)])))
+                .map_err(|e| fault(e.to_string()))?;
         }
         engine.set_input(input);
         let mut run = Run { program: self, engine, facts, memo, allowed: Vec::new(), denied: Vec::new() };
@@ -237,28 +294,112 @@ impl Program {
     }
 }
 
+impl Program {
+    /// Whether some `allow` rule could be for this action: it names it, or names none.
+    pub(crate) fn may_allow(&self, action: &str) -> bool {
+        let quoted = quoted(action);
+        self.entries.iter().flat_map(|entry| &entry.conditions.candidates).any(|candidate| {
+            candidate
+                .conditions
+                .iter()
+                .filter(|condition| condition.about_action)
+                .all(|condition| !condition.text.contains('"') || condition.text.contains(&quoted))
+        })
+    }
+
+    /// Evaluates the rules `test_…` of modules that were checked together with the policies.
+    pub(crate) fn test(&self, modules: &[Parsed], v1: bool) -> Vec<(String, String, Result<bool, String>)> {
+        let mut engine = self.engine.clone();
+        engine.set_rego_v0(!v1);
+        let mut results = Vec::new();
+        let added = modules
+            .iter()
+            .try_for_each(|parsed| engine.add_policy(parsed.file.clone(), parsed.text.clone()).map(drop));
+        let added = added.and_then(|()| {
+            engine.add_extension(
+                "time.now_ns".to_owned(),
+                0,
+                Box::new(|_: Vec<Value>| Ok(Value::from(0_i64))),
+            )
+        });
+        for parsed in modules {
+            let names: BTreeSet<String> = parsed
+                .module
+                .policy
+                .iter()
+                .filter_map(|rule| ast::rule_name(rule))
+                .map(|(name, _)| name)
+                .filter(|name| name.starts_with("test_"))
+                .collect();
+            for name in names {
+                let outcome = match &added {
+                    Ok(()) => engine
+                        .eval_rule(rule_path(&parsed.package, &name))
+                        .map(|value| value == Value::Bool(true))
+                        .map_err(|error| error.to_string()),
+                    Err(error) => Err(error.to_string()),
+                };
+                results.push((parsed.file.clone(), format!("{}.{name}", parsed.package.join(".")), outcome));
+            }
+        }
+        results
+    }
+}
+
 impl<'a> Run<'a> {
     fn entry(&mut self, entry: &Entry) -> Result<(), EngineFault> {
         let verdict = self.eval(&entry.verdict, &entry.package)?;
-        let fault = |what: &str| EngineFault { code: Code::EngineFault, operator: format!("{}: {what}", entry.package) };
-        let part = |name: &str| verdict.as_object().ok().and_then(|object| object.get(&Value::from(name))).and_then(|list| list.as_array().ok()).and_then(|list| list.first());
+        let fault = |what: &str| EngineFault {
+            code: Code::EngineFault,
+            operator: format!("{}: {what}", entry.package),
+        };
+        let part = |name: &str| {
+            verdict
+                .as_object()
+                .ok()
+                .and_then(|object| object.get(&Value::from(name)))
+                .and_then(|list| list.as_array().ok())
+                .and_then(|list| list.first())
+        };
         match part("deny") {
             None | Some(Value::Bool(false) | Value::Undefined) => {}
             Some(Value::Bool(true)) => self.denied.push(entry.fired(None)),
-            Some(Value::Set(set)) => self.denied.extend(set.iter_sorted().map(|element| entry.fired(Some(element)))),
-            Some(Value::Array(list)) => self.denied.extend(list.iter().map(|element| entry.fired(Some(element)))),
-            Some(Value::Object(object)) => self.denied.extend(object.iter_sorted().map(|(name, _)| entry.fired(Some(name)))),
-            Some(Value::Null | Value::Number(_) | Value::String(_)) => return Err(fault("`deny` is neither a truth value nor a collection")),
+            Some(Value::Set(set)) => {
+                self.denied.extend(set.iter_sorted().map(|element| entry.fired(Some(element))));
+            }
+            Some(Value::Array(list)) => {
+                self.denied.extend(list.iter().map(|element| entry.fired(Some(element))));
+            }
+            Some(Value::Object(object)) => {
+                self.denied.extend(object.iter_sorted().map(|(name, _)| entry.fired(Some(name))));
+            }
+            Some(Value::Null | Value::Number(_) | Value::String(_)) => {
+                return Err(fault("`deny` is neither a truth value nor a collection"));
+            }
         }
         // Only `true` permits: not "yes", not 1, not an object.
         if part("allow") == Some(&Value::Bool(true)) {
-            let by: BTreeSet<String> = part("by").and_then(|set| set.as_set().ok()).map(|set| set.iter().filter_map(|key| key.as_string().ok()).map(ToString::to_string).collect()).unwrap_or_default();
-            let places = entry.conditions.candidates.iter().filter(|candidate| by.contains(&candidate.key)).map(|candidate| (&candidate.file, candidate.line));
+            let by: BTreeSet<String> = part("by")
+                .and_then(|set| set.as_set().ok())
+                .map(|set| {
+                    set.iter().filter_map(|key| key.as_string().ok()).map(ToString::to_string).collect()
+                })
+                .unwrap_or_default();
+            let places = entry
+                .conditions
+                .candidates
+                .iter()
+                .filter(|candidate| by.contains(&candidate.key))
+                .map(|candidate| (&candidate.file, candidate.line));
             let before = self.allowed.len();
-            self.allowed.extend(places.map(|(file, line)| Determining { policy: entry.package.clone(), at: format!("{file}:{line}") }));
+            self.allowed.extend(places.map(|(file, line)| Determining {
+                policy: entry.package.clone(),
+                at: format!("{file}:{line}"),
+            }));
             if self.allowed.len() == before {
                 let (file, line) = &entry.first_allow;
-                self.allowed.push(Determining { policy: entry.package.clone(), at: format!("{file}:{line}") });
+                self.allowed
+                    .push(Determining { policy: entry.package.clone(), at: format!("{file}:{line}") });
             }
         }
         Ok(())
@@ -270,9 +411,18 @@ impl<'a> Run<'a> {
         for entry in &self.program.entries {
             let Some(path) = &entry.holds else { continue };
             let value = self.eval(path, &entry.package)?;
-            let holds: BTreeSet<String> = value.as_set().map(|set| set.iter().filter_map(|key| key.as_string().ok()).map(ToString::to_string).collect()).unwrap_or_default();
+            let holds: BTreeSet<String> = value
+                .as_set()
+                .map(|set| {
+                    set.iter().filter_map(|key| key.as_string().ok()).map(ToString::to_string).collect()
+                })
+                .unwrap_or_default();
             for candidate in &entry.conditions.candidates {
-                if candidate.conditions.iter().any(|condition| condition.about_action && !holds.contains(&condition.key)) {
+                if candidate
+                    .conditions
+                    .iter()
+                    .any(|condition| condition.about_action && !holds.contains(&condition.key))
+                {
                     continue;
                 }
                 let failed = entry.conditions.failed(candidate, &holds);
@@ -286,7 +436,7 @@ impl<'a> Run<'a> {
 
     /// Evaluates a rule, again while it asks for relationships that weren't known.
     fn eval(&mut self, path: &str, package: &str) -> Result<Value, EngineFault> {
-        loop {
+        for _ in 0..MAX_ROUNDS {
             let outcome = self.engine.eval_rule(path.to_owned());
             let asked = {
                 let mut memo = self.memo.lock().unwrap_or_else(PoisonError::into_inner);
@@ -299,11 +449,18 @@ impl<'a> Run<'a> {
                 let answer = self.ask(&question)?;
                 let mut memo = self.memo.lock().unwrap_or_else(PoisonError::into_inner);
                 if memo.known.len() >= MAX_CHECKS {
-                    return Err(EngineFault { code: Code::Limit, operator: format!("{package}: more than {MAX_CHECKS} relationships were asked for") });
+                    return Err(EngineFault {
+                        code: Code::Limit,
+                        operator: format!("{package}: more than {MAX_CHECKS} relationships were asked for"),
+                    });
                 }
                 memo.known.insert(question, answer);
             }
         }
+        Err(EngineFault {
+            code: Code::Limit,
+            operator: format!("{package}: relationships depend on each other more than {MAX_ROUNDS} times"),
+        })
     }
 
     fn ask(&self, [subject, relation, object]: &[String; 3]) -> Result<bool, EngineFault> {
@@ -315,8 +472,11 @@ impl<'a> Run<'a> {
             let (kind, id) = text.split_once(':')?;
             Some(ResourceRef { kind: Name::new(kind).ok()?, id: Name::new(id).ok()? })
         };
-        let (Some(subject), Ok(relation), Some(object)) = (of(subject), Name::new(relation), of(object)) else {
-            return Err(fault(format!("{CHECK}: `{subject}`, `{relation}`, `{object}` isn't a subject, a relation and an object")));
+        let (Some(subject), Ok(relation), Some(object)) = (of(subject), Name::new(relation), of(object))
+        else {
+            return Err(fault(format!(
+                "{CHECK}: `{subject}`, `{relation}`, `{object}` isn't a subject, a relation and an object"
+            )));
         };
         facts.check(model, &object, &relation, &subject).map_err(|error| EngineFault {
             code: match error {
@@ -330,7 +490,10 @@ impl<'a> Run<'a> {
 
 fn fault_of(package: &str, error: &anyhow::Error) -> EngineFault {
     let limit = error.chain().any(|cause| cause.downcast_ref::<LimitError>().is_some());
-    EngineFault { code: if limit { Code::Limit } else { Code::EngineFault }, operator: format!("{package}: {}", error.to_string().trim()) }
+    EngineFault {
+        code: if limit { Code::Limit } else { Code::EngineFault },
+        operator: format!("{package}: {}", error.to_string().trim()),
+    }
 }
 
 impl Entry {
@@ -348,8 +511,14 @@ impl Entry {
 fn first_of(own: &[&Parsed], name: &str) -> (String, u32) {
     own.iter()
         .flat_map(|parsed| parsed.module.policy.iter().map(|rule| (*parsed, rule)))
-        .find(|(_, rule)| matches!(rule.as_ref(), Rule::Spec { .. }) && ast::rule_name(rule).is_some_and(|(of, _)| of == name))
-        .map_or_else(|| (own.first().map(|parsed| parsed.file.clone()).unwrap_or_default(), 1), |(parsed, rule)| (parsed.file.clone(), rule.span().line))
+        .find(|(_, rule)| {
+            matches!(rule.as_ref(), Rule::Spec { .. })
+                && ast::rule_name(rule).is_some_and(|(of, _)| of == name)
+        })
+        .map_or_else(
+            || (own.first().map(|parsed| parsed.file.clone()).unwrap_or_default(), 1),
+            |(parsed, rule)| (parsed.file.clone(), rule.span().line),
+        )
 }
 
 /// Where each text of a deny stands: in the head, or as a value assigned in the body.
@@ -392,7 +561,10 @@ fn denies(own: &[&Parsed]) -> BTreeMap<String, (String, u32)> {
 }
 
 fn reads_facts(parsed: &Parsed, reference: &ast::Reference) -> bool {
-    let mut path: Vec<&str> = parsed.aliases.get(&reference.root).map_or_else(|| vec![reference.root.as_str()], |alias| alias.iter().map(String::as_str).collect());
+    let mut path: Vec<&str> = parsed
+        .aliases
+        .get(&reference.root)
+        .map_or_else(|| vec![reference.root.as_str()], |alias| alias.iter().map(String::as_str).collect());
     path.extend(reference.steps.iter().map(|step| match step {
         ast::Step::Name(name) => name.as_str(),
         ast::Step::Computed => "[",

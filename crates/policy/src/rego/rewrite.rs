@@ -29,9 +29,12 @@ pub(crate) fn rewrite(file: &str, text: &str, v1: bool) -> Result<(Parsed, Vec<R
     let mut parsed = parse(file, text, v1)?;
     let mut rewrites = Vec::new();
     for _ in 0..PASSES {
-        let mut found: Vec<_> = parsed.module.policy.iter().flat_map(|rule| Mentions::of_rule(rule).wild_negations).collect();
+        let mut found: Vec<_> =
+            parsed.module.policy.iter().flat_map(|rule| Mentions::of_rule(rule).wild_negations).collect();
         let outer: Vec<_> = found.iter().map(|(whole, _, _)| whole.clone()).collect();
-        found.retain(|(whole, _, _)| !outer.iter().any(|other| other != whole && whole.start <= other.start && other.end <= whole.end));
+        found.retain(|(whole, _, _)| {
+            !outer.iter().any(|other| other != whole && whole.start <= other.start && other.end <= whole.end)
+        });
         if found.is_empty() {
             return Ok((parsed, rewrites));
         }
@@ -39,8 +42,15 @@ pub(crate) fn rewrite(file: &str, text: &str, v1: bool) -> Result<(Parsed, Vec<R
         let mut next = String::with_capacity(parsed.text.len().saturating_add(64));
         let mut done = 0;
         for (whole, inner, (line, column)) in found {
-            let (Some(before), Some(from), Some(body)) = (parsed.text.get(done..whole.start), parsed.text.get(whole.clone()), parsed.text.get(inner)) else {
-                return Err(Finding::error(file, (line, column), "this negation can't be rewritten", "write `count([1 | …]) == 0` instead of `not …`"));
+            let (Some(before), Some(from), Some(body)) =
+                (parsed.text.get(done..whole.start), parsed.text.get(whole.clone()), parsed.text.get(inner))
+            else {
+                return Err(Finding::error(
+                    file,
+                    (line, column),
+                    "this negation can't be rewritten",
+                    "write `count([1 | …]) == 0` instead of `not …`",
+                ));
             };
             let to = format!("count([1 | {body}]) == 0");
             next.push_str(before);
@@ -51,7 +61,12 @@ pub(crate) fn rewrite(file: &str, text: &str, v1: bool) -> Result<(Parsed, Vec<R
         next.push_str(parsed.text.get(done..).unwrap_or_default());
         parsed = parse(file, &next, v1)?;
     }
-    Err(Finding::error(file, (0, 0), "negations are nested too deeply to be rewritten", "write `count([1 | …]) == 0` instead of `not …[_]`"))
+    Err(Finding::error(
+        file,
+        (0, 0),
+        "negations are nested too deeply to be rewritten",
+        "write `count([1 | …]) == 0` instead of `not …[_]`",
+    ))
 }
 
 #[cfg(test)]
@@ -66,7 +81,10 @@ mod tests {
     #[test]
     fn a_wildcard_under_a_negation_is_rewritten_whatever_its_set_is_called() {
         let (out, n) = text("package p\nallow {\n  not forbidden[_]\n  not data.q.no[_]\n}\n", false);
-        assert_eq!(out, "package p\nallow {\n  count([1 | forbidden[_]]) == 0\n  count([1 | data.q.no[_]]) == 0\n}\n");
+        assert_eq!(
+            out,
+            "package p\nallow {\n  count([1 | forbidden[_]]) == 0\n  count([1 | data.q.no[_]]) == 0\n}\n"
+        );
         assert_eq!(n, 2);
         let (out, _) = text("package p\nallow if {\n  not input.flow.labels[_] == \"pii\"\n}\n", true);
         assert!(out.contains("count([1 | input.flow.labels[_] == \"pii\"]) == 0"));
@@ -74,7 +92,8 @@ mod tests {
 
     #[test]
     fn texts_comments_and_other_negations_stay() {
-        let source = "package p\n# not deny[_]\nallow {\n  x := \"not deny[_]\"\n  not deny[x]\n  not input.a\n}\n";
+        let source =
+            "package p\n# not deny[_]\nallow {\n  x := \"not deny[_]\"\n  not deny[x]\n  not input.a\n}\n";
         assert_eq!(text(source, false), (source.to_owned(), 0));
     }
 

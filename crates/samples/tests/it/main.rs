@@ -1,4 +1,10 @@
 //! The samples as servers, over real sockets and pipes, called by a client of the same SDK.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "a test that can't go on has failed"
+)]
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -191,6 +197,7 @@ async fn a_stopped_sample_lets_its_listener_go() {
     let call = Call::new("read_channel", json!({ "channel": "#general" }).as_object().unwrap().clone());
     assert_ne!(session.call(&call).await.outcome, Outcome::Ok);
     assert_eq!(chat.control.calls(), 0);
+    assert!(state::messages(&chat.database, "#general").unwrap().is_empty());
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use placet_jose::{
     replay::{Admission, ReplayWindow as _},
 };
 use placet_json::Object;
-use placet_oauth::Challenge;
+use placet_oauth::challenge::Challenge;
 
 use super::{Endpoint, empty};
 

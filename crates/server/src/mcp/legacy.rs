@@ -67,8 +67,8 @@ impl Endpoint {
         let asked = match Initialize::parse(params) {
             Ok(asked) => asked,
             Err(error) => {
-                self.protocol_refusal(caller, Method::Initialize.name(), Code::MessageInvalid, &error.to_string()).await;
-                return message(StatusCode::BAD_REQUEST, Message::error(id, RpcError::invalid_params(error.to_string())));
+                self.protocol_refusal(caller, Method::Initialize.name(), Code::MessageInvalid, &error.message).await;
+                return message(StatusCode::BAD_REQUEST, Message::error(id, error));
             }
         };
         let Ok(session) = self.sessions.begin(&caller.principal, asked.revision) else {
@@ -115,7 +115,7 @@ impl Endpoint {
         match method {
             Method::Ping => message(StatusCode::OK, pong(id)),
             Method::ToolsList => self.tools_list(caller, only, Era::Legacy, id, &params).await,
-            Method::SetLevel => match LogLevel::from_params(&params) {
+            Method::LoggingSetLevel => match LogLevel::from_params(&params) {
                 Some(level) => {
                     self.sessions.set_level(session, level);
                     message(StatusCode::OK, Message::result(id, Object::new()))

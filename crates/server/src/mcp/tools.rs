@@ -16,7 +16,7 @@ use placet_mcp::{
     Era, Id, Message, Method, RpcError,
     logging::LogLevel,
     result::tool_error,
-    tools::{CallParams, for_era, listing_result},
+    tools::{CallParams, Listed, for_era, listing_result},
     translate,
 };
 use placet_upstream::Client;
@@ -59,7 +59,7 @@ impl Endpoint {
             }
             Some(Value::from(for_era(definition, era)))
         });
-        let result = listing_result(Method::ToolsList, tools.collect(), None, era);
+        let result = listing_result(Listed::Tools, tools.collect(), None, era);
         message(StatusCode::OK, Message::result(id, result))
     }
 
@@ -149,7 +149,11 @@ impl Endpoint {
     }
 
     pub(super) fn cancel(&self, session: &str, id: &Id) {
-        drop(self.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&(session.to_owned(), id.clone())).map(|cancel| cancel.send(())));
+        let cancel = self.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&(session.to_owned(), id.clone()));
+        if let Some(cancel) = cancel {
+            // A call that has just ended can't be cancelled any more.
+            let _already_over = cancel.send(());
+        }
     }
 }
 

@@ -24,7 +24,7 @@ use read::Reader;
 
 pub use print::Printed;
 pub use secret::{Secret, SecretError, SecretSource, check_private};
-pub use upstream::{Transport, Upstream};
+pub use upstream::{ListWith, Transport, Upstream};
 
 /// Looks up a variable of the environment; the binary gives the process', a test its own.
 pub type Variables<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -69,8 +69,6 @@ pub struct Settings {
     pub limits: Limits,
     /// Logs.
     pub log: Log,
-    /// Traces.
-    pub telemetry: Telemetry,
     /// Switches for development.
     pub dev: Dev,
     /// Where each value came from.
@@ -120,8 +118,12 @@ pub enum ReleaseSource {
 pub struct Keys {
     /// `token`: signs workflow and call tokens (PKCS#8 PEM, Ed25519 or P-256).
     pub token: SecretSource,
-    /// `checkpoint`: signs the ledger's tree heads (PKCS#8 PEM, Ed25519).
+    /// `sender`: the gateway's own key towards upstreams, which call tokens are bound to (PKCS#8 PEM).
+    pub sender: SecretSource,
+    /// `checkpoint`: signs the ledger's tree heads (32 bytes in base64, an Ed25519 seed).
     pub checkpoint: SecretSource,
+    /// `session`: seals ids of legacy sessions (32 bytes in base64).
+    pub session: SecretSource,
     /// `operators`: the operators' public keys, a JWK set (RFC 7517).
     pub operators: PathBuf,
 }
@@ -174,13 +176,6 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
-}
-
-/// `[telemetry]`: traces.
-#[derive(Debug, Clone)]
-pub struct Telemetry {
-    /// `otlp`: where traces go by OTLP over HTTP; nowhere by default.
-    pub otlp: Option<Url>,
 }
 
 /// `[dev]`: switches that only a development environment may have.
@@ -254,6 +249,12 @@ impl Settings {
         Self::parse(&dir.join("placet.toml"), "", variables)
     }
 
+    /// Whether a key has its default.
+    #[must_use]
+    pub fn is_default(&self, key: &str) -> bool {
+        self.origins.iter().all(|origin| origin.key != key || origin.line == 0)
+    }
+
     /// Reads settings from `text`, which stands in `file`.
     pub fn parse(file: &Path, text: &str, variables: Variables<'_>) -> Result<Self, Problems> {
         let table = toml::de::DeTable::parse(text).map_err(|error| Problems(vec![read::syntax(file, text, &error)]))?;
@@ -282,7 +283,7 @@ fn sections(root: &mut read::Section<'_, '_>) -> Option<Settings> {
         _ => (None, None),
     };
     let upstreams = upstream::read(root);
-    let (limits, log, telemetry) = (limits(root), log(root), telemetry(root));
+    let (limits, log) = (limits(root), log(root));
     let dev = dev(root, server.as_ref());
     Some(Settings {
         server: server?,
@@ -292,7 +293,6 @@ fn sections(root: &mut read::Section<'_, '_>) -> Option<Settings> {
         vault: vault?,
         limits: limits?,
         log: log?,
-        telemetry: telemetry?,
         dev: dev?,
         origins: Vec::new(),
     })
@@ -364,10 +364,12 @@ fn keys(root: &mut read::Section<'_, '_>, data: &Path) -> Option<Keys> {
     let mut section = root.section("keys");
     let in_data = |name: &str| data.join("keys").join(name);
     let token = section.secret_or("token", SecretSource::File(in_data("token.pem")));
-    let checkpoint = section.secret_or("checkpoint", SecretSource::File(in_data("checkpoint.pem")));
+    let sender = section.secret_or("sender", SecretSource::File(in_data("sender.pem")));
+    let checkpoint = section.secret_or("checkpoint", SecretSource::File(in_data("checkpoint.key")));
+    let session = section.secret_or("session", SecretSource::File(in_data("session.key")));
     let operators = section.path_or("operators", in_data("operators.jwks"));
     section.finish();
-    Some(Keys { token: token?, checkpoint: checkpoint?, operators: operators? })
+    Some(Keys { token: token?, sender: sender?, checkpoint: checkpoint?, session: session?, operators: operators? })
 }
 
 fn vault(root: &mut read::Section<'_, '_>, server: &Server) -> Option<Vault> {
@@ -425,17 +427,6 @@ fn log(root: &mut read::Section<'_, '_>) -> Option<Log> {
     let level = section.word("level", "info", |text| Some(text.to_owned()), "write a level, as in `info`");
     section.finish();
     Some(Log { format: format?, level: level? })
-}
-
-fn telemetry(root: &mut read::Section<'_, '_>) -> Option<Telemetry> {
-    let mut section = root.section("telemetry");
-    let otlp = section.optional_word(
-        "otlp",
-        |text| Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https")),
-        "write the URL of a collector, as in `http://127.0.0.1:4318`",
-    );
-    section.finish();
-    Some(Telemetry { otlp: otlp? })
 }
 
 /// The section itself is refused outside dev, whatever it says.

@@ -235,6 +235,20 @@ impl<'r, 't> Section<'r, 't> {
         secrets.into_iter().collect()
     }
 
+    /// Texts by name: `vars = { JIRA_URL = "…" }`.
+    pub(super) fn plain(&mut self, key: &str) -> Option<BTreeMap<String, String>> {
+        let Some((value, line)) = self.raw(key) else { return Some(BTreeMap::new()) };
+        let texts = value.as_table().and_then(|table| {
+            let text = |value: &DeValue<'t>| value.as_str().map(str::to_owned);
+            table.iter().map(|(name, value)| Some((name.get_ref().clone().into_owned(), text(value.get_ref())?))).collect::<Option<BTreeMap<_, _>>>()
+        });
+        match &texts {
+            None => self.bad(key, line, "is no table of texts", "write `{ NAME = \"…\" }`"),
+            Some(texts) => texts.iter().for_each(|(name, text)| self.origin(&format!("{key}.{name}"), text, line)),
+        }
+        texts
+    }
+
     /// Notes a problem at a key.
     pub(super) fn problem(&self, key: &str, message: &str, remedy: &str) {
         let line = self.table.and_then(|table| table.iter().find(|(name, _)| name.get_ref() == key));

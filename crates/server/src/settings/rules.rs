@@ -44,14 +44,6 @@ pub(super) fn check(reader: &Reader<'_>, settings: &Settings) {
             reader.note(upstream.line, message, "name it otherwise");
         }
     }
-    if let Some(otlp) = &settings.telemetry.otlp
-        && otlp.scheme() == "http"
-        && !is_loopback(otlp)
-        && !dev
-    {
-        let message = "traces would travel by plain HTTP";
-        reader.note(reader.line_of("telemetry.otlp"), message, "use `https`, or a collector on this machine");
-    }
 }
 
 /// Plain HTTP is for loopback, and in dev for whoever says so. A listener on a public address behind something that

@@ -44,7 +44,6 @@ fn every_error_names_line_and_remedy() {
         ("[limits]\nbody_bytes = 1", "placet.toml:2: `limits.body_bytes` is out of range; write a whole number from 1024"),
         ("[release]\ndir = \"a\"\narchive = \"b\"", "placet.toml:3: `release`: `dir` and `archive` can't both be given"),
         ("[log]\nformat = \"xml\"", "placet.toml:2: `log.format` can't be \"xml\"; write `text` or `json`"),
-        ("[telemetry]\notlp = \"x\"", "placet.toml:2: `telemetry.otlp` can't be"),
         ("[[upstream]]\nurl = \"https://x.example\"", "placet.toml:1: `upstream[0].name` is missing"),
         ("[[upstream]]\nname = \"Billing\"\nurl = \"https://x.example\"", "placet.toml:2: `upstream[0].name` can't be"),
         ("[[upstream]]\nname = \"a\"", "placet.toml:1: `upstream[0].url` is missing; say how it is reached"),

@@ -1,7 +1,8 @@
 //! `[[upstream]]`: the tools' servers. Commands come from this file only, never from a release or the API.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
+use http::HeaderName;
 use placet_core::Name;
 use url::Url;
 
@@ -19,8 +20,25 @@ pub struct Upstream {
     pub transport: Transport,
     /// `call_token_audience`: the `aud` of call tokens for it; the URL by default.
     pub call_token_audience: Option<String>,
+    /// `secret_header`: where a secret of the vault goes.
+    pub secret_header: HeaderName,
+    /// `secret_prefix`: what stands before it.
+    pub secret_prefix: String,
+    /// `list_with`: with what its tools are listed.
+    pub list_with: ListWith,
     /// The line of its section.
     pub line: usize,
+}
+
+/// With what an upstream's tools are listed: that is nobody's call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ListWith {
+    /// `none`.
+    Nothing,
+    /// `call-token`: a call token for the action `tools/list`.
+    CallToken,
+    /// `vault:NAME`: the organisation's own secret of that name.
+    Vault(Name),
 }
 
 /// How an upstream is reached.
@@ -37,8 +55,10 @@ pub enum Transport {
     Stdio {
         /// Program and arguments; no shell is involved.
         command: Vec<String>,
-        /// `env`: secrets given to it as variables. It inherits no other variables of ours.
+        /// `env`: secrets given to it as variables. Of ours it inherits `PATH` only.
         env: Environs,
+        /// `vars`: further variables, in plain text.
+        vars: BTreeMap<String, String>,
         /// `cwd`: where it runs.
         cwd: Option<PathBuf>,
     },
@@ -62,6 +82,7 @@ fn one(mut section: Section<'_, '_>) -> Option<Upstream> {
     let command = section.optional_texts("command");
     let allow_private = section.boolean("allow_private", false);
     let env = section.secrets("env");
+    let vars = section.plain("vars");
     let cwd = section.optional_path("cwd");
     let audience = section.optional_word("call_token_audience", |text| Url::parse(text).ok().map(|_| text.to_owned()), "write a URL");
     let transport = match (url?, command?) {
@@ -73,7 +94,7 @@ fn one(mut section: Section<'_, '_>) -> Option<Upstream> {
             }
             Some(Transport::Http { url, allow_private: allow_private? })
         }
-        (None, Some(command)) if !command.is_empty() => Some(Transport::Stdio { command, env: env?, cwd: cwd? }),
+        (None, Some(command)) if !command.is_empty() => Some(Transport::Stdio { command, env: env?, vars: vars?, cwd: cwd? }),
         (Some(_), Some(_)) => {
             section.problem("command", "`url` and `command` can't both be given", "remove one of them");
             None
@@ -83,8 +104,27 @@ fn one(mut section: Section<'_, '_>) -> Option<Upstream> {
             None
         }
     };
+    let secret_header = section.word("secret_header", "authorization", |text| text.parse().ok(), "write the name of a header");
+    let secret_prefix = section.word("secret_prefix", "Bearer ", |text| Some(text.to_owned()), "write what stands before the secret");
+    let list_with = section.word("list_with", "none", list_with, "write `none`, `call-token` or `vault:NAME`");
     section.finish();
-    Some(Upstream { name: name?, transport: transport?, call_token_audience: audience?, line })
+    Some(Upstream {
+        name: name?,
+        transport: transport?,
+        call_token_audience: audience?,
+        secret_header: secret_header?,
+        secret_prefix: secret_prefix?,
+        list_with: list_with?,
+        line,
+    })
+}
+
+fn list_with(text: &str) -> Option<ListWith> {
+    match text {
+        "none" => Some(ListWith::Nothing),
+        "call-token" => Some(ListWith::CallToken),
+        other => Name::new(other.strip_prefix("vault:")?).ok().map(ListWith::Vault),
+    }
 }
 
 fn name(text: &str) -> Option<Name> {

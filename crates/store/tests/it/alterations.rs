@@ -6,7 +6,7 @@ use std::path::Path;
 use placet_ledger::checkpoint::SigningKey;
 use placet_ledger::frame;
 use placet_ledger::segment::START;
-use placet_store::{Finding, OpenError, TreeReader, verify};
+use placet_store::{Finding, OpenError, ReadError, Reader, TreeReader, verify};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
@@ -154,6 +154,26 @@ fn led_3_every_alteration_is_found_at_its_place() {
         })
         .unwrap();
     assert!(found.get() >= 2000, "{} alterations changed something", found.get());
+}
+
+#[test]
+fn led_3_a_reader_never_hands_out_an_altered_record() {
+    let dir = tempfile::tempdir().unwrap();
+    let map = journal(dir.path(), 60);
+    let (at, offset, size, sequence) = map[20];
+    let path = &segments(dir.path())[at];
+    let original = std::fs::read(path).unwrap();
+    for bit in 0..size * 8 {
+        let mut bytes = original.clone();
+        bytes[offset + bit / 8] ^= 1 << (bit % 8);
+        std::fs::write(path, bytes).unwrap();
+        match Reader::open(dir.path()).map(|reader| reader.get(sequence)) {
+            Err(ReadError::Damaged(damage)) | Ok(Err(ReadError::Damaged(damage))) => {
+                assert_eq!((damage.sequence, damage.offset), (sequence, offset as u64), "bit {bit}");
+            }
+            other => panic!("bit {bit}: {other:?}"),
+        }
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use placet_store::{Reader, verify};
+use placet_store::{OpenError, Reader, verify};
 
 use crate::support::{Entry, ORGANISATION, open, public};
 
@@ -63,6 +63,7 @@ fn led_1_after_kill_9_every_acknowledged_record_is_there() {
         while !text.contains(&format!(" {round}-")) {
             assert!(lines.read_line(&mut text).unwrap() > 0, "the child ended: {text}");
         }
+        assert!(matches!(open(dir.path()), Err(OpenError::Locked(_))), "a second process is refused");
         std::thread::sleep(Duration::from_millis(3 + round * 7 % 40));
         child.kill().unwrap();
         child.wait().unwrap();

@@ -1,5 +1,6 @@
 //! LED-2: a full, failing or lying disk.
 
+use std::future::Future;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -67,6 +68,36 @@ fn led_2_a_failed_write_or_sync_stops_the_journal_for_good() {
         let verified = verify(dir.path(), ORGANISATION, public());
         assert!(verified.is_sound() && verified.torn.is_none(), "{fault:?} {verified:?}");
     }
+}
+
+#[test]
+fn led_2_nothing_is_answered_published_or_read_before_its_sync() {
+    let dir = tempfile::tempdir().unwrap();
+    let (syncing, reached) = std::sync::mpsc::channel();
+    let (release, released) = std::sync::mpsc::channel();
+    let released = std::sync::Mutex::new(released);
+    let options = with_faults(move |point| {
+        if point == Point::Sync {
+            syncing.send(()).unwrap();
+            released.lock().unwrap().recv().unwrap();
+        }
+        Fault::Pass
+    });
+    let (journal, seen, _) = open_with(dir.path(), options).unwrap();
+    let reader = journal.reader();
+    let mut ticket = journal.durable(entry("1", "acme", 50));
+    reached.recv().unwrap();
+    // The batch is written, not synced.
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    assert!(std::pin::Pin::new(&mut ticket).poll(&mut context).is_pending());
+    assert_eq!(journal.status().durable, 0);
+    assert_eq!(reader.get(1).unwrap(), None);
+    assert!(seen.lock().unwrap().committed.is_empty());
+    release.send(()).unwrap();
+    assert_eq!(ticket.wait().unwrap().first, 1);
+    assert!(reader.get(1).unwrap().is_some());
+    assert_eq!(seen.lock().unwrap().committed.len(), 1);
+    drop(release);
 }
 
 #[test]

@@ -128,6 +128,20 @@ fn time_never_runs_backwards() {
 }
 
 #[test]
+fn a_record_that_the_fold_cannot_replay_stops_the_start_and_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _, _) = open(dir.path()).unwrap();
+    for n in 0..5 {
+        // The fold's own records are text; this one isn't.
+        let payload = if n == 3 { vec![0xff] } else { vec![b'x'] };
+        let entry = Entry { once: n.to_string(), records: vec![("acme", payload)] };
+        journal.durable(entry).wait().unwrap();
+    }
+    drop(journal);
+    assert!(matches!(open(dir.path()), Err(OpenError::Replay { sequence: 4, .. })));
+}
+
+#[test]
 fn a_second_opening_of_one_directory_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let (journal, _, _) = open(dir.path()).unwrap();

@@ -71,7 +71,7 @@ impl Agent {
     pub(super) async fn open(options: &Connect) -> Result<Self, Failure> {
         let server = options.server.trim_end_matches('/');
         let base = Htu::parse(server).or_fail(format_args!("`{}`", options.server))?;
-        let http = Client::new(server);
+        let http = Client::new(server)?;
         let gateway = discover(&http, server, &base).await?;
         let identity = Identity::beside(&options.key);
         let (key, id) = match (identity.read(&gateway.issuer)?, &options.enrol) {

@@ -109,6 +109,8 @@ impl Relay {
             Message::Request { id, method, params } => {
                 let modern = params.as_ref().is_some_and(|params| protocol_version(params).is_some());
                 let (relay, key) = (Arc::clone(self), id.to_value().to_string());
+                // Held until the request is known, so that its end finds it.
+                let mut shared = self.shared();
                 let open = requests.spawn({
                     let key = key.clone();
                     async move {
@@ -116,8 +118,8 @@ impl Relay {
                         relay.shared().open.remove(&key);
                     }
                 });
-                if modern && !open.is_finished() {
-                    self.shared().open.insert(key, open);
+                if modern {
+                    shared.open.insert(key, open);
                 }
             }
             Message::Notification { method, params } if method == Method::Cancelled.name() => {
@@ -364,7 +366,8 @@ impl Relay {
         let mut session = self.session.lock().await;
         session.close();
         if session.id.is_some() {
-            let ended = self.agent.send("DELETE", &session.headers(), &Bytes::new());
+            let (headers, nothing) = (session.headers(), Bytes::new());
+            let ended = self.agent.send("DELETE", &headers, &nothing);
             drop(tokio::time::timeout(Duration::from_secs(2), ended).await);
         }
     }

@@ -1,0 +1,151 @@
+//! The facts as they were: the journal's entries folded as the gateway folded them, and the last of the worlds kept.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use placet_core::{ApprovalId, Attribute, Decimal, Digest, FactsView, Name, Revision, WorkflowId};
+use placet_facts::{Snapshot, Transaction, World};
+use placet_json::{Limits, Value};
+use placet_record::{AskedRecord, DecisionRecord, Kind};
+use placet_store::Record;
+
+/// The worlds of the last so many journal positions.
+#[derive(Debug)]
+pub(crate) struct Past {
+    /// After each entry that changed something; the first one stands for all before the window.
+    worlds: BTreeMap<u64, World>,
+    window: u64,
+    promoted: BTreeSet<Digest>,
+    broken: Option<String>,
+}
+
+/// What a record was, once it is folded.
+pub(crate) enum Folded {
+    /// A decision.
+    Decision(Box<DecisionRecord>),
+    /// A decision that can't be read.
+    Unreadable(String),
+    /// Anything else.
+    Other,
+}
+
+impl Past {
+    pub(crate) fn new(window: u64) -> Self {
+        Self { worlds: BTreeMap::from([(0, World::new())]), window, promoted: BTreeSet::new(), broken: None }
+    }
+
+    /// Goes on by one record.
+    pub(crate) fn fold(&mut self, record: &Record) -> Folded {
+        let folded = self.read(record);
+        // What stands before the window is the newest world that is older than it.
+        let start = record.sequence.saturating_sub(self.window);
+        while self.worlds.keys().nth(1).is_some_and(|second| *second <= start) {
+            self.worlds.pop_first();
+        }
+        folded
+    }
+
+    /// Whether a release ever came into force up to here.
+    pub(crate) fn was_promoted(&self, release: Digest) -> bool {
+        self.promoted.contains(&release)
+    }
+
+    /// What the decision saw that rests on `revision` and, where it is known, on the workflow's permit at `flow_at`:
+    /// the world after the later of the two. Else how the facts differ from those.
+    pub(crate) fn snapshot(&self, workflow: &WorkflowId, revision: Revision, flow_at: Option<u64>) -> Result<Snapshot, String> {
+        if let Some(broken) = &self.broken {
+            return Err(broken.clone());
+        }
+        let at = revision.0.max(flow_at.unwrap_or(0));
+        let found = self.worlds.range(..=at).next_back().or_else(|| self.worlds.first_key_value());
+        let snapshot = found.and_then(|(_, world)| world.snapshot(workflow.tenant())).ok_or_else(|| format!("there was no tenant `{}`", workflow.tenant()))?;
+        if snapshot.revision() != revision {
+            return Err(format!("at position {at} their revision was {}", snapshot.revision()));
+        }
+        let last = snapshot.flow(workflow).totals_at;
+        match flow_at {
+            Some(flow_at) if flow_at != last => Err(format!("the workflow's last permit was at position {last}, not {flow_at}")),
+            Some(_) | None => Ok(snapshot),
+        }
+    }
+
+    fn read(&mut self, record: &Record) -> Folded {
+        let at = record.sequence;
+        match Kind::from_tag(record.kind) {
+            Some(Kind::Facts) => {
+                let next = self.newest().and_then(|world| transact(world, record).map_err(|why| format!("the record {at} of facts can't be applied: {why}")));
+                self.push(at, next);
+            }
+            Some(Kind::Decision) => match DecisionRecord::read(&record.payload) {
+                Ok(decision) => {
+                    if decision.permit {
+                        let next = self.newest().and_then(|world| permit(world, at, &decision).map_err(|why| format!("the permit {at} can't be applied: {why}")));
+                        self.push(at, next);
+                    }
+                    return Folded::Decision(Box::new(decision));
+                }
+                Err(error) => {
+                    // Whether it was a permit isn't known, so neither is what came after it.
+                    self.push(at, Err(format!("the decision {at} can't be read: {error}")));
+                    return Folded::Unreadable(error.to_string());
+                }
+            },
+            Some(Kind::Release) => match released(record) {
+                Some(digest) => {
+                    self.promoted.insert(digest);
+                }
+                None => self.push(at, Err(format!("the record {at} of a release names none"))),
+            },
+            Some(Kind::Effect | Kind::Act | Kind::Refusals) => {}
+            None => self.push(at, Err(format!("the record {at} is of the unknown kind {}: it was written by a newer version", record.kind))),
+        }
+        Folded::Other
+    }
+
+    fn newest(&self) -> Result<&World, String> {
+        match (&self.broken, self.worlds.last_key_value()) {
+            (None, Some((_, world))) => Ok(world),
+            (Some(broken), _) => Err(broken.clone()),
+            (None, None) => Err("there are no facts".to_owned()),
+        }
+    }
+
+    fn push(&mut self, at: u64, next: Result<World, String>) {
+        match next {
+            Ok(world) => {
+                self.worlds.insert(at, world);
+            }
+            Err(why) => {
+                self.broken.get_or_insert(why);
+            }
+        }
+    }
+}
+
+fn transact(world: &World, record: &Record) -> Result<World, String> {
+    let document = placet_json::parse(&record.payload, &Limits::RESULT).map_err(|error| error.to_string())?;
+    let transaction = document.get("transaction").ok_or("it has no `transaction`")?;
+    let transaction = Transaction::from_value(transaction).map_err(|error| error.to_string())?;
+    world.apply(record.sequence, &transaction).map_err(|error| error.to_string())
+}
+
+fn permit(world: &World, at: u64, record: &DecisionRecord) -> Result<World, String> {
+    let AskedRecord::Call(call) = &record.asked else { return Err("it has no call".to_owned()) };
+    let workflow = &record.grant.workflow;
+    let spends: Vec<_> = record.spends.iter().map(|id| ApprovalId::new(workflow.tenant().clone(), id.clone())).collect();
+    let spent = world.spend(at, &spends).map_err(|error| error.to_string())?;
+    spent.permitted(at, workflow, &call.labels, &call.entry, &call.action, amount(&call.attributes)).map_err(|error| error.to_string())
+}
+
+fn released(record: &Record) -> Option<Digest> {
+    let document = placet_json::parse(&record.payload, &Limits::RESULT).ok()?;
+    document.get("release").and_then(Value::as_str).and_then(Digest::parse)
+}
+
+/// What a call adds to its action's total: its attribute `amount`, where it has one.
+fn amount(attributes: &[(Name, Attribute)]) -> Decimal {
+    let amount = attributes.iter().find_map(|(name, value)| match value {
+        Attribute::Decimal(amount) if name.as_str() == "amount" => Some(*amount),
+        Attribute::Decimal(_) | Attribute::Text(_) | Attribute::Bool(_) => None,
+    });
+    amount.unwrap_or(Decimal::ZERO)
+}

@@ -1,0 +1,169 @@
+//! Whether the ledger holds: its bytes, its trees, and that calls and effects follow each other.
+
+use std::{collections::BTreeMap, fmt};
+
+use placet_core::Timestamp;
+use placet_json::{Value, object};
+use placet_ledger::checkpoint::VerifyingKey;
+use placet_record::{DecisionRecord, EffectRecord, Kind};
+use placet_store::Record;
+
+use crate::{Data, report::MAX_DETAILS};
+
+/// A permit whose effect isn't recorded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenWarrant {
+    /// Its position.
+    pub sequence: u64,
+    /// When it was recorded.
+    pub time: Timestamp,
+    /// The decision.
+    pub decision: String,
+    /// Its tenant.
+    pub tenant: String,
+    /// Its workflow.
+    pub workflow: String,
+}
+
+/// A record that can't stand where it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Misfit {
+    /// Its position.
+    pub sequence: u64,
+    /// What is wrong with it.
+    pub what: String,
+}
+
+/// What a verification saw.
+#[derive(Debug)]
+pub struct VerifyReport {
+    /// Bytes, chain, trees and checkpoints.
+    pub ledger: placet_store::VerifyReport,
+    /// Permits.
+    pub permits: u64,
+    /// Denials.
+    pub denials: u64,
+    /// Effects.
+    pub effects: u64,
+    /// Permits without an effect: on their way right now, or left by a crash until the next start.
+    pub open: Vec<OpenWarrant>,
+    /// Records that can't stand where they stand, at most [`MAX_DETAILS`].
+    pub misfits: Vec<Misfit>,
+}
+
+impl VerifyReport {
+    /// Whether everything holds. Open permits don't count against it.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        self.ledger.is_sound() && self.misfits.is_empty()
+    }
+
+    /// As JSON.
+    #[must_use]
+    pub fn to_value(&self) -> Value {
+        let Self { ledger, permits, denials, effects, open, misfits } = self;
+        let trees = ledger.trees.iter().map(|tree| {
+            Value::from(object! { "tree" => tree.tree.as_str(), "records" => tree.records, "signed" => tree.signed.map_or(Value::Null, Value::from) })
+        });
+        let open = open.iter().map(|it| {
+            Value::from(object! { "sequence" => it.sequence, "time" => it.time.to_string(), "decision" => it.decision.as_str(), "tenant" => it.tenant.as_str(), "workflow" => it.workflow.as_str() })
+        });
+        let misfits = misfits.iter().map(|it| Value::from(object! { "sequence" => it.sequence, "what" => it.what.as_str() }));
+        Value::from(object! {
+            "verdict" => if self.is_sound() { "sound" } else { "differs" },
+            "finding" => ledger.finding.as_ref().map_or(Value::Null, |finding| Value::from(finding.to_string())),
+            "records" => ledger.records,
+            "segments" => u64::try_from(ledger.segments).unwrap_or(u64::MAX),
+            "trees" => trees.collect::<Vec<_>>(),
+            "torn" => ledger.torn.map_or(Value::Null, |torn| Value::from(object! { "segment" => torn.segment, "offset" => torn.offset, "sequence" => torn.sequence })),
+            "permits" => *permits, "denials" => *denials, "effects" => *effects,
+            "open" => open.collect::<Vec<_>>(),
+            "misfits" => misfits.collect::<Vec<_>>(),
+        })
+    }
+}
+
+impl fmt::Display for VerifyReport {
+    /// For people: what is wrong first.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { ledger, permits, denials, effects, open, misfits } = self;
+        if let Some(finding) = &ledger.finding {
+            writeln!(f, "wrong: {finding}")?;
+        }
+        for Misfit { sequence, what } in misfits {
+            writeln!(f, "wrong: record {sequence}: {what}")?;
+        }
+        if let Some(torn) = ledger.torn {
+            writeln!(f, "torn write at the end, of which nothing was acknowledged: segment {}, offset {}, before record {}", torn.segment, torn.offset, torn.sequence)?;
+        }
+        for warrant in open {
+            writeln!(f, "open: record {} of {}: {} in workflow {}/{} has no recorded effect yet", warrant.sequence, warrant.time, warrant.decision, warrant.tenant, warrant.workflow)?;
+        }
+        for tree in &ledger.trees {
+            let signed = match tree.signed {
+                Some(signed) if signed == tree.records => "all of them signed".to_owned(),
+                Some(signed) => format!("{signed} of them signed"),
+                None => "none of them signed yet".to_owned(),
+            };
+            writeln!(f, "tree {}: {} records, {signed}", tree.tree, tree.records)?;
+        }
+        writeln!(f, "{} records in {} segments: {permits} permits, {denials} denials, {effects} effects, {} open", ledger.records, ledger.segments, open.len())?;
+        writeln!(f, "{}", if self.is_sound() { "the ledger holds" } else { "the ledger does not hold" })
+    }
+}
+
+/// Verifies a directory against checkpoints of `organisation` signed by `key`. The records are followed as far as they
+/// check out.
+#[must_use]
+pub fn verify(data: &Data, organisation: &str, key: VerifyingKey) -> VerifyReport {
+    let ledger = placet_store::verify(data.dir(), organisation, key);
+    let sound = ledger.records;
+    let mut report = VerifyReport { ledger, permits: 0, denials: 0, effects: 0, open: Vec::new(), misfits: Vec::new() };
+    let mut open = BTreeMap::new();
+    // A record that can't be read is the ledger's finding already, and nothing behind it is believed.
+    for record in data.reader().range(1, sound).map_while(Result::ok) {
+        if let Err(what) = follow(&mut report, &mut open, &record)
+            && report.misfits.len() < MAX_DETAILS
+        {
+            report.misfits.push(Misfit { sequence: record.sequence, what });
+        }
+    }
+    report.open = open.into_values().collect();
+    report
+}
+
+fn follow(report: &mut VerifyReport, open: &mut BTreeMap<u64, OpenWarrant>, record: &Record) -> Result<(), String> {
+    match Kind::from_tag(record.kind) {
+        Some(Kind::Decision) => {
+            let decision = DecisionRecord::read(&record.payload).map_err(|error| error.to_string())?;
+            let workflow = &decision.grant.workflow;
+            if decision.permit {
+                report.permits = report.permits.saturating_add(1);
+                let warrant = OpenWarrant {
+                    sequence: record.sequence,
+                    time: Timestamp::from_millis(record.time_ms),
+                    decision: decision.id.as_str().to_owned(),
+                    tenant: record.tree.clone(),
+                    workflow: workflow.local().as_str().to_owned(),
+                };
+                open.insert(record.sequence, warrant);
+            } else {
+                report.denials = report.denials.saturating_add(1);
+            }
+            if workflow.tenant().as_str() != record.tree {
+                return Err(format!("a decision of tenant `{}` in the tree `{}`", workflow.tenant(), record.tree));
+            }
+        }
+        Some(Kind::Effect) => {
+            report.effects = report.effects.saturating_add(1);
+            let effect = EffectRecord::read(&record.payload).map_err(|error| error.to_string())?;
+            let warrant = open.remove(&effect.at).ok_or_else(|| format!("the effect of a permit at {} that isn't there before it, or has ended already", effect.at))?;
+            if warrant.decision != effect.decision.as_str() || warrant.tenant != record.tree {
+                return Err(format!("the effect of {} ends the permit of {} in `{}`", effect.decision, warrant.decision, warrant.tenant));
+            }
+        }
+        Some(Kind::Facts | Kind::Release | Kind::Act | Kind::Refusals) => {}
+        None => return Err(format!("its kind {} is unknown to this version", record.kind)),
+    }
+    Ok(())
+}

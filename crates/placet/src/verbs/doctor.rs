@@ -1,0 +1,126 @@
+//! `placet doctor`: find what is misconfigured, with the remedy.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use placet_json::{Value, object};
+use placet_server::{index, settings::Settings};
+use placet_store::{Projection, Reader};
+
+use super::{
+    common::cell,
+    serve::variable,
+};
+use crate::{
+    admin::{ServerArgs, block_on},
+    failure::{Failure, OrFail},
+    output::{Answer, Colour, Format, paint, show},
+};
+
+/// Look at settings, data directory and server; make the search index anew
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  placet doctor\n  placet doctor --rebuild --config placet.toml")]
+pub(crate) struct Doctor {
+    /// The settings
+    #[arg(long, env = "PLACET_CONFIG", default_value = "placet.toml", value_name = "FILE")]
+    config: PathBuf,
+    /// Make the search index anew from the journal
+    #[arg(long)]
+    rebuild: bool,
+    /// Don't ask the server
+    #[arg(long)]
+    offline: bool,
+    #[command(flatten)]
+    server: ServerArgs,
+    /// How to print
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+/// One thing that was looked at: what, and what is wrong with it.
+struct Looked {
+    what: String,
+    problem: Option<String>,
+}
+
+impl Doctor {
+    pub(crate) fn run(self) -> Result<Answer, Failure> {
+        let mut looked = Vec::new();
+        let loaded = if self.config.exists() { Settings::load(&self.config, &variable) } else { Settings::defaults(std::path::Path::new(""), &variable) };
+        let settings = match loaded {
+            Ok(settings) => {
+                looked.push(Looked { what: format!("settings `{}`", self.config.display()), problem: None });
+                Some(settings)
+            }
+            Err(problems) => {
+                looked.push(Looked { what: "settings".to_owned(), problem: Some(problems.to_string()) });
+                None
+            }
+        };
+        if let Some(settings) = &settings {
+            let data = &settings.server.data;
+            if self.rebuild {
+                let reader = Reader::open(data).or_fail("can't read the journal")?;
+                let rows = Projection::open(data).and_then(|mut index| index.rebuild(&reader, index::row)).or_fail("can't make the index")?;
+                looked.push(Looked { what: format!("search index: {rows} records indexed anew"), problem: None });
+            }
+            if data.exists() {
+                looked.push(journal(data));
+            }
+        }
+        if !self.offline {
+            looked.extend(self.ask());
+        }
+        let fine = looked.iter().all(|looked| looked.problem.is_none());
+        let checks = looked.iter().map(|looked| {
+            Value::from(object! { "what" => looked.what.as_str(), "ok" => looked.problem.is_none(), "problem" => looked.problem.as_deref().map_or(Value::Null, Value::from) })
+        });
+        let document = Value::from(object! { "ok" => fine, "checks" => Value::Array(checks.collect()) });
+        show(self.format, &document, |_| {
+            looked.iter().fold(String::new(), |text, looked| match &looked.problem {
+                None => text + &format!("{} {}\n", paint("fine", Colour::Green), looked.what),
+                Some(problem) => text + &format!("{} {}: {problem}\n", paint("bad ", Colour::Red), looked.what),
+            })
+        })?;
+        Ok(Answer::of(fine))
+    }
+
+    fn ask(&self) -> Vec<Looked> {
+        let what = format!("server {}", self.server.server);
+        let answer = self.server.open().and_then(|admin| {
+            block_on(async {
+                let status = admin.get("/v1/status").await?;
+                let upstreams = admin.get("/v1/upstreams").await?;
+                Ok((status, upstreams))
+            })
+        });
+        let (status, upstreams) = match answer {
+            Ok(answer) => answer,
+            Err(failure) => return vec![Looked { what, problem: Some(failure.to_string()) }],
+        };
+        let problem = match (status.get("ready").and_then(Value::as_bool), status.get("release").is_some_and(|release| !release.is_null())) {
+            (Some(true), true) => None,
+            (Some(true), false) => Some("no release is in force; `placet promote` one".to_owned()),
+            _ => Some(cell(&status, "why")),
+        };
+        let mut looked = vec![Looked { what, problem }];
+        for upstream in upstreams.get("upstreams").and_then(Value::as_array).unwrap_or_default() {
+            let answers = upstream.get("answers").and_then(Value::as_bool) == Some(true);
+            looked.push(Looked { what: format!("upstream `{}`", cell(upstream, "name")), problem: (!answers).then(|| cell(upstream, "why")) });
+        }
+        looked
+    }
+}
+
+/// The whole journal is read: chain and frames are checked on the way.
+fn journal(data: &std::path::Path) -> Looked {
+    let what = format!("journal in `{}`", data.display());
+    let read = Reader::open(data).map_err(|error| error.to_string()).and_then(|reader| {
+        let last = reader.last();
+        reader.range(1, last).try_for_each(|record| record.map(drop)).map_err(|error| error.to_string()).map(|()| last)
+    });
+    match read {
+        Ok(last) => Looked { what: format!("{what}: {last} records"), problem: None },
+        Err(error) => Looked { what, problem: Some(error) },
+    }
+}

@@ -1,0 +1,38 @@
+//! Probes: alive, ready, counted.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use http::{StatusCode, header};
+use placet_json::{Value, object};
+
+use super::{Admin, error::json};
+
+/// `GET /healthz`: the process answers.
+pub(super) async fn alive() -> Response {
+    json(StatusCode::OK, &object! { "status" => "ok" }.into())
+}
+
+/// `GET /readyz`: calls can be served; else 503 and why.
+pub(super) async fn ready(State(admin): State<Arc<Admin>>) -> Response {
+    let ledger = admin.books.ready();
+    let checks = [
+        ("ledger", ledger.as_ref().err().cloned()),
+        ("release", admin.books.in_force().is_none().then(|| "no release is in force; `placet promote` one".to_owned())),
+    ];
+    let ready = checks.iter().all(|(_, problem)| problem.is_none());
+    let checks = checks.into_iter().map(|(name, problem)| (name.to_owned(), problem.map_or_else(|| "ok".into(), Value::from)));
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    json(status, &object! { "ready" => ready, "checks" => checks.collect::<placet_json::Object>() }.into())
+}
+
+/// `GET /metrics`
+pub(super) async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
+    admin.metrics.gauge("ready", u64::from(admin.books.ready().is_ok() && admin.books.in_force().is_some()));
+    admin.metrics.gauge("facts_revision", admin.books.live().world().revision().0);
+    admin.metrics.gauge("uptime_seconds", admin.started.elapsed().as_secs());
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], admin.metrics.render()).into_response()
+}

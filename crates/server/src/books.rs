@@ -1,0 +1,113 @@
+//! What the administration API needs of the ledger and of the release in force: the seam between listeners and gateway.
+
+use std::{future::Future, pin::Pin, sync::Arc};
+
+use placet_core::{DecisionId, Digest, Name, Revision, TenantId, Timestamp};
+use placet_facts::{ChangeError, Live, Transaction, World};
+use placet_json::Value;
+use placet_record::DecisionRecord;
+
+/// A future of a trait object.
+pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Why something isn't in the ledger.
+#[derive(Debug, thiserror::Error)]
+pub enum Unwritten {
+    /// The facts don't admit it; nothing was applied.
+    #[error("{0}")]
+    Change(ChangeError),
+    /// The ledger takes nothing; the text is for operators.
+    #[error("the ledger takes no entries: {0}")]
+    Down(String),
+}
+
+/// Why a release isn't taken.
+#[derive(Debug, thiserror::Error)]
+pub enum Unpromoted {
+    /// It is none: the findings, one a line.
+    #[error("{0}")]
+    NoRelease(String),
+    /// There is no such release here.
+    #[error("there is no release `{0}` here")]
+    Unknown(Digest),
+    /// The ledger takes nothing; the text is for operators.
+    #[error("the ledger takes no entries: {0}")]
+    Down(String),
+}
+
+/// Something that a person did, or tried, that changed no fact.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deed {
+    /// Who.
+    pub by: Name,
+    /// What.
+    pub verb: String,
+    /// Whether it was refused.
+    pub refused: bool,
+    /// Why.
+    pub why: String,
+    /// In which tenant, if in one.
+    pub tenant: Option<TenantId>,
+}
+
+/// A release as administrators see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReleaseInfo {
+    /// Its digest.
+    pub digest: Digest,
+    /// Its name.
+    pub name: String,
+}
+
+/// The ledger and the release in force.
+pub trait Books: Send + Sync + 'static {
+    /// The newest facts.
+    fn live(&self) -> &Arc<Live>;
+    /// Now: the wall clock, but never before the last entry.
+    fn now(&self) -> Timestamp;
+    /// Whether calls can be served; else why not, for operators.
+    fn ready(&self) -> Result<(), String>;
+    /// Applies changes, all or none, durably.
+    fn transact(&self, transaction: Transaction) -> Pending<'_, Result<Revision, Unwritten>>;
+    /// Records a deed.
+    fn deed(&self, deed: Deed) -> Pending<'_, Result<u64, Unwritten>>;
+    /// The facts as they were after a journal position.
+    fn as_of(&self, at: Revision) -> Result<World, String>;
+    /// The position of the last entry no later than a moment; 0 before the first.
+    fn revision_at(&self, moment: Timestamp) -> Result<Revision, String>;
+    /// The transactions of the organisation or one tenant, newest first: at most `limit` before the position `below`.
+    fn history(&self, tenant: Option<&TenantId>, below: Option<u64>, limit: usize) -> Result<Vec<(u64, u64, Value)>, String>;
+    /// A recent denial with a remedy.
+    fn remediable(&self, id: &DecisionId) -> Result<Option<DecisionRecord>, String>;
+    /// Records of a decision: itself, then how its warrant ended.
+    fn decision(&self, id: &DecisionId) -> Result<Vec<Value>, String>;
+    /// The release in force.
+    fn in_force(&self) -> Option<ReleaseInfo>;
+    /// All releases that are kept.
+    fn releases(&self) -> Result<Vec<Digest>, String>;
+    /// Takes a release's archive, without putting it in force.
+    fn keep(&self, archive: &[u8]) -> Result<ReleaseInfo, Unpromoted>;
+    /// Puts a release that is kept in force.
+    fn promote<'a>(&'a self, release: Digest, by: &'a Name, why: &'a str) -> Pending<'a, Result<u64, Unpromoted>>;
+}
+
+/// The upstreams' tools as they are offered now, for whoever writes a catalog.
+pub trait Offers: Send + Sync + 'static {
+    /// The upstreams, by name, each with whether it answers.
+    fn upstreams(&self) -> Vec<(Name, Result<(), String>)>;
+    /// Reads the definitions of an upstream anew: name, digest, definition. `None`: there is no such upstream.
+    fn pull<'a>(&'a self, upstream: &'a Name) -> Pending<'a, Option<Result<Vec<Offer>, String>>>;
+}
+
+/// A tool as its upstream offers it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Offer {
+    /// Its name there.
+    pub name: String,
+    /// The digest of its definition, `sha256:…`.
+    pub digest: String,
+    /// The definition.
+    pub definition: Value,
+    /// Whether the release in force accepts this definition; none where its catalog has no such tool.
+    pub accepted: Option<bool>,
+}

@@ -1,0 +1,444 @@
+//! The only wiring: from settings to two listeners at work. Nothing else in the program builds an authority.
+
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    net::SocketAddr,
+    os::unix::fs::DirBuilderExt,
+    path::Path,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use axum::Router;
+use placet_core::{Facts, Name, Releases, authority::Authority};
+use placet_gateway::{Credentials, Gateway, Injection, Ledger, Observer, Scheme, Service, Stage, VaultAccess};
+use placet_jose::{KeySet, access::Access, htu::Htu};
+use placet_oauth::{
+    metadata::Metadata,
+    token::{Nonces, TokenEndpoint},
+    vault::{MasterKey, Place},
+};
+use placet_policy::Release;
+use placet_store::{Notary, Options, Projection};
+use placet_upstream::{Bounds as UpstreamBounds, Config, Egress, Http, Stdio, SystemResolver, Timeouts, Transport as Wire, Trust, Upstreams};
+use secrecy::{ExposeSecret, SecretString};
+use tokio::{net::TcpListener, sync::watch, task::JoinSet};
+
+use crate::{
+    admin::{self, Admin, Codes, Door},
+    keys::{Keyring, KeyringError},
+    ledger::{LedgerBooks, LiveOffers},
+    listen::{self, Bounds},
+    mcp,
+    metrics::Metrics,
+    oauth::{self, OAuth},
+    settings::{Environment, ListWith, ReleaseSource, SecretError, Settings, Transport, Upstream, Variables},
+    tree,
+    vault::{VaultFile, VaultFileError},
+    window::FileWindow,
+};
+
+/// Assertions and proofs remembered at once: administrators' and the token endpoint's, of some minutes.
+const WINDOW: usize = 100_000;
+/// Verified workflow tokens that are kept: agents at work at once.
+const TOKENS: usize = 10_000;
+/// How often the ledger's trees are signed.
+const CHECKPOINT: Duration = Duration::from_secs(1);
+/// The one scope.
+const SCOPE: &str = "placet";
+
+/// Why a server doesn't start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A file or directory.
+    #[error("`{path}`: {error}")]
+    Io {
+        /// Which.
+        path: String,
+        /// What it said.
+        error: std::io::Error,
+    },
+    /// A key.
+    #[error(transparent)]
+    Key(#[from] KeyringError),
+    /// A secret of an upstream.
+    #[error("upstream `{upstream}`: {error}; {remedy}", remedy = error.remedy())]
+    Secret {
+        /// Which upstream.
+        upstream: Name,
+        /// Why.
+        error: SecretError,
+    },
+    /// The ledger.
+    #[error("{0}")]
+    Ledger(#[from] placet_store::OpenError),
+    /// The search index.
+    #[error("the search index: {0}; run `placet doctor --rebuild`")]
+    Index(#[from] placet_store::ProjectionError),
+    /// The release.
+    #[error("the release from {from}: {why}")]
+    Release {
+        /// Where it came from.
+        from: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// The vault.
+    #[error("{0}")]
+    Vault(#[from] VaultFileError),
+    /// An upstream.
+    #[error("{0}")]
+    Upstream(#[from] placet_upstream::UpstreamError),
+    /// A listener.
+    #[error("can't listen on {address}: {error}")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// A URL of the settings.
+    #[error("`{0}` can't be used as a URL")]
+    Url(String),
+    /// A lock file of another process, or a damaged window.
+    #[error("what was used before can't be remembered: {0}")]
+    Window(std::io::Error),
+}
+
+/// A server at work.
+#[derive(Debug)]
+pub struct Running {
+    /// Where agents are served.
+    pub agent_addr: SocketAddr,
+    /// Where administrators are served.
+    pub admin_addr: SocketAddr,
+    /// The agents' listener as agents call it.
+    pub public_url: String,
+    /// The administrators' listener as they call it.
+    pub admin_url: String,
+    /// What was found at the start.
+    pub report: placet_store::OpenReport,
+    stop: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+    ledger: Ledger,
+}
+
+impl Running {
+    /// Lets open requests finish, then ends; checkpoints are written.
+    pub async fn stop(mut self) {
+        self.stop.send_replace(true);
+        self.finish().await;
+    }
+    /// Serves until `shutdown` resolves.
+    pub async fn until(self, shutdown: impl Future<Output = ()>) {
+        shutdown.await;
+        self.stop().await;
+    }
+    async fn finish(&mut self) {
+        while self.tasks.join_next().await.is_some() {}
+        let ledger = self.ledger.clone();
+        match tokio::task::spawn_blocking(move || ledger.checkpoint()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "the last checkpoint could not be written"),
+            Err(error) => tracing::error!(%error, "the last checkpoint could not be written"),
+        }
+    }
+}
+
+/// Starts a server. It serves once this returns.
+pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<Running, StartError> {
+    let started = Instant::now();
+    let data = settings.server.data.clone();
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&data).map_err(|error| io(&data, error))?;
+    let keyring = Keyring::open(&settings, variables)?;
+    let (agents, admins) = (bind(settings.server.listen).await?, bind(settings.server.admin_listen).await?);
+    let (agent_addr, admin_addr) = (address(&agents, settings.server.listen)?, address(&admins, settings.server.admin_listen)?);
+    // Port 0 is known now; a URL that was given is taken as it is.
+    if settings.is_default("server.public_url") {
+        settings.server.public_url = format!("http://{agent_addr}");
+    }
+    if settings.is_default("server.admin_url") {
+        settings.server.admin_url = format!("http://{admin_addr}");
+    }
+    let Keyring { token, call, sender, checkpoint, session, operators, master } = keyring;
+
+    let notary = Notary { organisation: settings.server.organisation.to_string(), key: Arc::new(checkpoint), every: CHECKPOINT };
+    let (ledger, report) = Ledger::open(&data, Options::new(wall, notary))?;
+    put_in_force(&ledger, &settings).await?;
+    let metrics = Arc::new(Metrics::default());
+    let (access_to_vault, vault) = open_vault(&data, master)?;
+
+    let releases = Arc::clone(ledger.releases());
+    let clock = {
+        let ledger = ledger.clone();
+        Arc::new(move || ledger.now())
+    };
+    let credentials = Arc::new(Credentials {
+        issuer: settings.server.public_url.clone(),
+        tokens: call,
+        sender,
+        schemes: settings.upstreams.iter().map(|upstream| (upstream.name.clone(), scheme(upstream))).collect(),
+        vault: access_to_vault,
+        releases: Arc::clone(&releases),
+        live: Arc::clone(ledger.live()),
+        clock: clock.clone(),
+    });
+    let configs = configs(&settings, variables)?;
+    let upstreams = Arc::new(Upstreams::new(configs, Arc::clone(&credentials) as Arc<dyn placet_upstream::Credentials>, SystemResolver, clock)?);
+    let authority = Authority::new(
+        releases as Arc<dyn Releases>,
+        Arc::clone(ledger.live()) as Arc<dyn Facts>,
+        ledger.clone(),
+        Arc::new(ledger.clone()),
+    );
+    let observer = Arc::clone(&metrics) as Arc<dyn Observer>;
+    let gateway = Arc::new(Gateway::new(authority, ledger.clone(), Arc::clone(&upstreams), credentials, observer));
+
+    let books: Arc<LedgerBooks> =
+        Arc::new(LedgerBooks { ledger: ledger.clone(), index: Mutex::new(Projection::open(&data)?), releases: data.join("releases") });
+    let now = ledger.now().secs();
+    let used = data.join("used");
+    std::fs::create_dir_all(&used).map_err(|error| io(&used, error))?;
+    let window = |name: &str| FileWindow::open(&used.join(name), WINDOW, now).map(Mutex::new).map_err(StartError::Window);
+    let codes = Arc::new(Codes::default());
+    let keys = KeySet::of(token.public());
+    let url = |text: String| Htu::parse(&text).map_err(|_| StartError::Url(text));
+    let server = &settings.server;
+
+    let endpoint = Arc::new(mcp::Endpoint::new(mcp::Parts {
+        gateway,
+        access: Access::new(server.public_url.clone(), server.resource(), keys.clone(), TOKENS),
+        refusals: Arc::clone(&metrics) as Arc<dyn mcp::Refusals>,
+        base: server.public_url.clone(),
+        hosts: vec![authority_of(&server.public_url)],
+        sessions: mcp::SessionKey::new(&session),
+    }));
+    let token_endpoint = format!("{}/oauth/token", server.public_url);
+    let oauth = Arc::new(OAuth {
+        books: books.clone(),
+        endpoint: TokenEndpoint {
+            issuer: server.public_url.clone(),
+            resource: server.resource(),
+            url: url(token_endpoint.clone())?,
+            key: token,
+            nonces: Nonces::NotAsked,
+        },
+        metadata: Metadata {
+            issuer: server.public_url.clone(),
+            resource: server.resource(),
+            token_endpoint,
+            jwks_uri: format!("{}/oauth/jwks", server.public_url),
+            scopes: vec![SCOPE.to_owned()],
+        },
+        enrol_url: url(format!("{}/oauth/enrol", server.public_url))?,
+        keys,
+        codes: Arc::clone(&codes),
+        window: window("oauth")?,
+        metrics: Arc::clone(&metrics),
+    });
+    let admin = Arc::new(Admin {
+        books,
+        offers: Arc::new(LiveOffers { upstreams: Arc::clone(&upstreams), ledger: ledger.clone() }),
+        door: Door {
+            audience: server.admin_url.clone(),
+            url: url(server.admin_url.clone())?,
+            operators,
+            window: window("admin")?,
+            max_body: settings.limits.archive_bytes,
+            body_read: Duration::from_millis(settings.limits.body_read_ms),
+        },
+        codes,
+        vault,
+        metrics: Arc::clone(&metrics),
+        environment: server.environment.as_str(),
+        public_url: server.public_url.clone(),
+        started,
+    });
+
+    let (stop, stopped) = watch::channel(false);
+    let mut tasks = JoinSet::new();
+    let limits = settings.limits;
+    let bounds = |connections| Bounds { header_bytes: limits.header_bytes, header_read: Duration::from_millis(limits.header_read_ms), connections };
+    let app = Router::new().merge(mcp::routes(endpoint)).merge(oauth::routes(oauth));
+    tasks.spawn(listen::serve(agents, bounds(limits.connections), app, told(stopped.clone())));
+    tasks.spawn(listen::serve(admins, bounds(limits.admin_connections), admin::routes(admin), told(stopped.clone())));
+    tasks.spawn(async move {
+        tokio::select! {
+            () = sync(&upstreams) => {}
+            () = told(stopped) => {}
+        }
+    });
+    tracing::info!(agents = %agent_addr, administrators = %admin_addr, took_ms = started.elapsed().as_millis(), "serving");
+    Ok(Running {
+        agent_addr,
+        admin_addr,
+        public_url: settings.server.public_url.clone(),
+        admin_url: settings.server.admin_url.clone(),
+        report,
+        stop,
+        tasks,
+        ledger,
+    })
+}
+
+/// Reads every tool list, then keeps them fresh. One upstream that is away keeps no other from being listed.
+async fn sync(upstreams: &Arc<Upstreams>) {
+    let mut reading = JoinSet::new();
+    for name in upstreams.names().cloned().collect::<Vec<_>>() {
+        let upstreams = Arc::clone(upstreams);
+        reading.spawn(async move {
+            if let Err(error) = upstreams.sync(&name).await {
+                tracing::warn!(upstream = %name, %error, "the tools can't be listed");
+            }
+        });
+    }
+    let first = async { while reading.join_next().await.is_some() {} };
+    tokio::join!(first, upstreams.run());
+}
+
+/// The release that was in force, or the settings' at the first start; in dev the settings' whenever it differs.
+async fn put_in_force(ledger: &Ledger, settings: &Settings) -> Result<(), StartError> {
+    let before = ledger.release_in_journal();
+    if let Some(digest) = before {
+        let path = ledger.archive(digest);
+        let refused = |why: String| StartError::Release { from: path.display().to_string(), why };
+        let archive = std::fs::read(&path).map_err(|error| refused(error.to_string()))?;
+        let release = Release::from_archive(&archive).map_err(|error| refused(error.to_string()))?;
+        if release.digest() != digest {
+            return Err(refused("the archive was changed".to_owned()));
+        }
+        ledger.resume(Arc::new(release));
+        if settings.server.environment != Environment::Dev {
+            return Ok(());
+        }
+    }
+    let (from, built) = match &settings.release {
+        ReleaseSource::None => return Ok(()),
+        ReleaseSource::Dir(dir) => {
+            let tree = tree::read(dir).map_err(|error| io(dir, error))?;
+            (dir, Release::build(&tree))
+        }
+        ReleaseSource::Archive(path) => {
+            let archive = std::fs::read(path).map_err(|error| io(path, error))?;
+            (path, Release::from_archive(&archive))
+        }
+    };
+    let refused = |why: String| StartError::Release { from: format!("`{}`", from.display()), why };
+    let release = built.map_err(|error| refused(error.to_string()))?;
+    if before == Some(release.digest()) {
+        return Ok(());
+    }
+    let by = Name::new("settings").map_err(|error| refused(error.to_string()))?;
+    ledger.promote(Arc::new(release), &by, "named by the settings").await.map_err(|error| refused(error.to_string()))?;
+    Ok(())
+}
+
+/// What the gateway opens and what administrators change: two views of one vault.
+type Vaults = (Arc<dyn VaultAccess>, Option<Arc<VaultFile>>);
+
+fn open_vault(data: &Path, master: Option<MasterKey>) -> Result<Vaults, StartError> {
+    let Some(master) = master else { return Ok((Arc::new(NoVault), None)) };
+    let file = Arc::new(VaultFile::open(&data.join("vault"), master)?);
+    Ok((file.access(), Some(file)))
+}
+
+/// Without a master key there are no secrets, and a tool that needs one isn't called.
+struct NoVault;
+
+impl VaultAccess for NoVault {
+    fn open(&self, place: &Place) -> Result<(SecretString, u64), String> {
+        self.version(place).map(|version| (SecretString::default(), version))
+    }
+    fn version(&self, _: &Place) -> Result<u64, String> {
+        Err("the vault has no master key: set `[vault] master_key` in the settings".to_owned())
+    }
+}
+
+fn scheme(upstream: &Upstream) -> Scheme {
+    let audience = match (&upstream.call_token_audience, &upstream.transport) {
+        (Some(audience), _) => audience.clone(),
+        (None, Transport::Http { url, .. }) => url.to_string(),
+        (None, Transport::Stdio { .. }) => upstream.name.to_string(),
+    };
+    let service = match &upstream.list_with {
+        ListWith::Nothing => Service::Nothing,
+        ListWith::CallToken => Service::CallToken,
+        ListWith::Vault(name) => Service::Vault(name.clone()),
+    };
+    let injection = Injection { header: upstream.secret_header.clone(), prefix: upstream.secret_prefix.clone() };
+    Scheme { audience, injection, service }
+}
+
+fn configs(settings: &Settings, variables: Variables<'_>) -> Result<Vec<Config>, StartError> {
+    let limits = settings.limits;
+    let one = |upstream: &Upstream| {
+        let wire = match &upstream.transport {
+            Transport::Http { url, allow_private } => {
+                let egress = if *allow_private { Egress::Private } else { Egress::Public };
+                Wire::Http(Http { url: url.clone(), trust: Trust::System, egress })
+            }
+            Transport::Stdio { command, env, vars, cwd } => {
+                let mut all: BTreeMap<String, SecretString> = vars.iter().map(|(name, text)| (name.clone(), SecretString::from(text.as_str()))).collect();
+                if let Some(path) = variables("PATH") {
+                    all.entry("PATH".to_owned()).or_insert_with(|| SecretString::from(path));
+                }
+                for (name, source) in env {
+                    let secret = source.fetch(variables).map_err(|error| StartError::Secret { upstream: upstream.name.clone(), error })?;
+                    all.insert(name.clone(), SecretString::from(secret.expose_secret()));
+                }
+                Wire::Stdio(Stdio { command: command.clone(), env: all.into_iter().collect(), cwd: cwd.clone() })
+            }
+        };
+        let timeouts = Timeouts { call: Duration::from_millis(limits.call_ms), ..Timeouts::DEFAULT };
+        let bounds = UpstreamBounds { answer: limits.answer_bytes, ..UpstreamBounds::DEFAULT };
+        Ok(Config { timeouts, bounds, ..Config::new(upstream.name.clone(), wire) })
+    };
+    settings.upstreams.iter().map(one).collect()
+}
+
+/// The wall clock, in milliseconds since the Unix epoch: the server's only reading of it.
+#[expect(clippy::disallowed_methods, reason = "the one clock of the server; everything else is told the time")]
+fn wall() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+async fn told(mut stopped: watch::Receiver<bool>) {
+    // A sender that is gone means the same.
+    drop(stopped.wait_for(|stopped| *stopped).await);
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|error| StartError::Listen { address, error })
+}
+
+fn address(listener: &TcpListener, address: SocketAddr) -> Result<SocketAddr, StartError> {
+    listener.local_addr().map_err(|error| StartError::Listen { address, error })
+}
+
+fn authority_of(url: &str) -> String {
+    url.split_once("://").map_or("", |(_, authority)| authority).to_owned()
+}
+
+fn io(path: &Path, error: std::io::Error) -> StartError {
+    StartError::Io { path: path.display().to_string(), error }
+}
+
+impl Observer for Metrics {
+    fn decided(&self, decision: &'static str, code: &str) {
+        Metrics::decided(self, decision, code);
+    }
+    fn ended(&self, ending: &'static str) {
+        Metrics::ended(self, ending);
+    }
+    fn took(&self, stage: Stage, elapsed: Duration) {
+        Metrics::took(self, stage.as_str(), elapsed);
+    }
+}
+
+impl mcp::Refusals for Metrics {
+    fn refused(&self, reason: &'static str) {
+        Metrics::refused(self, reason);
+    }
+}

@@ -1,0 +1,155 @@
+//! Opening a journal: one walk over its records to the fold and against the trees, then carry on where it ended.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use aws_lc_rs::rand;
+use placet_ledger::frame::{self, Encoder};
+use placet_ledger::segment::{Damage, START, SegmentHeader};
+
+use crate::disk::{self, Disk};
+use crate::fold::Fold;
+use crate::follower::Notary;
+use crate::trees::{Disagreement, TreeChecks, TreeFault};
+use crate::walk::{Place, WalkError, Walked, walk};
+use crate::writer::{Segments, fill};
+
+/// Why a journal isn't opened. No record, hash or checkpoint was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process serves the directory.
+    #[error("another process serves `{}`; stop it, or choose another data directory", .0.display())]
+    Locked(PathBuf),
+    /// The disk.
+    #[error("cannot open the journal in `{}`: {error}", .path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What it said.
+        error: io::Error,
+    },
+    /// Bytes that no crash explains.
+    #[error(
+        "the journal is damaged: {0}; restore it from a backup, or look at it with `placet audit verify`"
+    )]
+    Damaged(Damage),
+    /// The fold refuses a record of its own past.
+    #[error("record {sequence} cannot be replayed: {message}")]
+    Replay {
+        /// The record.
+        sequence: u64,
+        /// The fold's words.
+        message: String,
+    },
+    /// A checkpoint signs more than the journal has.
+    #[error(
+        "the journal is older than its checkpoint: tree `{tree}` has {has} records, {signed} were signed; the last is record {last_sequence}"
+    )]
+    Shorter {
+        /// The tree.
+        tree: String,
+        /// Records that were signed.
+        signed: u64,
+        /// Records that are there.
+        has: u64,
+        /// The journal's last record of that tree.
+        last_sequence: u64,
+    },
+    /// A checkpoint signs something else.
+    #[error("the journal isn't what its checkpoint signs: tree `{tree}`, {}", .sequence.map_or_else(|| "one of its signed records".to_owned(), |s| format!("record {s}")))]
+    Differs {
+        /// The tree.
+        tree: String,
+        /// The first record that differs, where the stored hashes still tell.
+        sequence: Option<u64>,
+    },
+    /// A checkpoint that isn't ours.
+    #[error("tree `{tree}`: {message}")]
+    Checkpoint {
+        /// The tree.
+        tree: String,
+        /// What is wrong with it.
+        message: String,
+    },
+}
+
+/// What opening found.
+#[derive(Clone, Debug)]
+pub struct OpenReport {
+    /// Records replayed.
+    pub records: u64,
+    /// Segments read.
+    pub segments: usize,
+    /// How long it took.
+    pub took: Duration,
+    /// Where a torn write was cut: nothing of it had been acknowledged.
+    pub cut: Option<Place>,
+}
+
+enum Stop {
+    Fold { sequence: u64, message: String },
+    Io(io::Error),
+}
+
+/// Walks the journal once: to the fold and against the trees.
+pub(crate) fn replay<F: Fold>(
+    data: &Path,
+    notary: &Notary,
+    fold: &mut F,
+) -> Result<(Walked, TreeChecks), OpenError> {
+    let io = |error| OpenError::Io { path: data.join("tree"), error };
+    let mut checks = TreeChecks::open(data, &notary.organisation, notary.key.public(), true)
+        .map_err(io)?
+        .map_err(disagreement)?;
+    let walked = walk(data, |frame| {
+        checks.leaf(frame.tree, frame.sequence, frame.leaf).map_err(Stop::Io)?;
+        fold.replay(frame)
+            .map_err(|error| Stop::Fold { sequence: frame.sequence, message: error.to_string() })
+    })
+    .map_err(|error| match error {
+        WalkError::Io { path, error } => OpenError::Io { path, error },
+        WalkError::Damage(damage) => OpenError::Damaged(damage),
+        WalkError::Visitor(Stop::Io(error)) => io(error),
+        WalkError::Visitor(Stop::Fold { sequence, message }) => OpenError::Replay { sequence, message },
+    })?;
+    match checks.verdict().map_err(io)? {
+        Some(fault) => Err(disagreement(fault)),
+        None => Ok((walked, checks)),
+    }
+}
+
+fn disagreement(TreeFault { tree, what }: TreeFault) -> OpenError {
+    let tree = tree.as_ref().to_owned();
+    match what {
+        Disagreement::Note(error) => OpenError::Checkpoint { tree, message: error.to_string() },
+        Disagreement::Shorter { signed, has, last_sequence } => {
+            OpenError::Shorter { tree, signed, has, last_sequence }
+        }
+        Disagreement::Differs { signed: _, first } => {
+            OpenError::Differs { tree, sequence: first.map(|(_, sequence)| sequence) }
+        }
+    }
+}
+
+/// Takes the journal up where it ended, or starts one.
+pub(crate) fn resume(disk: Disk, walked: &Walked) -> io::Result<(Segments, Encoder)> {
+    let position = |offset: usize| u64::try_from(offset).unwrap_or(u64::MAX);
+    if let Some((segment, header, tail)) = &walked.end {
+        let file = disk::open_private(&segment.path, false)?;
+        let from = position(tail.offset);
+        let size = disk.cut(&file, from, tail.torn.map_or(from, position))?;
+        let next = fill(&disk);
+        let segments = Segments { disk, journal: header.journal, file, offset: from, size, next };
+        return Ok((segments, Encoder::new(tail.next, tail.link)));
+    }
+    let mut journal = [0; 16];
+    rand::fill(&mut journal).map_err(|_| io::Error::other("the system gives no random numbers"))?;
+    let link = frame::genesis(&journal);
+    let file = disk.preallocate()?;
+    let size = file.metadata()?.len();
+    let file = disk.activate(file, &SegmentHeader { first: 1, journal, link })?;
+    let next = fill(&disk);
+    let segments = Segments { disk, journal, file, offset: position(START), size, next };
+    Ok((segments, Encoder::new(1, link)))
+}
