@@ -1,6 +1,6 @@
 //! Requests to the administration API, each signed for itself.
 
-use std::{path::PathBuf, time::Duration};
+use std::{fmt::Write as _, path::PathBuf, time::Duration};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
@@ -8,12 +8,7 @@ use clap::Args;
 use http::{Request, header};
 use http_body_util::Full;
 use placet_jose::{
-    SigningKey, Stamp,
-    digest::ContentDigest,
-    htu::Htu,
-    keys::random_id,
-    mint,
-    tokens::OperatorAssertion,
+    SigningKey, Stamp, digest::ContentDigest, htu::Htu, keys::random_id, mint, tokens::OperatorAssertion,
 };
 use placet_json::{Limits, Value};
 
@@ -27,7 +22,7 @@ use crate::{
 /// The longest answer: a facts export, a release's archive.
 const MAX_ANSWER: usize = 64 << 20;
 /// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// How long an assertion lives, in seconds.
 const LIFE: u64 = 30;
 
@@ -60,13 +55,21 @@ impl ServerArgs {
     pub(crate) fn open(&self) -> Result<Admin, Failure> {
         let audience = self.server.trim_end_matches('/').to_owned();
         let base = Htu::parse(&audience).or_fail(format_args!("`{}`", self.server))?;
-        let key = keyfile::load(&self.key).map_err(|failure| match self.key.exists() {
-            true => failure,
-            false => Failure::new(format!("there is no key `{}`", self.key.display()))
-                .remedy("name it with `--key` or PLACET_KEY; a server in dev makes `keys/operator.pem` in its data directory at its first start"),
-        })?;
-        let principal = self.human.as_ref().map_or_else(|| "operator".to_owned(), |human| format!("human:{human}"));
-        Ok(Admin { http: Client::new(&audience)?, base, audience, principal, human: self.human.is_some(), key })
+        if !self.key.exists() {
+            return Err(Failure::new(format!("there is no key `{}`", self.key.display()))
+                .remedy("name it with `--key` or PLACET_KEY; a server in dev makes `keys/operator.pem` in its data directory at its first start"));
+        }
+        let key = keyfile::load(&self.key)?;
+        let principal =
+            self.human.as_ref().map_or_else(|| "operator".to_owned(), |human| format!("human:{human}"));
+        Ok(Admin {
+            http: Client::new(&audience)?,
+            base,
+            audience,
+            principal,
+            human: self.human.is_some(),
+            key,
+        })
     }
 }
 
@@ -97,7 +100,12 @@ impl Admin {
             query: query.map(str::to_owned),
             digest: ContentDigest::of(&body),
         };
-        let stamp = Stamp { issuer: &self.principal, audience: &self.audience, issued_at: now, expires_at: now.saturating_add(LIFE) };
+        let stamp = Stamp {
+            issuer: &self.principal,
+            audience: &self.audience,
+            issued_at: now,
+            expires_at: now.saturating_add(LIFE),
+        };
         let assertion = mint(&self.key, &stamp, &claims).or_fail("can't sign the request")?;
         let target = query.map_or_else(|| url.to_string(), |query| format!("{url}?{query}"));
         let mut request = Request::builder()
@@ -108,13 +116,23 @@ impl Admin {
             .header(header::ACCEPT, "application/json");
         if self.human {
             // The server knows a person's key by its thumbprint only.
-            request = request.header("placet-key", URL_SAFE_NO_PAD.encode(self.key.public().to_jwk().to_bytes()));
+            request =
+                request.header("placet-key", URL_SAFE_NO_PAD.encode(self.key.public().to_jwk().to_bytes()));
         }
         let request = request.body(Full::new(body)).or_fail(format_args!("`{path}`"))?;
-        let response = self.http.fetch(request, MAX_ANSWER, PATIENCE).await.map_err(|failure| failure.remedy("is `placet serve` running there?"))?;
+        let response = self
+            .http
+            .fetch(request, MAX_ANSWER, PATIENCE)
+            .await
+            .map_err(|failure| failure.remedy("is `placet serve` running there?"))?;
         let status = response.status();
         let limits = Limits { bytes: MAX_ANSWER, ..Limits::RESULT };
-        let answer = placet_json::parse(response.body(), &limits).map_err(|_| Failure::new(format!("{} answered {status} without JSON; is it the administrators' listener?", self.audience)))?;
+        let answer = placet_json::parse(response.body(), &limits).map_err(|_| {
+            Failure::new(format!(
+                "{} answered {status} without JSON; is it the administrators' listener?",
+                self.audience
+            ))
+        })?;
         if status.is_success() { Ok(answer) } else { Err(refused(&answer, status)) }
     }
 }
@@ -140,7 +158,7 @@ pub(crate) fn segment(text: &str) -> String {
         if plain(byte) {
             out.push(char::from(byte));
         } else {
-            out.push_str(&format!("%{byte:02X}"));
+            let _infallible = write!(out, "%{byte:02X}");
         }
         out
     })
@@ -148,6 +166,7 @@ pub(crate) fn segment(text: &str) -> String {
 
 /// Runs a verb's asynchronous part.
 pub(crate) fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().or_fail("can't start")?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().or_fail("can't start")?;
     runtime.block_on(future)
 }

@@ -18,6 +18,7 @@ pub(crate) struct Cli {
 enum Verb {
     Demo(verbs::demo::Demo),
     Init(verbs::init::Init),
+    Import(verbs::import::Import),
     Serve(verbs::serve::Serve),
     Connect(verbs::connect::Connect),
     Tenant(verbs::people::Tenant),
@@ -47,6 +48,7 @@ impl Cli {
         match self.verb {
             Verb::Demo(verb) => verb.run(),
             Verb::Init(verb) => verb.run(),
+            Verb::Import(verb) => verb.run(),
             Verb::Serve(verb) => verb.run(),
             Verb::Connect(verb) => verb.run(),
             Verb::Tenant(verb) => verb.run(),

@@ -29,15 +29,24 @@ impl Client {
         }
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         // This provider has both versions; were there none, no connection would come about.
-        let versions = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions();
-        let tls = versions.map(|builder| builder.with_root_certificates(roots).with_no_client_auth()).map_err(|error| Failure::new(error.to_string()))?;
+        let versions = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions();
+        let tls = versions
+            .map(|builder| builder.with_root_certificates(roots).with_no_client_auth())
+            .map_err(|error| Failure::new(error.to_string()))?;
         let mut http = HttpConnector::new();
         http.enforce_http(false);
         http.set_nodelay(true);
         http.set_connect_timeout(Some(CONNECT));
-        let https = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(http);
+        let https = HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(http);
         // A request is sent once: whether a second attempt is safe is the caller's to know.
-        let inner = hyper_util::client::legacy::Client::builder(TokioExecutor::new()).retry_canceled_requests(false).build(https);
+        let inner = hyper_util::client::legacy::Client::builder(TokioExecutor::new())
+            .retry_canceled_requests(false)
+            .build(https);
         Ok(Self { inner })
     }
 
@@ -47,12 +56,23 @@ impl Client {
     }
 
     /// Sends a request and reads its whole answer, of at most `limit` bytes, within `timeout`.
-    pub(crate) async fn fetch(&self, request: Request<Full<Bytes>>, limit: usize, timeout: Duration) -> Result<Response<Bytes>, Failure> {
+    pub(crate) async fn fetch(
+        &self,
+        request: Request<Full<Bytes>>,
+        limit: usize,
+        timeout: Duration,
+    ) -> Result<Response<Bytes>, Failure> {
         let url = request.uri().to_string();
         let fetch = async {
-            let response = self.send(request).await.map_err(|error| Failure::new(format!("can't reach {url}: {error}")))?;
+            let response = self
+                .send(request)
+                .await
+                .map_err(|error| Failure::new(format!("can't reach {url}: {error}")))?;
             let (head, body) = response.into_parts();
-            let body = Limited::new(body, limit).collect().await.or_fail(format_args!("can't read the answer of {url}"))?;
+            let body = Limited::new(body, limit)
+                .collect()
+                .await
+                .or_fail(format_args!("can't read the answer of {url}"))?;
             Ok(Response::from_parts(head, body.to_bytes()))
         };
         match tokio::time::timeout(timeout, fetch).await {

@@ -33,6 +33,7 @@ pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
         std::fs::create_dir_all(dir).or_fail(what())?;
     }
-    let mut file: File = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).or_fail(what())?;
+    let mut file: File =
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).or_fail(what())?;
     file.write_all(bytes).and_then(|()| file.sync_all()).or_fail(what())
 }

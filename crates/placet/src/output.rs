@@ -1,6 +1,7 @@
 //! What verbs print: text for people, stable JSON for programs; and the exit status.
 
 use std::{
+    fmt::Write as _,
     io::{IsTerminal, Write},
     process::ExitCode,
 };
@@ -47,11 +48,18 @@ impl From<Answer> for ExitCode {
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
     let newline = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
-    out.write_all(text.as_bytes()).and_then(|()| out.write_all(newline.as_bytes())).and_then(|()| out.flush()).or_fail("can't write to standard output")
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.write_all(newline.as_bytes()))
+        .and_then(|()| out.flush())
+        .or_fail("can't write to standard output")
 }
 
 /// Prints a document in the format asked for.
-pub(crate) fn show(format: Format, document: &Value, text: impl FnOnce(&Value) -> String) -> Result<(), Failure> {
+pub(crate) fn show(
+    format: Format,
+    document: &Value,
+    text: impl FnOnce(&Value) -> String,
+) -> Result<(), Failure> {
     match format {
         Format::Json => print(&pretty(document)),
         Format::Text => print(&text(document)),
@@ -94,7 +102,12 @@ fn write(value: &Value, depth: usize, out: &mut String) {
             indent(out, depth);
             out.push('}');
         }
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) | Value::Object(_) => {
+        Value::Null
+        | Value::Bool(_)
+        | Value::Number(_)
+        | Value::String(_)
+        | Value::Array(_)
+        | Value::Object(_) => {
             out.push_str(&value.to_string());
         }
     }
@@ -102,7 +115,11 @@ fn write(value: &Value, depth: usize, out: &mut String) {
 
 /// Text in colour, on a terminal only.
 pub(crate) fn paint(text: &str, colour: Colour) -> String {
-    if std::io::stdout().is_terminal() { format!("\u{1b}[{}m{text}\u{1b}[0m", colour as u8) } else { text.to_owned() }
+    if std::io::stdout().is_terminal() {
+        format!("\u{1b}[{}m{text}\u{1b}[0m", colour as u8)
+    } else {
+        text.to_owned()
+    }
 }
 
 /// ANSI colours.
@@ -125,7 +142,11 @@ pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
         }
     }
     let line = |cells: &mut dyn Iterator<Item = &str>| {
-        let mut text: String = cells.zip(&widths).map(|(cell, width)| format!("{cell:width$}  ")).collect();
+        let mut text = cells.zip(&widths).fold(String::new(), |mut text, (cell, width)| {
+            // Writing into a `String` can't fail.
+            let _infallible = write!(text, "{cell:width$}  ");
+            text
+        });
         text.truncate(text.trim_end().len());
         text.push('\n');
         text
@@ -143,12 +164,20 @@ mod tests {
 
     #[test]
     fn json_keeps_order_and_spelling() {
-        let value = placet_json::parse(br#"{"b":[1.50,{}],"a":{"x":null},"c":[]}"#, &placet_json::Limits::MESSAGE).unwrap();
-        assert_eq!(pretty(&value), "{\n  \"b\": [\n    1.50,\n    {}\n  ],\n  \"a\": {\n    \"x\": null\n  },\n  \"c\": []\n}");
+        let value =
+            placet_json::parse(br#"{"b":[1.50,{}],"a":{"x":null},"c":[]}"#, &placet_json::Limits::MESSAGE)
+                .unwrap();
+        assert_eq!(
+            pretty(&value),
+            "{\n  \"b\": [\n    1.50,\n    {}\n  ],\n  \"a\": {\n    \"x\": null\n  },\n  \"c\": []\n}"
+        );
     }
 
     #[test]
     fn columns_line_up() {
-        assert_eq!(table(&["ID", "STATE"], &[vec!["agent-7".into(), "active".into()]]), "ID       STATE\nagent-7  active\n");
+        assert_eq!(
+            table(&["ID", "STATE"], &[vec!["agent-7".into(), "active".into()]]),
+            "ID       STATE\nagent-7  active\n"
+        );
     }
 }

@@ -67,6 +67,8 @@ pub trait Books: Send + Sync + 'static {
     fn now(&self) -> Timestamp;
     /// Whether calls can be served; else why not, for operators.
     fn ready(&self) -> Result<(), String>;
+    /// How far the wall clock is behind the last entry, in milliseconds.
+    fn clock_behind(&self) -> u64;
     /// Applies changes, all or none, durably.
     fn transact(&self, transaction: Transaction) -> Pending<'_, Result<Revision, Unwritten>>;
     /// Records a deed.
@@ -76,7 +78,12 @@ pub trait Books: Send + Sync + 'static {
     /// The position of the last entry no later than a moment; 0 before the first.
     fn revision_at(&self, moment: Timestamp) -> Result<Revision, String>;
     /// The transactions of the organisation or one tenant, newest first: at most `limit` before the position `below`.
-    fn history(&self, tenant: Option<&TenantId>, below: Option<u64>, limit: usize) -> Result<Vec<(u64, u64, Value)>, String>;
+    fn history(
+        &self,
+        tenant: Option<&TenantId>,
+        below: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<(u64, u64, Value)>, String>;
     /// A recent denial with a remedy.
     fn remediable(&self, id: &DecisionId) -> Result<Option<DecisionRecord>, String>;
     /// Records of a decision: itself, then how its warrant ended.
@@ -88,7 +95,12 @@ pub trait Books: Send + Sync + 'static {
     /// Takes a release's archive, without putting it in force.
     fn keep(&self, archive: &[u8]) -> Result<ReleaseInfo, Unpromoted>;
     /// Puts a release that is kept in force.
-    fn promote<'a>(&'a self, release: Digest, by: &'a Name, why: &'a str) -> Pending<'a, Result<u64, Unpromoted>>;
+    fn promote<'a>(
+        &'a self,
+        release: Digest,
+        by: &'a Name,
+        why: &'a str,
+    ) -> Pending<'a, Result<u64, Unpromoted>>;
 }
 
 /// The upstreams' tools as they are offered now, for whoever writes a catalog.

@@ -16,16 +16,26 @@ pub fn row(record: &Record) -> Row {
             workflow: text("/workflow"),
             intent: text("/intent"),
             action: text("/call/action").or_else(|| text("/attempt/action")),
-            resource: resource(&document, "/call/resources/0").or_else(|| resource(&document, "/attempt/resources/0")),
+            resource: resource(&document, "/call/resources/0")
+                .or_else(|| resource(&document, "/attempt/resources/0")),
             decision: text("/decision"),
             reason: text("/reasons/0/code"),
             release: text("/release"),
             decision_id: text("/id"),
         },
-        Some(Kind::Effect) => Row { workflow: text("/workflow"), decision: text("/ending"), decision_id: text("/decision"), ..Row::default() },
+        Some(Kind::Effect) => Row {
+            workflow: text("/workflow"),
+            decision: text("/ending"),
+            decision_id: text("/decision"),
+            ..Row::default()
+        },
         Some(Kind::Release) => Row { human: text("/by"), release: text("/release"), ..Row::default() },
-        Some(Kind::Act) => Row { human: text("/by"), action: text("/verb"), reason: text("/why"), ..Row::default() },
-        Some(Kind::Facts) => Row { human: text("/transaction/author"), reason: text("/transaction/why"), ..Row::default() },
+        Some(Kind::Act) => {
+            Row { human: text("/by"), action: text("/verb"), reason: text("/why"), ..Row::default() }
+        }
+        Some(Kind::Facts) => {
+            Row { human: text("/transaction/author"), reason: text("/transaction/why"), ..Row::default() }
+        }
         Some(Kind::Refusals) | None => Row::default(),
     }
 }

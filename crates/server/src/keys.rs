@@ -66,26 +66,34 @@ impl Keyring {
         }
         let pem = |key, source: &SecretSource| {
             let secret = source.fetch(variables)?;
-            SigningKey::from_pkcs8_pem(secret.expose_secret()).map_err(|error| KeyringError::Malformed { key, what: error.to_string() })
+            SigningKey::from_pkcs8_pem(secret.expose_secret())
+                .map_err(|error| KeyringError::Malformed { key, what: error.to_string() })
         };
         let bytes = |key, source: &SecretSource| -> Result<Zeroizing<[u8; 32]>, KeyringError> {
             let secret = source.fetch(variables)?;
             let decoded = Zeroizing::new(STANDARD.decode(secret.expose_secret()).unwrap_or_default());
             let bytes = <[u8; 32]>::try_from(decoded.as_slice());
-            bytes.map(Zeroizing::new).map_err(|_| KeyringError::Malformed { key, what: "not 32 bytes in base64".to_owned() })
+            bytes
+                .map(Zeroizing::new)
+                .map_err(|_| KeyringError::Malformed { key, what: "not 32 bytes in base64".to_owned() })
         };
-        let malformed = |key, error: &dyn std::fmt::Display| KeyringError::Malformed { key, what: error.to_string() };
+        let malformed =
+            |key, error: &dyn std::fmt::Display| KeyringError::Malformed { key, what: error.to_string() };
         let keys = &settings.keys;
         let checkpoint = bytes("checkpoint", &keys.checkpoint)?;
         let master = match &settings.vault.master_key {
             None => None,
-            Some(source) => Some(MasterKey::new(bytes("master_key", source)?).map_err(|error| malformed("master_key", &error))?),
+            Some(source) => Some(
+                MasterKey::new(bytes("master_key", source)?)
+                    .map_err(|error| malformed("master_key", &error))?,
+            ),
         };
         Ok(Self {
             token: pem("token", &keys.token)?,
             call: pem("token", &keys.token)?,
             sender: pem("sender", &keys.sender)?,
-            checkpoint: placet_ledger::checkpoint::SigningKey::from_seed(&checkpoint).map_err(|error| malformed("checkpoint", &error))?,
+            checkpoint: placet_ledger::checkpoint::SigningKey::from_seed(&checkpoint)
+                .map_err(|error| malformed("checkpoint", &error))?,
             session: bytes("session", &keys.session)?,
             operators: operators(&keys.operators)?,
             master,
@@ -99,16 +107,26 @@ fn operators(path: &Path) -> Result<KeySet, KeyringError> {
     let document = std::fs::read(path).map_err(|error| {
         malformed(format!("`{}` can't be read: {error}; make it with `placet key generate operator.pem` and `placet key show operator.pem --jwks`", path.display()))
     })?;
-    let set = KeySet::from_jwks(&document).map_err(|error| malformed(format!("`{}`: {error}", path.display())))?;
+    let set =
+        KeySet::from_jwks(&document).map_err(|error| malformed(format!("`{}`: {error}", path.display())))?;
     if set.is_empty() { Err(malformed(format!("`{}` holds no key", path.display()))) } else { Ok(set) }
 }
 
 /// Makes what is missing at the default places below the data directory, and nothing elsewhere.
 fn make(settings: &Settings) -> Result<(), KeyringError> {
     let dir = settings.server.data.join("keys");
-    let failed = |path: &Path, error: &dyn std::fmt::Display| KeyringError::Make { path: path.display().to_string(), error: error.to_string() };
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir).map_err(|error| failed(&dir, &error))?;
-    let pem = || -> Result<Zeroizing<String>, placet_jose::keys::KeyError> { SigningKey::generate(Algorithm::EdDsa)?.to_pkcs8_pem() };
+    let failed = |path: &Path, error: &dyn std::fmt::Display| KeyringError::Make {
+        path: path.display().to_string(),
+        error: error.to_string(),
+    };
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&dir)
+        .map_err(|error| failed(&dir, &error))?;
+    let pem = || -> Result<Zeroizing<String>, placet_jose::keys::KeyError> {
+        SigningKey::generate(Algorithm::EdDsa)?.to_pkcs8_pem()
+    };
     let secret = || -> Result<Zeroizing<String>, String> {
         let bytes = MasterKey::generate().map_err(|error| error.to_string())?;
         Ok(Zeroizing::new(STANDARD.encode(bytes.as_slice())))
@@ -123,7 +141,10 @@ fn make(settings: &Settings) -> Result<(), KeyringError> {
             write_private(path, key.as_bytes()).map_err(|error| failed(path, &error))?;
         }
     }
-    for source in [Some(&keys.checkpoint), Some(&keys.session), settings.vault.master_key.as_ref()].into_iter().flatten() {
+    for source in [Some(&keys.checkpoint), Some(&keys.session), settings.vault.master_key.as_ref()]
+        .into_iter()
+        .flatten()
+    {
         if let SecretSource::File(path) = source
             && path.starts_with(&dir)
             && !path.exists()

@@ -45,8 +45,13 @@ impl LedgerBooks {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Unpromoted::Unknown(digest)),
             Err(error) => return Err(Unpromoted::Down(error.to_string())),
         };
-        let release = Release::from_archive(&archive).map_err(|refused| Unpromoted::NoRelease(refused.to_string()))?;
-        if release.digest() == digest { Ok(release) } else { Err(Unpromoted::NoRelease("the archive was changed".to_owned())) }
+        let release =
+            Release::from_archive(&archive).map_err(|refused| Unpromoted::NoRelease(refused.to_string()))?;
+        if release.digest() == digest {
+            Ok(release)
+        } else {
+            Err(Unpromoted::NoRelease("the archive was changed".to_owned()))
+        }
     }
 }
 
@@ -60,33 +65,55 @@ impl Books for LedgerBooks {
     fn ready(&self) -> Result<(), String> {
         self.ledger.ready()
     }
+    fn clock_behind(&self) -> u64 {
+        self.ledger.clock_behind()
+    }
     fn transact(&self, transaction: Transaction) -> Pending<'_, Result<Revision, Unwritten>> {
         Box::pin(async move { self.ledger.transact(transaction).await.map_err(unwritten) })
     }
     fn deed(&self, deed: Deed) -> Pending<'_, Result<u64, Unwritten>> {
         let Deed { by, verb, refused, why, tenant } = deed;
-        Box::pin(async move { self.ledger.act(Act { by, verb, refused, why, tenant }).await.map_err(unwritten) })
+        Box::pin(
+            async move { self.ledger.act(Act { by, verb, refused, why, tenant }).await.map_err(unwritten) },
+        )
     }
     fn as_of(&self, at: Revision) -> Result<World, String> {
         let mut log = Vec::new();
         for record in self.ledger.reader().range(1, at.0) {
             let record = record.map_err(|error| error.to_string())?;
             if Kind::from_tag(record.kind) == Some(Kind::Facts) {
-                let document = placet_json::parse(&record.payload, &Limits::RESULT).map_err(|error| error.to_string())?;
-                let transaction = document.get("transaction").ok_or("a record of facts has no transaction")?;
-                log.push((record.sequence, Transaction::from_value(transaction).map_err(|error| error.to_string())?));
+                let document = placet_json::parse(&record.payload, &Limits::RESULT)
+                    .map_err(|error| error.to_string())?;
+                let transaction =
+                    document.get("transaction").ok_or("a record of facts has no transaction")?;
+                log.push((
+                    record.sequence,
+                    Transaction::from_value(transaction).map_err(|error| error.to_string())?,
+                ));
             }
         }
         World::fold(log.iter().map(|(at, transaction)| (*at, transaction))).map_err(|error| error.to_string())
     }
     fn revision_at(&self, moment: Timestamp) -> Result<Revision, String> {
-        let filter = Filter { until_ms: Some(moment.millis().saturating_add(1)), limit: Some(1), ..Filter::default() };
+        let filter =
+            Filter { until_ms: Some(moment.millis().saturating_add(1)), limit: Some(1), ..Filter::default() };
         Ok(Revision(self.search(&filter)?.first().map_or(0, |found| found.sequence)))
     }
-    fn history(&self, tenant: Option<&TenantId>, below: Option<u64>, limit: usize) -> Result<Vec<(u64, u64, Value)>, String> {
+    fn history(
+        &self,
+        tenant: Option<&TenantId>,
+        below: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<(u64, u64, Value)>, String> {
         let tree = tenant.map_or(ORGANISATION, TenantId::as_str).to_owned();
         let limit = u32::try_from(limit).unwrap_or(u32::MAX);
-        let filter = Filter { tree: Some(tree), kinds: vec![Kind::Facts.tag()], below, limit: Some(limit), ..Filter::default() };
+        let filter = Filter {
+            tree: Some(tree),
+            kinds: vec![Kind::Facts.tag()],
+            below,
+            limit: Some(limit),
+            ..Filter::default()
+        };
         let entry = |found: placet_store::Found| {
             let document = self.payload(found.sequence)?;
             Ok((found.sequence, found.time_ms, document.get("transaction").cloned().unwrap_or(Value::Null)))
@@ -121,7 +148,8 @@ impl Books for LedgerBooks {
         Ok(digests)
     }
     fn keep(&self, archive: &[u8]) -> Result<ReleaseInfo, Unpromoted> {
-        let release = Release::from_archive(archive).map_err(|refused| Unpromoted::NoRelease(refused.to_string()))?;
+        let release =
+            Release::from_archive(archive).map_err(|refused| Unpromoted::NoRelease(refused.to_string()))?;
         let path = self.ledger.archive(release.digest());
         let write = || -> io::Result<()> {
             if path.exists() {
@@ -137,10 +165,18 @@ impl Books for LedgerBooks {
         write().map_err(|error| Unpromoted::Down(format!("the archive can't be kept: {error}")))?;
         Ok(ReleaseInfo { digest: release.digest(), name: release.name().to_string() })
     }
-    fn promote<'a>(&'a self, release: Digest, by: &'a Name, why: &'a str) -> Pending<'a, Result<u64, Unpromoted>> {
+    fn promote<'a>(
+        &'a self,
+        release: Digest,
+        by: &'a Name,
+        why: &'a str,
+    ) -> Pending<'a, Result<u64, Unpromoted>> {
         Box::pin(async move {
             let release = self.load(release)?;
-            self.ledger.promote(Arc::new(release), by, why).await.map_err(|refused| Unpromoted::Down(refused.to_string()))
+            self.ledger
+                .promote(Arc::new(release), by, why)
+                .await
+                .map_err(|refused| Unpromoted::Down(refused.to_string()))
         })
     }
 }
@@ -178,7 +214,12 @@ impl Offers for LiveOffers {
             let offer = |tool: &placet_mcp::tools::ToolDef| {
                 let digest = Digest::from_bytes(*tool.digest.as_bytes());
                 let entry = release.as_ref().and_then(|release| release.catalog().tool(upstream, &tool.name));
-                Offer { name: tool.name.clone(), digest: digest.to_string(), definition: tool.raw.clone(), accepted: entry.map(|entry| entry.accepts(&digest)) }
+                Offer {
+                    name: tool.name.clone(),
+                    digest: digest.to_string(),
+                    definition: tool.raw.clone(),
+                    accepted: entry.map(|entry| entry.accepts(&digest)),
+                }
             };
             Some(Ok(tools.defs.iter().map(offer).collect()))
         })

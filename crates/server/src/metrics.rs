@@ -8,7 +8,8 @@ use std::{
 };
 
 /// Upper bounds of the latency buckets, in microseconds.
-const BUCKETS: [u64; 14] = [10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 50_000, 250_000, 1_000_000, 10_000_000];
+const BUCKETS: [u64; 14] =
+    [10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 50_000, 250_000, 1_000_000, 10_000_000];
 /// Label pairs of one counter at most: reason codes of a release come from its authors.
 const MAX_SERIES: usize = 512;
 
@@ -54,8 +55,18 @@ impl Metrics {
     #[must_use]
     pub fn render(&self) -> String {
         let mut out = String::with_capacity(4096);
-        self.refused.render(&mut out, "placet_refused_total", "Requests turned away before an envelope was open.", ("reason", ""));
-        self.decisions.render(&mut out, "placet_decisions_total", "Recorded decisions.", ("decision", "code"));
+        self.refused.render(
+            &mut out,
+            "placet_refused_total",
+            "Requests turned away before an envelope was open.",
+            ("reason", ""),
+        );
+        self.decisions.render(
+            &mut out,
+            "placet_decisions_total",
+            "Recorded decisions.",
+            ("decision", "code"),
+        );
         self.effects.render(&mut out, "placet_effects_total", "How warrants ended.", ("ending", ""));
         let stages = self.stages.lock().unwrap_or_else(PoisonError::into_inner);
         if !stages.is_empty() {
@@ -79,7 +90,7 @@ impl Counter {
         let mut series = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut key = (first.to_owned(), second.to_owned());
         if series.len() >= MAX_SERIES && !series.contains_key(&key) {
-            key.1 = "other".to_owned();
+            "other".clone_into(&mut key.1);
         }
         let count = series.entry(key).or_default();
         *count = count.saturating_add(1);
@@ -120,9 +131,18 @@ impl Histogram {
     }
     fn render(&self, out: &mut String, stage: &str) {
         for (count, bound) in self.buckets.iter().zip(BUCKETS) {
-            line(out, format_args!("placet_stage_seconds_bucket{{stage=\"{stage}\",le=\"{}\"}} {count}\n", seconds(bound)));
+            line(
+                out,
+                format_args!(
+                    "placet_stage_seconds_bucket{{stage=\"{stage}\",le=\"{}\"}} {count}\n",
+                    seconds(bound)
+                ),
+            );
         }
-        line(out, format_args!("placet_stage_seconds_bucket{{stage=\"{stage}\",le=\"+Inf\"}} {}\n", self.count));
+        line(
+            out,
+            format_args!("placet_stage_seconds_bucket{{stage=\"{stage}\",le=\"+Inf\"}} {}\n", self.count),
+        );
         line(out, format_args!("placet_stage_seconds_sum{{stage=\"{stage}\"}} {}\n", seconds(self.micros)));
         line(out, format_args!("placet_stage_seconds_count{{stage=\"{stage}\"}} {}\n", self.count));
     }

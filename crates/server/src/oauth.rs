@@ -18,7 +18,10 @@ use axum::{
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
-use placet_core::{AgentId, Delegation, DelegationState, Grantor, HumanId, MAX_CHAIN, Standing, TenantId, Timestamp, WorkflowState};
+use placet_core::{
+    AgentId, Delegation, DelegationState, Digest, Grantor, HumanId, MAX_CHAIN, Standing, TenantId, Timestamp,
+    WorkflowState,
+};
 use placet_facts::{Change, Place, TenantFacts, Transaction, World};
 use placet_jose::{
     KeySet, PublicKey,
@@ -30,6 +33,7 @@ use placet_json::{Object, Value, object};
 use placet_oauth::{
     OAuthError,
     enrol::enrol,
+    error::Code,
     metadata::Metadata,
     registry::{Asked, Grant, GrantError, Registry},
     token::TokenEndpoint,
@@ -131,8 +135,10 @@ async fn enrolment(State(oauth): State<Arc<OAuth>>, headers: HeaderMap, body: Bo
         Ok(body) => body,
         Err(status) => return status.into_response(),
     };
-    let raw: Vec<(&str, &[u8])> = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
-    let enrolled = enrol(&body, &raw, &oauth.enrol_url, |code| oauth.codes.pending(code), oauth.books.now().secs());
+    let raw: Vec<(&str, &[u8])> =
+        headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+    let enrolled =
+        enrol(&body, &raw, &oauth.enrol_url, |code| oauth.codes.pending(code), oauth.books.now().secs());
     let enrolled = match enrolled {
         Ok(enrolled) => enrolled,
         Err(refused) => return oauth.refusal(&refused),
@@ -143,14 +149,26 @@ async fn enrolment(State(oauth): State<Arc<OAuth>>, headers: HeaderMap, body: Bo
         return json(StatusCode::BAD_REQUEST, &object! { "error" => "invalid_grant" }.into());
     }
     let thumbprint = enrolled.key.thumbprint().to_string();
-    let (Ok(agent), Ok(author), Ok(source)) = (AgentId::new(&enrolled.agent), enrolled.agent.parse(), "enrolment".parse()) else {
+    let (Ok(agent), Ok(author), Ok(source)) =
+        (AgentId::new(&enrolled.agent), enrolled.agent.parse(), "enrolment".parse())
+    else {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
     let change = Change::AgentKeyAdded { agent, thumbprint: thumbprint.clone(), key: enrolled.key.to_jwk() };
     let why = "enrolled with a code".to_owned();
-    let transaction = Transaction { place: Place::Organisation, changes: vec![change], author, source, why, idempotency_key: None };
+    let transaction = Transaction {
+        place: Place::Organisation,
+        changes: vec![change],
+        author,
+        source,
+        why,
+        idempotency_key: None,
+    };
     match oauth.books.transact(transaction).await {
-        Ok(_) => json(StatusCode::CREATED, &object! { "agent" => enrolled.agent, "thumbprint" => thumbprint }.into()),
+        Ok(_) => json(
+            StatusCode::CREATED,
+            &object! { "agent" => enrolled.agent, "thumbprint" => thumbprint }.into(),
+        ),
         Err(error) => {
             tracing::error!(%error, "a key could not be enrolled");
             json(StatusCode::SERVICE_UNAVAILABLE, &object! { "error" => "temporarily_unavailable" }.into())
@@ -162,7 +180,8 @@ type Headers = Vec<(&'static str, String)>;
 
 impl OAuth {
     fn token(&self, body: &[u8], headers: &HeaderMap) -> Result<(Value, Headers), OAuthError> {
-        let raw: Vec<(&str, &[u8])> = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+        let raw: Vec<(&str, &[u8])> =
+            headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
         let now = self.books.now();
         let registry = FactsRegistry { world: self.books.live().world(), now };
         let claimant = self.endpoint.authenticate(body, &raw, &registry, now.secs())?;
@@ -180,10 +199,14 @@ impl OAuth {
 
     fn refusal(&self, refused: &OAuthError) -> Response {
         self.metrics.refused(match refused.code() {
-            placet_oauth::error::Code::InvalidClient => "oauth_invalid_client",
-            placet_oauth::error::Code::InvalidGrant => "oauth_invalid_grant",
-            placet_oauth::error::Code::InvalidDpopProof | placet_oauth::error::Code::UseDpopNonce => "oauth_invalid_proof",
-            _ => "oauth_invalid_request",
+            Code::InvalidClient => "oauth_invalid_client",
+            Code::InvalidGrant => "oauth_invalid_grant",
+            Code::InvalidDpopProof | Code::UseDpopNonce => "oauth_invalid_proof",
+            Code::InvalidRequest
+            | Code::UnsupportedGrantType
+            | Code::InvalidTarget
+            | Code::InvalidAuthorizationDetails
+            | Code::TemporarilyUnavailable => "oauth_invalid_request",
         });
         tracing::info!(why = %refused.why(), "no token");
         let status = StatusCode::from_u16(refused.status()).unwrap_or(StatusCode::BAD_REQUEST);
@@ -239,8 +262,15 @@ impl Registry for FactsRegistry {
             .filter(|facts| tenant.as_ref().is_none_or(|tenant| facts.id() == tenant))
             .flat_map(|facts| facts.delegations().map(move |delegation| (facts, delegation)))
             .filter(|(_, delegation)| delegation.agent == agent)
-            .filter(|(_, delegation)| asked.workflow.as_deref().is_none_or(|workflow| delegation.workflow.local().as_str() == workflow))
-            .filter(|(_, delegation)| asked.delegation.as_deref().is_none_or(|id| delegation.id.local().as_str() == id))
+            .filter(|(_, delegation)| {
+                asked
+                    .workflow
+                    .as_deref()
+                    .is_none_or(|workflow| delegation.workflow.local().as_str() == workflow)
+            })
+            .filter(|(_, delegation)| {
+                asked.delegation.as_deref().is_none_or(|id| delegation.id.local().as_str() == id)
+            })
             .filter_map(|(facts, delegation)| self.of(facts, delegation));
         match (fitting.next(), fitting.next()) {
             (Some(grant), None) => Ok(grant),
@@ -254,7 +284,10 @@ impl FactsRegistry {
     /// What a delegation gives now; none where it, one above it, its person or its workflow has ended.
     fn of(&self, facts: &TenantFacts, delegation: &Delegation) -> Option<Grant> {
         let workflow = facts.workflow(&delegation.workflow)?;
-        if workflow.state != WorkflowState::Open || workflow.ends <= self.now || !self.is_active(&delegation.human) {
+        if workflow.state != WorkflowState::Open
+            || workflow.ends <= self.now
+            || !self.is_active(&delegation.human)
+        {
             return None;
         }
         let mut actors = Vec::new();
@@ -272,17 +305,23 @@ impl FactsRegistry {
             };
         }
         let authority = Change::DelegationGranted(delegation.clone()).to_value();
-        let digest = authority.canonical().ok()?.digest();
-        let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        let names = |names: &mut dyn Iterator<Item = &placet_core::Name>| names.map(ToString::to_string).collect::<Vec<_>>();
-        let constraints: Object = delegation.scope.limits.iter().map(|(name, limit)| (format!("max_{name}"), limit.to_value())).collect();
+        let digest = Digest::from_bytes(authority.canonical().ok()?.digest()).to_string();
+        let names = |names: &mut dyn Iterator<Item = &placet_core::Name>| {
+            names.map(ToString::to_string).collect::<Vec<_>>()
+        };
+        let constraints: Object = delegation
+            .scope
+            .limits
+            .iter()
+            .map(|(name, limit)| (format!("max_{name}"), limit.to_value()))
+            .collect();
         Some(Grant {
             human: delegation.human.to_string(),
             act: ActorChain::new(actors).ok()?,
             detail: WorkflowDetail {
                 tenant: facts.id().to_string(),
                 delegation: delegation.id.local().to_string(),
-                authority_hash: format!("sha-256:{hex}"),
+                authority_hash: digest.replacen("sha256", "sha-256", 1),
                 workflow: delegation.workflow.local().to_string(),
                 workflow_type: workflow.kind.to_string(),
                 intents: names(&mut delegation.scope.intents.intersection(&workflow.intents)),
@@ -297,5 +336,104 @@ impl FactsRegistry {
 
     fn is_active(&self, human: &HumanId) -> bool {
         self.world.organisation().human(human).is_some_and(|human| human.standing == Standing::Active)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use placet_facts::World;
+    use placet_json::{Limits, parse};
+
+    use super::*;
+
+    /// Maya's delegations to `agent-7` in `wf-9`, narrowed to `agent-8`, one to `agent-7` in globex, and then these
+    /// changes.
+    fn registry(changes: &str) -> FactsRegistry {
+        let scope = |depth: u8| {
+            format!(
+                r#"{{"actions":["issue_refund"],"intents":["resolution"],"limits":{{"amount":100}},"ends":"2026-03-01T11:00:00Z","depth":{depth}}}"#
+            )
+        };
+        let (parent, child) = (scope(1), scope(0));
+        let file = |tenant: &str, rest: &str| {
+            format!(
+                r#"{{"tenant":"{tenant}","workflows":[{{"id":"wf-9","type":"case","owner":"maya","intents":["resolution","other"],"ends":"2026-03-01T12:00:00Z"}}],
+                "delegations":[{{"id":"dg-1","human":"maya","agent":"agent-7","workflow":"wf-9","grantor":"human","scope":{parent}}}{rest}]"#
+            )
+        };
+        let people = r#","tenants":["acme","globex"],"humans":[{"id":"maya","standing":"active","home":"acme"}],
+            "agents":[{"id":"agent-7","type":"t","owner":"maya","standing":"active"},{"id":"agent-8","type":"t","owner":"maya","standing":"suspended"}]"#;
+        let below = format!(
+            r#",{{"id":"dg-2","human":"maya","agent":"agent-8","workflow":"wf-9","grantor":{{"parent":"dg-1"}},"scope":{child}}}"#
+        );
+        let acme = format!("{}{people}}}", file("acme", &below));
+        let globex = format!("{}}}", file("globex", ""));
+        let mut world = World::new();
+        let later = format!(r#"{{"tenant":"acme","changes":[{changes}]}}"#);
+        for text in [acme, globex, later] {
+            let file =
+                parse(text.as_bytes(), &Limits::MESSAGE).unwrap_or_else(|error| panic!("{error}: {text}"));
+            for transaction in placet_facts::parse_file(&file).unwrap() {
+                world = world.apply(world.revision().0.saturating_add(1), &transaction).unwrap();
+            }
+        }
+        FactsRegistry { world: Arc::new(world), now: Timestamp::parse("2026-03-01T10:00:00Z").unwrap() }
+    }
+
+    fn asked(tenant: &str) -> Asked {
+        Asked { tenant: Some(tenant.to_owned()), ..Asked::default() }
+    }
+
+    #[test]
+    fn a_grant_is_the_delegation_s_and_ends_with_the_first_of_all() {
+        let grant = registry("").grant("agent-8", &Asked::default()).unwrap();
+        assert_eq!(grant.act.by_delegation().collect::<Vec<_>>(), ["agent-7", "agent-8"]);
+        assert_eq!(
+            (grant.human.as_str(), grant.detail.delegation.as_str(), grant.detail.tenant.as_str()),
+            ("maya", "dg-2", "acme")
+        );
+        assert_eq!(grant.detail.intents, ["resolution"]);
+        assert_eq!(grant.ends_at, Timestamp::parse("2026-03-01T11:00:00Z").unwrap().secs());
+        assert!(grant.detail.authority_hash.starts_with("sha-256:"));
+    }
+
+    #[test]
+    fn ten_1_which_tenant_must_be_said_where_two_fit() {
+        let registry = registry("");
+        assert_eq!(registry.grant("agent-7", &Asked::default()), Err(GrantError::Several));
+        assert_eq!(registry.grant("agent-7", &asked("globex")).unwrap().detail.tenant, "globex");
+        assert_eq!(registry.grant("agent-7", &asked("nowhere")), Err(GrantError::None));
+        assert_eq!(registry.grant("agent-8", &asked("globex")), Err(GrantError::None));
+        assert_eq!(registry.grant("nobody", &Asked::default()), Err(GrantError::None));
+    }
+
+    #[test]
+    fn del_2_what_has_ended_grants_nothing() {
+        for change in [
+            r#"{"delegation_revoked":{"id":"dg-1"}}"#,
+            r#"{"delegation_revoked":{"id":"dg-2"}}"#,
+            r#"{"workflow_closed":{"id":"wf-9"}}"#,
+            r#"{"human_standing":{"human":"maya","standing":"suspended"}}"#,
+        ] {
+            let registry = registry(change);
+            assert_eq!(registry.grant("agent-8", &Asked::default()), Err(GrantError::None), "{change}");
+        }
+        let mut late = registry("");
+        late.now = Timestamp::parse("2026-03-01T11:00:00Z").unwrap();
+        assert_eq!(late.grant("agent-8", &Asked::default()), Err(GrantError::None));
+    }
+
+    #[test]
+    fn only_an_active_agent_has_keys() {
+        let generate = || placet_jose::SigningKey::generate(placet_jose::Algorithm::EdDsa).unwrap();
+        let (key, other) = (generate(), generate());
+        let add = |agent: &str, key: &placet_jose::SigningKey| {
+            let (print, jwk) = (key.public().thumbprint(), key.public().to_jwk());
+            format!(r#"{{"agent_key_added":{{"agent":"{agent}","thumbprint":"{print}","key":{jwk}}}}}"#)
+        };
+        let registry = registry(&format!("{},{}", add("agent-7", &key), add("agent-8", &other)));
+        assert_eq!(registry.agent_keys("agent-7"), Some(KeySet::of(key.public())));
+        assert!(registry.agent_keys("agent-8").is_none(), "suspended");
+        assert!(registry.agent_keys("nobody").is_none());
     }
 }

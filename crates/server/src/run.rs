@@ -12,8 +12,10 @@ use std::{
 
 use axum::Router;
 use placet_core::{Facts, Name, Releases, authority::Authority};
-use placet_gateway::{Credentials, Gateway, Injection, Ledger, Observer, Scheme, Service, Stage, VaultAccess};
-use placet_jose::{KeySet, access::Access, htu::Htu};
+use placet_gateway::{
+    Credentials, Gateway, Injection, Ledger, Observer, Scheme, Service, Stage, VaultAccess,
+};
+use placet_jose::{KeySet, SigningKey, access::Access, htu::Htu};
 use placet_oauth::{
     metadata::Metadata,
     token::{Nonces, TokenEndpoint},
@@ -21,7 +23,10 @@ use placet_oauth::{
 };
 use placet_policy::Release;
 use placet_store::{Notary, Options, Projection};
-use placet_upstream::{Bounds as UpstreamBounds, Config, Egress, Http, Stdio, SystemResolver, Timeouts, Transport as Wire, Trust, Upstreams};
+use placet_upstream::{
+    Bounds as UpstreamBounds, Config, Egress, Http, Stdio, SystemResolver, Timeouts, Transport as Wire,
+    Trust, Upstreams,
+};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
@@ -33,7 +38,10 @@ use crate::{
     mcp,
     metrics::Metrics,
     oauth::{self, OAuth},
-    settings::{Environment, ListWith, ReleaseSource, SecretError, Settings, Transport, Upstream, Variables},
+    settings::{
+        Environment, Limits, ListWith, ReleaseSource, SecretError, Server, Settings, Transport, Upstream,
+        Variables,
+    },
     tree,
     vault::{VaultFile, VaultFileError},
     window::FileWindow,
@@ -153,7 +161,8 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&data).map_err(|error| io(&data, error))?;
     let keyring = Keyring::open(&settings, variables)?;
     let (agents, admins) = (bind(settings.server.listen).await?, bind(settings.server.admin_listen).await?);
-    let (agent_addr, admin_addr) = (address(&agents, settings.server.listen)?, address(&admins, settings.server.admin_listen)?);
+    let (agent_addr, admin_addr) =
+        (address(&agents, settings.server.listen)?, address(&admins, settings.server.admin_listen)?);
     // Port 0 is known now; a URL that was given is taken as it is.
     if settings.is_default("server.public_url") {
         settings.server.public_url = format!("http://{agent_addr}");
@@ -163,47 +172,31 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
     }
     let Keyring { token, call, sender, checkpoint, session, operators, master } = keyring;
 
-    let notary = Notary { organisation: settings.server.organisation.to_string(), key: Arc::new(checkpoint), every: CHECKPOINT };
+    let notary = Notary {
+        organisation: settings.server.organisation.to_string(),
+        key: Arc::new(checkpoint),
+        every: CHECKPOINT,
+    };
     let (ledger, report) = Ledger::open(&data, Options::new(wall, notary))?;
     put_in_force(&ledger, &settings).await?;
     let metrics = Arc::new(Metrics::default());
     let (access_to_vault, vault) = open_vault(&data, master)?;
 
-    let releases = Arc::clone(ledger.releases());
-    let clock = {
-        let ledger = ledger.clone();
-        Arc::new(move || ledger.now())
-    };
-    let credentials = Arc::new(Credentials {
-        issuer: settings.server.public_url.clone(),
-        tokens: call,
-        sender,
-        schemes: settings.upstreams.iter().map(|upstream| (upstream.name.clone(), scheme(upstream))).collect(),
-        vault: access_to_vault,
-        releases: Arc::clone(&releases),
-        live: Arc::clone(ledger.live()),
-        clock: clock.clone(),
+    let senders = Senders { call, sender, vault: access_to_vault };
+    let (gateway, upstreams) = gateway(&settings, variables, &ledger, senders, &metrics)?;
+    let books: Arc<LedgerBooks> = Arc::new(LedgerBooks {
+        ledger: ledger.clone(),
+        index: Mutex::new(Projection::open(&data)?),
+        releases: data.join("releases"),
     });
-    let configs = configs(&settings, variables)?;
-    let upstreams = Arc::new(Upstreams::new(configs, Arc::clone(&credentials) as Arc<dyn placet_upstream::Credentials>, SystemResolver, clock)?);
-    let authority = Authority::new(
-        releases as Arc<dyn Releases>,
-        Arc::clone(ledger.live()) as Arc<dyn Facts>,
-        ledger.clone(),
-        Arc::new(ledger.clone()),
-    );
-    let observer = Arc::clone(&metrics) as Arc<dyn Observer>;
-    let gateway = Arc::new(Gateway::new(authority, ledger.clone(), Arc::clone(&upstreams), credentials, observer));
-
-    let books: Arc<LedgerBooks> =
-        Arc::new(LedgerBooks { ledger: ledger.clone(), index: Mutex::new(Projection::open(&data)?), releases: data.join("releases") });
     let now = ledger.now().secs();
     let used = data.join("used");
     std::fs::create_dir_all(&used).map_err(|error| io(&used, error))?;
-    let window = |name: &str| FileWindow::open(&used.join(name), WINDOW, now).map(Mutex::new).map_err(StartError::Window);
+    let window = |name: &str| {
+        FileWindow::open(&used.join(name), WINDOW, now).map(Mutex::new).map_err(StartError::Window)
+    };
     let codes = Arc::new(Codes::default());
     let keys = KeySet::of(token.public());
-    let url = |text: String| Htu::parse(&text).map_err(|_| StartError::Url(text));
     let server = &settings.server;
 
     let endpoint = Arc::new(mcp::Endpoint::new(mcp::Parts {
@@ -214,35 +207,19 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
         hosts: vec![authority_of(&server.public_url)],
         sessions: mcp::SessionKey::new(&session),
     }));
-    let token_endpoint = format!("{}/oauth/token", server.public_url);
-    let oauth = Arc::new(OAuth {
-        books: books.clone(),
-        endpoint: TokenEndpoint {
-            issuer: server.public_url.clone(),
-            resource: server.resource(),
-            url: url(token_endpoint.clone())?,
-            key: token,
-            nonces: Nonces::NotAsked,
-        },
-        metadata: Metadata {
-            issuer: server.public_url.clone(),
-            resource: server.resource(),
-            token_endpoint,
-            jwks_uri: format!("{}/oauth/jwks", server.public_url),
-            scopes: vec![SCOPE.to_owned()],
-        },
-        enrol_url: url(format!("{}/oauth/enrol", server.public_url))?,
+    let oauth = token_service(
+        server,
+        token,
         keys,
-        codes: Arc::clone(&codes),
-        window: window("oauth")?,
-        metrics: Arc::clone(&metrics),
-    });
+        (books.clone(), Arc::clone(&codes), Arc::clone(&metrics)),
+        window("oauth")?,
+    )?;
     let admin = Arc::new(Admin {
         books,
         offers: Arc::new(LiveOffers { upstreams: Arc::clone(&upstreams), ledger: ledger.clone() }),
         door: Door {
             audience: server.admin_url.clone(),
-            url: url(server.admin_url.clone())?,
+            url: url(&server.admin_url)?,
             operators,
             window: window("admin")?,
             max_body: settings.limits.archive_bytes,
@@ -256,19 +233,8 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
         started,
     });
 
-    let (stop, stopped) = watch::channel(false);
-    let mut tasks = JoinSet::new();
-    let limits = settings.limits;
-    let bounds = |connections| Bounds { header_bytes: limits.header_bytes, header_read: Duration::from_millis(limits.header_read_ms), connections };
     let app = Router::new().merge(mcp::routes(endpoint)).merge(oauth::routes(oauth));
-    tasks.spawn(listen::serve(agents, bounds(limits.connections), app, told(stopped.clone())));
-    tasks.spawn(listen::serve(admins, bounds(limits.admin_connections), admin::routes(admin), told(stopped.clone())));
-    tasks.spawn(async move {
-        tokio::select! {
-            () = sync(&upstreams) => {}
-            () = told(stopped) => {}
-        }
-    });
+    let (stop, tasks) = at_work((agents, app), (admins, admin::routes(admin)), upstreams, settings.limits);
     tracing::info!(agents = %agent_addr, administrators = %admin_addr, took_ms = started.elapsed().as_millis(), "serving");
     Ok(Running {
         agent_addr,
@@ -280,6 +246,118 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
         tasks,
         ledger,
     })
+}
+
+/// What the gateway makes credentials of.
+struct Senders {
+    call: SigningKey,
+    sender: SigningKey,
+    vault: Arc<dyn VaultAccess>,
+}
+
+/// The pipeline: the one place that builds an authority.
+fn gateway(
+    settings: &Settings,
+    variables: Variables<'_>,
+    ledger: &Ledger,
+    senders: Senders,
+    metrics: &Arc<Metrics>,
+) -> Result<(Arc<Gateway>, Arc<Upstreams>), StartError> {
+    let Senders { call, sender, vault } = senders;
+    let releases = Arc::clone(ledger.releases());
+    let clock = {
+        let ledger = ledger.clone();
+        Arc::new(move || ledger.now())
+    };
+    let credentials = Arc::new(Credentials {
+        issuer: settings.server.public_url.clone(),
+        tokens: call,
+        sender,
+        schemes: settings
+            .upstreams
+            .iter()
+            .map(|upstream| (upstream.name.clone(), scheme(upstream)))
+            .collect(),
+        vault,
+        releases: Arc::clone(&releases),
+        live: Arc::clone(ledger.live()),
+        clock: clock.clone(),
+    });
+    let configs = configs(settings, variables)?;
+    let upstreams = Arc::new(Upstreams::new(
+        configs,
+        Arc::clone(&credentials) as Arc<dyn placet_upstream::Credentials>,
+        SystemResolver,
+        clock,
+    )?);
+    let authority = Authority::new(
+        releases as Arc<dyn Releases>,
+        Arc::clone(ledger.live()) as Arc<dyn Facts>,
+        ledger.clone(),
+        Arc::new(ledger.clone()),
+    );
+    let observer = Arc::clone(metrics) as Arc<dyn Observer>;
+    let gateway =
+        Arc::new(Gateway::new(authority, ledger.clone(), Arc::clone(&upstreams), credentials, observer));
+    Ok((gateway, upstreams))
+}
+
+/// The token service on the agents' listener.
+fn token_service(
+    server: &Server,
+    token: SigningKey,
+    keys: KeySet,
+    (books, codes, metrics): (Arc<LedgerBooks>, Arc<Codes>, Arc<Metrics>),
+    window: Mutex<FileWindow>,
+) -> Result<Arc<OAuth>, StartError> {
+    let token_endpoint = format!("{}/oauth/token", server.public_url);
+    Ok(Arc::new(OAuth {
+        books,
+        endpoint: TokenEndpoint {
+            issuer: server.public_url.clone(),
+            resource: server.resource(),
+            url: url(&token_endpoint)?,
+            key: token,
+            nonces: Nonces::NotAsked,
+        },
+        metadata: Metadata {
+            issuer: server.public_url.clone(),
+            resource: server.resource(),
+            token_endpoint,
+            jwks_uri: format!("{}/oauth/jwks", server.public_url),
+            scopes: vec![SCOPE.to_owned()],
+        },
+        enrol_url: url(&format!("{}/oauth/enrol", server.public_url))?,
+        keys,
+        codes,
+        window,
+        metrics,
+    }))
+}
+
+/// Serves both listeners, and keeps tool lists fresh.
+fn at_work(
+    (agents, app): (TcpListener, Router),
+    (admins, admin_app): (TcpListener, Router),
+    upstreams: Arc<Upstreams>,
+    limits: Limits,
+) -> (watch::Sender<bool>, JoinSet<()>) {
+    let (stop, stopped) = watch::channel(false);
+    let mut tasks = JoinSet::new();
+    let bounds = |connections| Bounds {
+        header_bytes: limits.header_bytes,
+        header_read: Duration::from_millis(limits.header_read_ms),
+        connections,
+    };
+    tasks.spawn(listen::serve(agents, bounds(limits.connections), app, told(stopped.clone())));
+    tasks.spawn(listen::serve(admins, bounds(limits.admin_connections), admin_app, told(stopped.clone())));
+    tasks.spawn(async move {
+        tokio::select! {
+            () = sync(&upstreams) => {}
+            () = told(stopped) => {}
+        }
+    });
+    (stop, tasks)
 }
 
 /// Reads every tool list, then keeps them fresh. One upstream that is away keeps no other from being listed.
@@ -330,7 +408,10 @@ async fn put_in_force(ledger: &Ledger, settings: &Settings) -> Result<(), StartE
         return Ok(());
     }
     let by = Name::new("settings").map_err(|error| refused(error.to_string()))?;
-    ledger.promote(Arc::new(release), &by, "named by the settings").await.map_err(|error| refused(error.to_string()))?;
+    ledger
+        .promote(Arc::new(release), &by, "named by the settings")
+        .await
+        .map_err(|error| refused(error.to_string()))?;
     Ok(())
 }
 
@@ -366,7 +447,8 @@ fn scheme(upstream: &Upstream) -> Scheme {
         ListWith::CallToken => Service::CallToken,
         ListWith::Vault(name) => Service::Vault(name.clone()),
     };
-    let injection = Injection { header: upstream.secret_header.clone(), prefix: upstream.secret_prefix.clone() };
+    let injection =
+        Injection { header: upstream.secret_header.clone(), prefix: upstream.secret_prefix.clone() };
     Scheme { audience, injection, service }
 }
 
@@ -379,15 +461,24 @@ fn configs(settings: &Settings, variables: Variables<'_>) -> Result<Vec<Config>,
                 Wire::Http(Http { url: url.clone(), trust: Trust::System, egress })
             }
             Transport::Stdio { command, env, vars, cwd } => {
-                let mut all: BTreeMap<String, SecretString> = vars.iter().map(|(name, text)| (name.clone(), SecretString::from(text.as_str()))).collect();
+                let mut all: BTreeMap<String, SecretString> = vars
+                    .iter()
+                    .map(|(name, text)| (name.clone(), SecretString::from(text.as_str())))
+                    .collect();
                 if let Some(path) = variables("PATH") {
                     all.entry("PATH".to_owned()).or_insert_with(|| SecretString::from(path));
                 }
                 for (name, source) in env {
-                    let secret = source.fetch(variables).map_err(|error| StartError::Secret { upstream: upstream.name.clone(), error })?;
+                    let secret = source
+                        .fetch(variables)
+                        .map_err(|error| StartError::Secret { upstream: upstream.name.clone(), error })?;
                     all.insert(name.clone(), SecretString::from(secret.expose_secret()));
                 }
-                Wire::Stdio(Stdio { command: command.clone(), env: all.into_iter().collect(), cwd: cwd.clone() })
+                Wire::Stdio(Stdio {
+                    command: command.clone(),
+                    env: all.into_iter().collect(),
+                    cwd: cwd.clone(),
+                })
             }
         };
         let timeouts = Timeouts { call: Duration::from_millis(limits.call_ms), ..Timeouts::DEFAULT };
@@ -398,7 +489,10 @@ fn configs(settings: &Settings, variables: Variables<'_>) -> Result<Vec<Config>,
 }
 
 /// The wall clock, in milliseconds since the Unix epoch: the server's only reading of it.
-#[expect(clippy::disallowed_methods, reason = "the one clock of the server; everything else is told the time")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one clock of the server; everything else is told the time"
+)]
 fn wall() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
@@ -415,6 +509,10 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
 
 fn address(listener: &TcpListener, address: SocketAddr) -> Result<SocketAddr, StartError> {
     listener.local_addr().map_err(|error| StartError::Listen { address, error })
+}
+
+fn url(text: &str) -> Result<Htu, StartError> {
+    Htu::parse(text).map_err(|_| StartError::Url(text.to_owned()))
 }
 
 fn authority_of(url: &str) -> String {

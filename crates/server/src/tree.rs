@@ -20,7 +20,10 @@ fn walk(dir: &Path, prefix: &str, tree: &mut Tree, bytes: &mut usize) -> io::Res
     for entry in std::fs::read_dir(dir)? {
         let entry = entry?;
         let Ok(name) = entry.file_name().into_string() else {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, format!("a file in `{}` has a name that is not UTF-8", dir.display())));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("a file in `{}` has a name that is not UTF-8", dir.display()),
+            ));
         };
         if name.starts_with('.') {
             continue;
@@ -34,10 +37,16 @@ fn walk(dir: &Path, prefix: &str, tree: &mut Tree, bytes: &mut usize) -> io::Res
             *bytes = bytes.saturating_add(content.len());
             tree.insert(path, content);
             if *bytes > MAX_ARCHIVE || tree.len() > MAX_FILES {
-                return Err(io::Error::new(io::ErrorKind::FileTooLarge, "this is more than a release may hold"));
+                return Err(io::Error::new(
+                    io::ErrorKind::FileTooLarge,
+                    "this is more than a release may hold",
+                ));
             }
         } else {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, format!("`{path}` is neither a file nor a directory")));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("`{path}` is neither a file nor a directory"),
+            ));
         }
     }
     Ok(())

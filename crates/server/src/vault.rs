@@ -56,7 +56,11 @@ impl VaultFile {
         for (place, _, _) in vault.list() {
             drop(vault.open(&master, place)?);
         }
-        Ok(Self { path: path.to_owned(), open: Arc::new(OpenVault::new(vault, master)), changing: Mutex::new(()) })
+        Ok(Self {
+            path: path.to_owned(),
+            open: Arc::new(OpenVault::new(vault, master)),
+            changing: Mutex::new(()),
+        })
     }
 
     /// What the gateway opens: always the newest.
@@ -83,7 +87,10 @@ impl VaultFile {
     }
 
     /// A change counts once it is on disk.
-    fn change<T>(&self, change: impl FnOnce(&mut Vault) -> Result<T, VaultFileError>) -> Result<T, VaultFileError> {
+    fn change<T>(
+        &self,
+        change: impl FnOnce(&mut Vault) -> Result<T, VaultFileError>,
+    ) -> Result<T, VaultFileError> {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut next = Vault::clone(&self.open.vault());
         let changed = change(&mut next)?;

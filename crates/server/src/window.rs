@@ -37,8 +37,10 @@ impl FileWindow {
     /// Opens the window in `path`, or makes it. `capacity` bounds the uses remembered at once; `now` is in seconds since
     /// the Unix epoch.
     pub fn open(path: &Path, capacity: usize, now: u64) -> io::Result<Self> {
-        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(path.with_extension("lock"))?;
-        lock.try_lock().map_err(|_| io::Error::new(io::ErrorKind::ResourceBusy, "another process holds it"))?;
+        let lock =
+            OpenOptions::new().create(true).truncate(false).write(true).open(path.with_extension("lock"))?;
+        lock.try_lock()
+            .map_err(|_| io::Error::new(io::ErrorKind::ResourceBusy, "another process holds it"))?;
         let mut bytes = Vec::new();
         match File::open(path) {
             Ok(mut file) => drop(file.read_to_end(&mut bytes)?),
@@ -137,13 +139,11 @@ impl ReplayWindow for FileWindow {
             return Admission::Full;
         }
         self.remember(key, forget_at);
-        match self.append(&key, forget_at) {
-            Ok(()) => Admission::New,
-            Err(_) => {
-                self.broken = true;
-                Admission::Full
-            }
+        if self.append(&key, forget_at).is_ok() {
+            return Admission::New;
         }
+        self.broken = true;
+        Admission::Full
     }
 }
 

@@ -14,8 +14,10 @@ use crate::{
 
 /// Let an agent act in a workflow, or pass a delegation on, narrower
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  placet delegate acme/wf-9 --human maya --agent agent-7 --action summarize_case --action issue_refund --limit amount=100\n\n\
-    Below another delegation:\n  placet delegate acme/wf-9 --parent dg-1 --agent agent-8 --action summarize_case")]
+#[command(
+    after_help = "Example:\n  placet delegate acme/wf-9 --human maya --agent agent-7 --action summarize_case --action issue_refund --limit amount=100\n\n\
+    Below another delegation:\n  placet delegate acme/wf-9 --parent dg-1 --agent agent-8 --action summarize_case"
+)]
 pub(crate) struct Delegate {
     /// The workflow, as TENANT/WORKFLOW
     workflow: String,
@@ -72,9 +74,16 @@ impl Delegate {
             body.insert("grantor", object! { "parent" => parent.as_str() });
         }
         let admin = self.remote.server.open()?;
-        let answer = block_on(admin.post(&format!("/v1/tenants/{}/delegations", segment(tenant)), &self.why.onto(body)))?;
+        let answer = block_on(
+            admin.post(&format!("/v1/tenants/{}/delegations", segment(tenant)), &self.why.onto(body)),
+        )?;
         show(self.remote.format, &answer, |answer| {
-            format!("delegation {tenant}/{}: {} acts for {} in {tenant}/{workflow}", cell(answer, "id"), self.agent, cell(answer, "human"))
+            format!(
+                "delegation {tenant}/{}: {} acts for {} in {tenant}/{workflow}",
+                cell(answer, "id"),
+                self.agent,
+                cell(answer, "human")
+            )
         })?;
         Ok(Answer::Yes)
     }
@@ -83,12 +92,13 @@ impl Delegate {
 /// `amount=100`: the number travels as it is written.
 fn limits(texts: &[String]) -> Result<Object, Failure> {
     let mut limits = pairs(texts, "limit")?;
-    for (name, value) in limits.iter_mut() {
+    for (name, value) in &mut limits {
         let text = value.as_str().unwrap_or_default().to_owned();
-        let number: Result<Number, Failure> = match placet_json::parse(text.as_bytes(), &placet_json::Limits::MESSAGE) {
-            Ok(Value::Number(number)) => Ok(number),
-            Ok(_) | Err(_) => Err(Failure::new(format!("the limit of `{name}` is no number: `{text}`"))),
-        };
+        let number: Result<Number, Failure> =
+            match placet_json::parse(text.as_bytes(), &placet_json::Limits::MESSAGE) {
+                Ok(Value::Number(number)) => Ok(number),
+                Ok(_) | Err(_) => Err(Failure::new(format!("the limit of `{name}` is no number: `{text}`"))),
+            };
         *value = Value::Number(number?);
     }
     Ok(limits)
@@ -104,7 +114,9 @@ pub(crate) struct Workflow {
 #[derive(Debug, Subcommand)]
 enum WorkflowVerb {
     /// Open a workflow
-    #[command(after_help = "Example:\n  placet workflow open acme/wf-9 --type support_case --owner maya --intent support_case_resolution --hours 2 --bind support_case=CASE-1837")]
+    #[command(
+        after_help = "Example:\n  placet workflow open acme/wf-9 --type support_case --owner maya --intent support_case_resolution --hours 2 --bind support_case=CASE-1837"
+    )]
     Open {
         /// The workflow, as TENANT/ID; TENANT alone makes an id up
         workflow: String,
@@ -160,9 +172,24 @@ enum WorkflowVerb {
 impl Workflow {
     pub(crate) fn run(self) -> Result<Answer, Failure> {
         match self.verb {
-            WorkflowVerb::Open { workflow, kind, owner, intents, until, hours, bindings, attributes, why, remote } => {
-                let (tenant, id) = workflow.split_once('/').map_or((workflow.as_str(), None), |(tenant, id)| (tenant, Some(id)));
-                let ends = until.unwrap_or_else(|| Timestamp::from_millis(clock::millis()).plus_millis(hours.saturating_mul(3_600_000)));
+            WorkflowVerb::Open {
+                workflow,
+                kind,
+                owner,
+                intents,
+                until,
+                hours,
+                bindings,
+                attributes,
+                why,
+                remote,
+            } => {
+                let (tenant, id) = workflow
+                    .split_once('/')
+                    .map_or((workflow.as_str(), None), |(tenant, id)| (tenant, Some(id)));
+                let ends = until.unwrap_or_else(|| {
+                    Timestamp::from_millis(clock::millis()).plus_millis(hours.saturating_mul(3_600_000))
+                });
                 let mut body = object! {
                     "type" => kind, "intents" => texts(&intents), "ends" => ends.to_string(),
                     "bindings" => pairs(&bindings, "binding")?, "attributes" => pairs(&attributes, "attribute")?,
@@ -174,16 +201,33 @@ impl Workflow {
                     body.insert("owner", owner);
                 }
                 let admin = remote.server.open()?;
-                let answer = block_on(admin.post(&format!("/v1/tenants/{}/workflows", segment(tenant)), &why.onto(body)))?;
-                show(remote.format, &answer, |answer| format!("workflow {tenant}/{} is open until {ends}", cell(answer, "id")))?;
+                let answer = block_on(
+                    admin.post(&format!("/v1/tenants/{}/workflows", segment(tenant)), &why.onto(body)),
+                )?;
+                show(remote.format, &answer, |answer| {
+                    format!("workflow {tenant}/{} is open until {ends}", cell(answer, "id"))
+                })?;
             }
             WorkflowVerb::List { tenant, all, remote } => {
-                let mut answer = block_on(remote.server.open()?.get(&format!("/v1/tenants/{}/workflows", segment(&tenant))))?;
+                let mut answer = block_on(
+                    remote.server.open()?.get(&format!("/v1/tenants/{}/workflows", segment(&tenant))),
+                )?;
                 if !all && let Some(workflows) = answer.get_mut("workflows").and_then(Value::as_array_mut) {
                     workflows.retain(|workflow| cell(workflow, "state") == "open");
                 }
                 show(remote.format, &answer, |answer| {
-                    listing(answer, "workflows", &[("WORKFLOW", "id"), ("TYPE", "type"), ("STATE", "state"), ("OWNER", "owner"), ("ENDS", "ends"), ("ABOUT", "bindings")])
+                    listing(
+                        answer,
+                        "workflows",
+                        &[
+                            ("WORKFLOW", "id"),
+                            ("TYPE", "type"),
+                            ("STATE", "state"),
+                            ("OWNER", "owner"),
+                            ("ENDS", "ends"),
+                            ("ABOUT", "bindings"),
+                        ],
+                    )
                 })?;
             }
             WorkflowVerb::Close { workflow, why, remote } => {
@@ -212,9 +256,17 @@ pub(crate) struct Approve {
 impl Approve {
     pub(crate) fn run(self) -> Result<Answer, Failure> {
         let admin = self.remote.server.open()?;
-        let answer = block_on(admin.post("/v1/approvals", &self.why.onto(object! { "decision" => self.decision.as_str() })))?;
+        let answer = block_on(
+            admin.post("/v1/approvals", &self.why.onto(object! { "decision" => self.decision.as_str() })),
+        )?;
         show(self.remote.format, &answer, |answer| {
-            format!("{} gives `{}` as {} until {}; the same call, asked again, may go through once", cell(answer, "approver"), cell(answer, "approval"), cell(answer, "role"), cell(answer, "ends"))
+            format!(
+                "{} gives `{}` as {} until {}; the same call, asked again, may go through once",
+                cell(answer, "approver"),
+                cell(answer, "approval"),
+                cell(answer, "role"),
+                cell(answer, "ends")
+            )
         })?;
         Ok(Answer::Yes)
     }
@@ -282,7 +334,9 @@ impl Revoke {
                     Standing::Deactivated => "deactivated",
                 };
                 let path = format!("/v1/humans/{}/standing", segment(&id));
-                let answer = block_on(remote.server.open()?.post(&path, &why.onto(object! { "standing" => standing })))?;
+                let answer = block_on(
+                    remote.server.open()?.post(&path, &why.onto(object! { "standing" => standing })),
+                )?;
                 show(remote.format, &answer, |_| format!("{id} is {standing}"))?;
             }
         }
@@ -325,7 +379,9 @@ enum Frozen {
     #[command(after_help = "Example:\n  placet freeze agent agent-7\n  placet unfreeze agent agent-7")]
     Agent(FrozenOf),
     /// A tool, by its catalog name
-    #[command(after_help = "Example:\n  placet freeze tool billing.refund\n  placet unfreeze tool billing.refund")]
+    #[command(
+        after_help = "Example:\n  placet freeze tool billing.refund\n  placet unfreeze tool billing.refund"
+    )]
     Tool(FrozenOf),
     /// An upstream
     #[command(after_help = "Example:\n  placet freeze upstream billing\n  placet unfreeze upstream billing")]
@@ -366,7 +422,11 @@ fn frozen(what: Frozen, path: &str, told: &str) -> Result<Answer, Failure> {
         Frozen::Tenant(of) => ("tenant", of),
     };
     let FrozenOf { name, why, remote } = of;
-    let (what, shown) = if kind == "all" { (Value::from("all"), "everything".to_owned()) } else { (object! { kind => name.as_str() }.into(), format!("{kind} `{name}`")) };
+    let (what, shown) = if kind == "all" {
+        (Value::from("all"), "everything".to_owned())
+    } else {
+        (object! { kind => name.as_str() }.into(), format!("{kind} `{name}`"))
+    };
     let answer = block_on(remote.server.open()?.post(path, &why.onto(object! { "what" => what })))?;
     show(remote.format, &answer, |_| format!("{shown} {told}"))?;
     Ok(Answer::Yes)

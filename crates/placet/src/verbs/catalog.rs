@@ -1,5 +1,7 @@
 //! `placet catalog`: what upstreams offer, beside what was reviewed.
 
+use std::fmt::Write as _;
+
 use clap::{Args, Subcommand};
 use placet_json::Value;
 
@@ -47,13 +49,12 @@ impl Catalog {
             }
             Verb::Diff { upstream, remote } => {
                 let admin = remote.server.open()?;
-                let upstreams = match upstream {
-                    Some(upstream) => vec![upstream],
-                    None => {
-                        let answer = block_on(admin.get("/v1/upstreams"))?;
-                        let all = answer.get("upstreams").and_then(Value::as_array).unwrap_or_default();
-                        all.iter().map(|upstream| cell(upstream, "name")).collect()
-                    }
+                let upstreams = if let Some(upstream) = upstream {
+                    vec![upstream]
+                } else {
+                    let answer = block_on(admin.get("/v1/upstreams"))?;
+                    let all = answer.get("upstreams").and_then(Value::as_array).unwrap_or_default();
+                    all.iter().map(|upstream| cell(upstream, "name")).collect()
                 };
                 let mut differences = Vec::new();
                 for upstream in &upstreams {
@@ -64,18 +65,31 @@ impl Catalog {
                             Some(false) => "changed",
                             None => "not in the catalog",
                         };
-                        differences.push(vec![format!("{upstream}.{}", cell(tool, "name")), state.to_owned(), cell(tool, "digest")]);
+                        differences.push(vec![
+                            format!("{upstream}.{}", cell(tool, "name")),
+                            state.to_owned(),
+                            cell(tool, "digest"),
+                        ]);
                     }
                 }
                 // A tool without an entry doesn't exist for agents, which is no fault; one that changed is hidden from them.
-                let changed = differences.iter().any(|difference| difference.get(1).is_some_and(|state| state == "changed"));
+                let changed = differences
+                    .iter()
+                    .any(|difference| difference.get(1).is_some_and(|state| state == "changed"));
                 let document = differences.iter().map(|row| {
                     let text = |i: usize| row.get(i).map_or(Value::Null, |text| text.as_str().into());
-                    Value::from(placet_json::object! { "tool" => text(0), "state" => text(1), "offered" => text(2) })
+                    Value::from(
+                        placet_json::object! { "tool" => text(0), "state" => text(1), "offered" => text(2) },
+                    )
                 });
-                let document = Value::from(placet_json::object! { "differences" => Value::Array(document.collect()) });
+                let document =
+                    Value::from(placet_json::object! { "differences" => Value::Array(document.collect()) });
                 show(remote.format, &document, |_| {
-                    if differences.is_empty() { "every tool is in the catalog as it was reviewed".to_owned() } else { table(&["TOOL", "STATE", "OFFERED"], &differences) }
+                    if differences.is_empty() {
+                        "every tool is in the catalog as it was reviewed".to_owned()
+                    } else {
+                        table(&["TOOL", "STATE", "OFFERED"], &differences)
+                    }
                 })?;
                 Ok(Answer::of(!changed))
             }
@@ -89,24 +103,37 @@ async fn tools(admin: &Admin, upstream: &str) -> Result<Value, Failure> {
 
 /// Entries for a person to finish: what can't be known from a definition is a comment that keeps the file from loading.
 fn draft(upstream: &str, answer: &Value) -> String {
-    let mut out = format!("# Drafted from what `{upstream}` offers. Nothing here is reviewed: choose action, effect, resource and\n# types, then remove the marks. A description is the upstream's own word.\n");
+    let mut out = format!(
+        "# Drafted from what `{upstream}` offers. Nothing here is reviewed: choose action, effect, resource and\n# types, then remove the marks. A description is the upstream's own word.\n"
+    );
     for tool in answer.get("tools").and_then(Value::as_array).unwrap_or_default() {
         let name = cell(tool, "name");
         let definition = tool.get("definition").unwrap_or(&Value::Null);
         let read_only = definition.pointer("/annotations/readOnlyHint").and_then(Value::as_bool);
         let effect = if read_only == Some(true) { "read" } else { "destructive" };
-        let description: String = cell(definition, "description").chars().map(|c| if c.is_control() { ' ' } else { c }).take(200).collect();
-        out.push_str(&format!(
-            "\n# {description}\n[tool.{}]\naction = {}\neffect = \"{effect}\" # review\n# resource = {{ type = \"…\", id = \"$args.…\" }}\ncredential = \"none\" # review\naccepts = [\"{}\"]\n",
+        let description: String = cell(definition, "description")
+            .chars()
+            .map(|c| if c.is_control() { ' ' } else { c })
+            .take(200)
+            .collect();
+        let _infallible = writeln!(
+            out,
+            "\n# {description}\n[tool.{}]\naction = {}\neffect = \"{effect}\" # review\n# resource = {{ type = \"…\", id = \"$args.…\" }}\ncredential = \"none\" # review\naccepts = [\"{}\"]",
             quoted(&format!("{upstream}.{name}")),
             quoted(&name),
             cell(tool, "digest")
-        ));
+        );
         let schema = definition.get("inputSchema");
-        let required: Vec<&str> = schema.and_then(|schema| schema.get("required")).and_then(Value::as_array).unwrap_or_default().iter().filter_map(Value::as_str).collect();
+        let required: Vec<&str> = schema
+            .and_then(|schema| schema.get("required"))
+            .and_then(Value::as_array)
+            .unwrap_or_default()
+            .iter()
+            .filter_map(Value::as_str)
+            .collect();
         let properties = schema.and_then(|schema| schema.get("properties")).and_then(Value::as_object);
         if let Some(properties) = properties.filter(|properties| !properties.is_empty()) {
-            out.push_str(&format!("[tool.{}.args]\n", quoted(&format!("{upstream}.{name}"))));
+            let _infallible = writeln!(out, "[tool.{}.args]", quoted(&format!("{upstream}.{name}")));
             for (argument, property) in properties {
                 let kind = match property.get("type").and_then(Value::as_str) {
                     Some("integer") => "integer",
@@ -115,7 +142,8 @@ fn draft(upstream: &str, answer: &Value) -> String {
                     _ => "text",
                 };
                 let optional = if required.contains(&argument) { "" } else { ", required = false" };
-                out.push_str(&format!("{} = {{ type = \"{kind}\"{optional} }} # review\n", quoted(argument)));
+                let _infallible =
+                    writeln!(out, "{} = {{ type = \"{kind}\"{optional} }} # review", quoted(argument));
             }
         }
     }

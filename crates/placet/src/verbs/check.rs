@@ -1,5 +1,6 @@
 //! `placet check`: what is wrong with a release, and what its author should know.
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -27,13 +28,19 @@ pub(crate) struct Check {
 
 impl Check {
     pub(crate) fn run(self) -> Result<Answer, Failure> {
-        let tree = placet_server::tree::read(&self.dir).or_fail(format_args!("can't read `{}`", self.dir.display()))?;
+        let tree = placet_server::tree::read(&self.dir)
+            .or_fail(format_args!("can't read `{}`", self.dir.display()))?;
         if tree.is_empty() {
-            return Err(Failure::new(format!("`{}` is empty", self.dir.display())).remedy("name a release's directory; `placet init DIR` makes one"));
+            return Err(Failure::new(format!("`{}` is empty", self.dir.display()))
+                .remedy("name a release's directory; `placet init DIR` makes one"));
         }
         let findings = check(&tree);
-        let count = |severity| u64::try_from(findings.iter().filter(|finding| finding.severity == severity).count()).unwrap_or(u64::MAX);
-        let (errors, warnings, advice) = (count(Severity::Error), count(Severity::Warning), count(Severity::Advice));
+        let count = |severity| {
+            u64::try_from(findings.iter().filter(|finding| finding.severity == severity).count())
+                .unwrap_or(u64::MAX)
+        };
+        let (errors, warnings, advice) =
+            (count(Severity::Error), count(Severity::Warning), count(Severity::Advice));
         let fine = errors == 0 && (warnings == 0 || !self.strict);
         let document = Value::from(object! {
             "ok" => fine, "errors" => errors, "warnings" => warnings, "advice" => advice,
@@ -42,7 +49,11 @@ impl Check {
         show(self.format, &document, |_| {
             let mut text: String = findings.iter().map(line).collect();
             let verdict = if fine { paint("fine", Colour::Green) } else { paint("not fine", Colour::Red) };
-            text.push_str(&format!("{verdict}: {errors} errors, {warnings} warnings, {advice} pieces of advice in {} files\n", tree.len()));
+            let _infallible = writeln!(
+                text,
+                "{verdict}: {errors} errors, {warnings} warnings, {advice} pieces of advice in {} files",
+                tree.len()
+            );
             text
         })?;
         Ok(Answer::of(fine))

@@ -3,11 +3,7 @@
 use clap::Args;
 use placet_json::{Object, Value};
 
-use crate::{
-    admin::ServerArgs,
-    failure::Failure,
-    output::Format,
-};
+use crate::{admin::ServerArgs, failure::Failure, output::Format};
 
 /// Which server, how to print.
 #[derive(Debug, Clone, Args)]
@@ -40,7 +36,10 @@ impl Why {
 /// `TENANT/ID`, as people write what belongs to a tenant.
 pub(crate) fn in_tenant<'a>(text: &'a str, what: &str) -> Result<(&'a str, &'a str), Failure> {
     let parts = text.split_once('/').filter(|(tenant, id)| !tenant.is_empty() && !id.is_empty());
-    parts.ok_or_else(|| Failure::new(format!("`{text}` names no {what}")).remedy(format!("write it as TENANT/{}", what.to_uppercase())))
+    parts.ok_or_else(|| {
+        Failure::new(format!("`{text}` names no {what}"))
+            .remedy(format!("write it as TENANT/{}", what.to_uppercase()))
+    })
 }
 
 /// `NAME=VALUE` pairs as an object.
@@ -77,7 +76,8 @@ pub(crate) fn cell(value: &Value, name: &str) -> String {
 /// The list below `name` of an answer as a table.
 pub(crate) fn listing(answer: &Value, name: &str, columns: &[(&str, &str)]) -> String {
     let items = answer.get(name).and_then(Value::as_array).unwrap_or_default();
-    let rows: Vec<Vec<String>> = items.iter().map(|item| columns.iter().map(|(_, member)| cell(item, member)).collect()).collect();
+    let rows: Vec<Vec<String>> =
+        items.iter().map(|item| columns.iter().map(|(_, member)| cell(item, member)).collect()).collect();
     if rows.is_empty() {
         return format!("no {name}");
     }

@@ -7,10 +7,7 @@ use placet_json::{Value, object};
 use placet_server::{index, settings::Settings};
 use placet_store::{Projection, Reader};
 
-use super::{
-    common::cell,
-    serve::variable,
-};
+use super::{common::cell, serve::variable};
 use crate::{
     admin::{ServerArgs, block_on},
     failure::{Failure, OrFail},
@@ -46,7 +43,11 @@ struct Looked {
 impl Doctor {
     pub(crate) fn run(self) -> Result<Answer, Failure> {
         let mut looked = Vec::new();
-        let loaded = if self.config.exists() { Settings::load(&self.config, &variable) } else { Settings::defaults(std::path::Path::new(""), &variable) };
+        let loaded = if self.config.exists() {
+            Settings::load(&self.config, &variable)
+        } else {
+            Settings::defaults(std::path::Path::new(""), &variable)
+        };
         let settings = match loaded {
             Ok(settings) => {
                 looked.push(Looked { what: format!("settings `{}`", self.config.display()), problem: None });
@@ -61,8 +62,13 @@ impl Doctor {
             let data = &settings.server.data;
             if self.rebuild {
                 let reader = Reader::open(data).or_fail("can't read the journal")?;
-                let rows = Projection::open(data).and_then(|mut index| index.rebuild(&reader, index::row)).or_fail("can't make the index")?;
-                looked.push(Looked { what: format!("search index: {rows} records indexed anew"), problem: None });
+                let rows = Projection::open(data)
+                    .and_then(|mut index| index.rebuild(&reader, index::row))
+                    .or_fail("can't make the index")?;
+                looked.push(Looked {
+                    what: format!("search index: {rows} records indexed anew"),
+                    problem: None,
+                });
             }
             if data.exists() {
                 looked.push(journal(data));
@@ -79,7 +85,9 @@ impl Doctor {
         show(self.format, &document, |_| {
             looked.iter().fold(String::new(), |text, looked| match &looked.problem {
                 None => text + &format!("{} {}\n", paint("fine", Colour::Green), looked.what),
-                Some(problem) => text + &format!("{} {}: {problem}\n", paint("bad ", Colour::Red), looked.what),
+                Some(problem) => {
+                    text + &format!("{} {}: {problem}\n", paint("bad ", Colour::Red), looked.what)
+                }
             })
         })?;
         Ok(Answer::of(fine))
@@ -98,7 +106,10 @@ impl Doctor {
             Ok(answer) => answer,
             Err(failure) => return vec![Looked { what, problem: Some(failure.to_string()) }],
         };
-        let problem = match (status.get("ready").and_then(Value::as_bool), status.get("release").is_some_and(|release| !release.is_null())) {
+        let problem = match (
+            status.get("ready").and_then(Value::as_bool),
+            status.get("release").is_some_and(|release| !release.is_null()),
+        ) {
             (Some(true), true) => None,
             (Some(true), false) => Some("no release is in force; `placet promote` one".to_owned()),
             _ => Some(cell(&status, "why")),
@@ -106,7 +117,10 @@ impl Doctor {
         let mut looked = vec![Looked { what, problem }];
         for upstream in upstreams.get("upstreams").and_then(Value::as_array).unwrap_or_default() {
             let answers = upstream.get("answers").and_then(Value::as_bool) == Some(true);
-            looked.push(Looked { what: format!("upstream `{}`", cell(upstream, "name")), problem: (!answers).then(|| cell(upstream, "why")) });
+            looked.push(Looked {
+                what: format!("upstream `{}`", cell(upstream, "name")),
+                problem: (!answers).then(|| cell(upstream, "why")),
+            });
         }
         looked
     }
@@ -117,7 +131,11 @@ fn journal(data: &std::path::Path) -> Looked {
     let what = format!("journal in `{}`", data.display());
     let read = Reader::open(data).map_err(|error| error.to_string()).and_then(|reader| {
         let last = reader.last();
-        reader.range(1, last).try_for_each(|record| record.map(drop)).map_err(|error| error.to_string()).map(|()| last)
+        reader
+            .range(1, last)
+            .try_for_each(|record| record.map(drop))
+            .map_err(|error| error.to_string())
+            .map(|()| last)
     });
     match read {
         Ok(last) => Looked { what: format!("{what}: {last} records"), problem: None },

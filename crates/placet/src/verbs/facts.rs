@@ -62,16 +62,25 @@ impl Facts {
     pub(crate) fn run(self) -> Result<Answer, Failure> {
         match self.verb {
             Verb::Apply { file, why, remote } => {
-                let body = document(&file)?.into_object().ok_or_else(|| Failure::new(format!("`{}` is no JSON object", file.display())))?;
+                let body = document(&file)?
+                    .into_object()
+                    .ok_or_else(|| Failure::new(format!("`{}` is no JSON object", file.display())))?;
                 let answer = block_on(remote.server.open()?.post("/v1/facts", &why.onto(body)))?;
-                show(remote.format, &answer, |answer| format!("{} changes, revision {}", cell(answer, "changes"), cell(answer, "revision")))?;
+                show(remote.format, &answer, |answer| {
+                    format!("{} changes, revision {}", cell(answer, "changes"), cell(answer, "revision"))
+                })?;
             }
             Verb::Get { tenant, at, remote } => {
-                let answer = block_on(remote.server.open()?.get(&query("/v1/facts", tenant.as_deref(), &[("at", at)])))?;
+                let answer = block_on(remote.server.open()?.get(&query(
+                    "/v1/facts",
+                    tenant.as_deref(),
+                    &[("at", at)],
+                )))?;
                 show(remote.format, &answer, pretty)?;
             }
             Verb::History { tenant, limit, remote } => {
-                let path = query("/v1/facts/history", tenant.as_deref(), &[("limit", Some(limit.to_string()))]);
+                let path =
+                    query("/v1/facts/history", tenant.as_deref(), &[("limit", Some(limit.to_string()))]);
                 let answer = block_on(remote.server.open()?.get(&path))?;
                 show(remote.format, &answer, history)?;
             }
@@ -82,7 +91,8 @@ impl Facts {
 
 fn query(path: &str, tenant: Option<&str>, parameters: &[(&str, Option<String>)]) -> String {
     let tenant = tenant.map(|tenant| format!("tenant={}", segment(tenant)));
-    let others = parameters.iter().filter_map(|(name, value)| Some(format!("{name}={}", segment(value.as_ref()?))));
+    let others =
+        parameters.iter().filter_map(|(name, value)| Some(format!("{name}={}", segment(value.as_ref()?))));
     let query: Vec<String> = tenant.into_iter().chain(others).collect();
     if query.is_empty() { path.to_owned() } else { format!("{path}?{}", query.join("&")) }
 }
@@ -94,10 +104,25 @@ fn history(answer: &Value) -> String {
         .map(|entry| {
             let transaction = entry.get("transaction").unwrap_or(&Value::Null);
             let changes = transaction.get("changes").and_then(Value::as_array).unwrap_or_default();
-            let kinds: Vec<&str> = changes.iter().filter_map(|change| change.as_object()?.keys().next()).take(3).collect();
-            let more = if changes.len() > kinds.len() { format!(" and {} more", changes.len().saturating_sub(kinds.len())) } else { String::new() };
-            vec![cell(entry, "revision"), cell(entry, "time"), cell(transaction, "author"), format!("{}{more}", kinds.join(", ")), cell(transaction, "why")]
+            let kinds: Vec<&str> =
+                changes.iter().filter_map(|change| change.as_object()?.keys().next()).take(3).collect();
+            let more = if changes.len() > kinds.len() {
+                format!(" and {} more", changes.len().saturating_sub(kinds.len()))
+            } else {
+                String::new()
+            };
+            vec![
+                cell(entry, "revision"),
+                cell(entry, "time"),
+                cell(transaction, "author"),
+                format!("{}{more}", kinds.join(", ")),
+                cell(transaction, "why"),
+            ]
         })
         .collect();
-    if rows.is_empty() { "no changes".to_owned() } else { table(&["REVISION", "TIME", "AUTHOR", "CHANGES", "WHY"], &rows) }
+    if rows.is_empty() {
+        "no changes".to_owned()
+    } else {
+        table(&["REVISION", "TIME", "AUTHOR", "CHANGES", "WHY"], &rows)
+    }
 }

@@ -12,7 +12,9 @@ use crate::{
 
 /// Write a small, complete, passing governance project
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  placet init desk && cd desk && placet check release && placet test release && placet serve")]
+#[command(
+    after_help = "Example:\n  placet init desk && cd desk && placet check release && placet test release && placet serve"
+)]
 pub(crate) struct Init {
     /// The directory; it must be empty or not there
     dir: PathBuf,
@@ -42,9 +44,14 @@ const FILES: &[(&str, &str)] = files![
 impl Init {
     pub(crate) fn run(self) -> Result<Answer, Failure> {
         let dir = &self.dir;
-        let taken = dir.exists() && std::fs::read_dir(dir).or_fail(format_args!("can't read `{}`", dir.display()))?.next().is_some();
+        let taken = dir.exists()
+            && std::fs::read_dir(dir)
+                .or_fail(format_args!("can't read `{}`", dir.display()))?
+                .next()
+                .is_some();
         if taken {
-            return Err(Failure::new(format!("`{}` is not empty", dir.display())).remedy("nothing was written; name another directory"));
+            return Err(Failure::new(format!("`{}` is not empty", dir.display()))
+                .remedy("nothing was written; name another directory"));
         }
         for (path, content) in FILES {
             write(&dir.join(path), content)?;

@@ -79,16 +79,24 @@ impl Key {
                 };
                 let key = keyfile::generate(&file, algorithm)?;
                 let thumbprint = key.public().thumbprint().to_string();
-                let document = Value::from(object! { "file" => file.display().to_string(), "thumbprint" => thumbprint, "jwk" => key.public().to_jwk() });
-                show(format, &document, |_| format!("made `{}`, thumbprint {}", file.display(), key.public().thumbprint()))?;
+                let document = Value::from(
+                    object! { "file" => file.display().to_string(), "thumbprint" => thumbprint, "jwk" => key.public().to_jwk() },
+                );
+                show(format, &document, |_| {
+                    format!("made `{}`, thumbprint {}", file.display(), key.public().thumbprint())
+                })?;
             }
             Verb::Show { file, jwks, format } => {
                 let key = keyfile::load(&file)?;
                 if jwks {
                     print(&pretty(&KeySet::of(key.public()).to_jwks()))?;
                 } else {
-                    let document = Value::from(object! { "thumbprint" => key.public().thumbprint().to_string(), "jwk" => key.public().to_jwk() });
-                    show(format, &document, |_| format!("thumbprint {}\n{}", key.public().thumbprint(), key.public().to_jwk()))?;
+                    let document = Value::from(
+                        object! { "thumbprint" => key.public().thumbprint().to_string(), "jwk" => key.public().to_jwk() },
+                    );
+                    show(format, &document, |_| {
+                        format!("thumbprint {}\n{}", key.public().thumbprint(), key.public().to_jwk())
+                    })?;
                 }
             }
             Verb::Register { human, file, server, format } => {

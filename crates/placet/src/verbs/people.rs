@@ -124,7 +124,10 @@ impl Agent {
                         "/v1/agents".to_owned()
                     }
                     (None, None) => format!("/v1/agents/{}/codes", segment(&id)),
-                    _ => return Err(Failure::new("a new agent has both a type and an owner").remedy("give `--type` and `--owner`, or neither for a further key")),
+                    _ => {
+                        return Err(Failure::new("a new agent has both a type and an owner")
+                            .remedy("give `--type` and `--owner`, or neither for a further key"));
+                    }
                 };
                 let answer = block_on(admin.post(&path, &why.onto(body)))?;
                 show(remote.format, &answer, |answer| {
@@ -137,7 +140,13 @@ impl Agent {
             }
             AgentVerb::List { remote } => {
                 let answer = block_on(remote.server.open()?.get("/v1/agents"))?;
-                show(remote.format, &answer, |answer| listing(answer, "agents", &[("AGENT", "id"), ("TYPE", "type"), ("OWNER", "owner"), ("STANDING", "standing")]))?;
+                show(remote.format, &answer, |answer| {
+                    listing(
+                        answer,
+                        "agents",
+                        &[("AGENT", "id"), ("TYPE", "type"), ("OWNER", "owner"), ("STANDING", "standing")],
+                    )
+                })?;
             }
             AgentVerb::Suspend { id, why, remote } => standing(&id, "suspended", &why, &remote)?,
             AgentVerb::Resume { id, why, remote } => standing(&id, "active", &why, &remote)?,

@@ -1,5 +1,6 @@
 //! `placet release`: build, show, upload, list.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
@@ -63,7 +64,9 @@ impl ReleaseVerb {
             Verb::List { remote } => {
                 let admin = remote.server.open()?;
                 let answer = block_on(admin.get("/v1/releases"))?;
-                show(remote.format, &answer, |answer| listing(answer, "releases", &[("DIGEST", "digest"), ("IN FORCE", "in_force")]))?;
+                show(remote.format, &answer, |answer| {
+                    listing(answer, "releases", &[("DIGEST", "digest"), ("IN FORCE", "in_force")])
+                })?;
                 Ok(Answer::Yes)
             }
         }
@@ -75,14 +78,19 @@ fn build(dir: &Path, out: Option<&Path>, format: Format) -> Result<Answer, Failu
     if let Some(out) = out {
         std::fs::write(out, release.archive()).or_fail(format_args!("can't write `{}`", out.display()))?;
     }
-    let document = Value::from(object! { "digest" => release.digest().to_string(), "report" => release.report() });
+    let document =
+        Value::from(object! { "digest" => release.digest().to_string(), "report" => release.report() });
     show(format, &document, |_| {
         let mut text = format!("{}\n", release.digest());
         for rewrite in release.rewrites() {
-            text.push_str(&format!("{}:{}:{}: rewritten: `{}` is read as `{}`\n", rewrite.file, rewrite.line, rewrite.column, rewrite.from, rewrite.to));
+            let _infallible = writeln!(
+                text,
+                "{}:{}:{}: rewritten: `{}` is read as `{}`",
+                rewrite.file, rewrite.line, rewrite.column, rewrite.from, rewrite.to
+            );
         }
         for finding in release.findings() {
-            text.push_str(&format!("{finding}\n"));
+            let _infallible = writeln!(text, "{finding}");
         }
         text
     })?;
@@ -100,8 +108,11 @@ pub(crate) fn open(path: &Path, format: Format) -> Result<Result<Release, ()>, F
     match release {
         Ok(release) => Ok(Ok(release)),
         Err(refused) => {
-            let findings: Vec<Value> = refused.findings.iter().map(placet_policy::Finding::to_value).collect();
-            let document = Value::from(object! { "digest" => Value::Null, "report" => object! { "findings" => findings } });
+            let findings: Vec<Value> =
+                refused.findings.iter().map(placet_policy::Finding::to_value).collect();
+            let document = Value::from(
+                object! { "digest" => Value::Null, "report" => object! { "findings" => findings } },
+            );
             show(format, &document, |_| refused.to_string())?;
             Ok(Err(()))
         }
@@ -109,7 +120,11 @@ pub(crate) fn open(path: &Path, format: Format) -> Result<Result<Release, ()>, F
 }
 
 fn described(release: &Release) -> Value {
-    let files = release.tree().iter().map(|(path, bytes)| Value::from(object! { "path" => path.as_str(), "bytes" => u64::try_from(bytes.len()).unwrap_or(u64::MAX) }));
+    let files = release.tree().iter().map(|(path, bytes)| {
+        Value::from(
+            object! { "path" => path.as_str(), "bytes" => u64::try_from(bytes.len()).unwrap_or(u64::MAX) },
+        )
+    });
     let tools = release.catalog().entries().map(|entry| Value::from(object! { "name" => entry.name().as_str(), "action" => entry.action().as_str(), "effect" => entry.effect().as_str() }));
     let types = release.workflow_types().keys().map(|name| Value::from(name.as_str()));
     object! {

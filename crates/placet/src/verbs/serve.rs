@@ -39,11 +39,16 @@ impl Serve {
             return Ok(Answer::Yes);
         }
         log::start(&settings.log).map_err(Failure::new)?;
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().or_fail("can't start")?;
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().enable_all().build().or_fail("can't start")?;
         runtime.block_on(async {
             let (environment, data) = (settings.server.environment, settings.server.data.clone());
-            let running = run::serve(settings, &variable).await.map_err(|error| Failure::new(error.to_string()))?;
-            eprintln!("placet serves agents at {} and administrators at {}", running.public_url, running.admin_url);
+            let running =
+                run::serve(settings, &variable).await.map_err(|error| Failure::new(error.to_string()))?;
+            eprintln!(
+                "placet serves agents at {} and administrators at {}",
+                running.public_url, running.admin_url
+            );
             if environment == Environment::Dev {
                 eprintln!("  the operator's key: {}", data.join("keys").join("operator.pem").display());
             }
@@ -64,7 +69,10 @@ impl Serve {
 }
 
 /// A variable of this process' environment.
-#[expect(clippy::disallowed_methods, reason = "the settings' own reading of the environment, handed in from the rim")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the settings' own reading of the environment, handed in from the rim"
+)]
 pub(crate) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }

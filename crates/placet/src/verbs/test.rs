@@ -1,6 +1,6 @@
 //! `placet test`: the release's own cases and `_test.rego` rules.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{fmt::Write as _, path::PathBuf, sync::Arc};
 
 use clap::Args;
 use placet_core::FactsView;
@@ -38,16 +38,31 @@ impl Test {
             report.results.retain(|result| result.name.contains(only.as_str()));
         }
         if let Some(path) = &self.junit {
-            std::fs::write(path, report.to_junit()).or_fail(format_args!("can't write `{}`", path.display()))?;
+            std::fs::write(path, report.to_junit())
+                .or_fail(format_args!("can't write `{}`", path.display()))?;
         }
         let failed = report.results.iter().filter(|result| !result.passed).count();
         show(self.format, &report.to_value(), |_| {
             let mut text = String::new();
             for result in report.results.iter().filter(|result| !result.passed) {
-                text.push_str(&format!("{} {}: {}\n  expected {}\n  got      {}\n", paint("failed", Colour::Red), result.file, result.name, result.expected, result.got));
+                let _infallible = writeln!(
+                    text,
+                    "{} {}: {}\n  expected {}\n  got      {}",
+                    paint("failed", Colour::Red),
+                    result.file,
+                    result.name,
+                    result.expected,
+                    result.got
+                );
             }
-            let verdict = if report.passed() { paint("passed", Colour::Green) } else { paint("failed", Colour::Red) };
-            text.push_str(&format!("{verdict}: {} of {} cases\n", report.results.len().saturating_sub(failed), report.results.len()));
+            let verdict =
+                if report.passed() { paint("passed", Colour::Green) } else { paint("failed", Colour::Red) };
+            let _infallible = writeln!(
+                text,
+                "{verdict}: {} of {} cases",
+                report.results.len().saturating_sub(failed),
+                report.results.len()
+            );
             text
         })?;
         Ok(Answer::of(report.passed()))

@@ -86,16 +86,30 @@ impl Vault {
                 let mut body = place.body();
                 body.insert("secret", secret(file)?);
                 let answer = block_on(remote.server.open()?.post("/v1/vault", &why.onto(body)))?;
-                show(remote.format, &answer, |answer| format!("{}/{} version {}", place.tenant, place.name, cell(answer, "version")))?;
+                show(remote.format, &answer, |answer| {
+                    format!("{}/{} version {}", place.tenant, place.name, cell(answer, "version"))
+                })?;
             }
             Verb::List { remote } => {
                 let answer = block_on(remote.server.open()?.get("/v1/vault"))?;
                 show(remote.format, &answer, |answer| {
-                    listing(answer, "secrets", &[("TENANT", "tenant"), ("NAME", "upstream"), ("OF", "holder"), ("HUMAN", "human"), ("VERSION", "version"), ("SINCE", "since")])
+                    listing(
+                        answer,
+                        "secrets",
+                        &[
+                            ("TENANT", "tenant"),
+                            ("NAME", "upstream"),
+                            ("OF", "holder"),
+                            ("HUMAN", "human"),
+                            ("VERSION", "version"),
+                            ("SINCE", "since"),
+                        ],
+                    )
                 })?;
             }
             Verb::Remove { place, why, remote } => {
-                let answer = block_on(remote.server.open()?.post("/v1/vault/remove", &why.onto(place.body())))?;
+                let answer =
+                    block_on(remote.server.open()?.post("/v1/vault/remove", &why.onto(place.body())))?;
                 show(remote.format, &answer, |_| format!("{}/{} is gone", place.tenant, place.name))?;
             }
         }
@@ -105,17 +119,21 @@ impl Vault {
 
 fn secret(file: Option<PathBuf>) -> Result<String, Failure> {
     let mut text = String::new();
-    match file {
-        Some(path) => {
-            let file = std::fs::File::open(&path).or_fail(format_args!("can't read `{}`", path.display()))?;
-            file.take(MAX_SECRET.saturating_add(1)).read_to_string(&mut text).or_fail(format_args!("can't read `{}`", path.display()))?;
+    if let Some(path) = file {
+        let file = std::fs::File::open(&path).or_fail(format_args!("can't read `{}`", path.display()))?;
+        file.take(MAX_SECRET.saturating_add(1))
+            .read_to_string(&mut text)
+            .or_fail(format_args!("can't read `{}`", path.display()))?;
+    } else {
+        if std::io::stdin().is_terminal() {
+            return Err(
+                Failure::new("the secret is read from standard input").remedy("pipe it in, or give `--file`")
+            );
         }
-        None => {
-            if std::io::stdin().is_terminal() {
-                return Err(Failure::new("the secret is read from standard input").remedy("pipe it in, or give `--file`"));
-            }
-            std::io::stdin().take(MAX_SECRET.saturating_add(1)).read_to_string(&mut text).or_fail("can't read standard input")?;
-        }
+        std::io::stdin()
+            .take(MAX_SECRET.saturating_add(1))
+            .read_to_string(&mut text)
+            .or_fail("can't read standard input")?;
     }
     let end = text.trim_end_matches(['\r', '\n']).len();
     text.truncate(end);

@@ -1,1 +1,15 @@
-//! The binary, as users run it.
+//! The binary, as users run it: exit statuses, messages, and the roads between its parts.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a test that can't go on has failed"
+)]
+
+mod cancel;
+mod connect;
+mod pure;
+mod server;
+mod support;
+mod tool_proxy;

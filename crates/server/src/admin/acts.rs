@@ -25,7 +25,12 @@ type Shared = State<Arc<Admin>>;
 /// `POST /v1/tenants {id}`
 pub(super) async fn create_tenant(State(admin): Shared, Caller(by): Caller, body: Bytes) -> Answer {
     rights::operator(&by)?;
-    simple(&admin, &by, Place::Organisation, "tenant_created", Body::parse(&body)?).await
+    let body = Body::parse(&body)?;
+    // The ledger's own tree has this name; a tenant's tree has the tenant's.
+    if body.get("id").and_then(Value::as_str) == Some(placet_gateway::ORGANISATION) {
+        return Err(ApiError::conflict("this name is taken by the organisation itself", "choose another"));
+    }
+    simple(&admin, &by, Place::Organisation, "tenant_created", body).await
 }
 
 /// `POST /v1/humans {id, standing, home, keys}`
@@ -37,7 +42,12 @@ pub(super) async fn set_human(State(admin): Shared, Caller(by): Caller, body: By
 }
 
 /// `POST /v1/humans/{human}/standing {standing}`
-pub(super) async fn human_standing(State(admin): Shared, Caller(by): Caller, Path(human): Path<String>, body: Bytes) -> Answer {
+pub(super) async fn human_standing(
+    State(admin): Shared,
+    Caller(by): Caller,
+    Path(human): Path<String>,
+    body: Bytes,
+) -> Answer {
     rights::operator(&by)?;
     let mut body = Body::parse(&body)?;
     body.default("human", human);
@@ -45,24 +55,44 @@ pub(super) async fn human_standing(State(admin): Shared, Caller(by): Caller, Pat
 }
 
 /// `POST /v1/humans/{human}/keys {jwk}`: the key with which a person signs from now on, beside those they have.
-pub(super) async fn register_key(State(admin): Shared, Caller(by): Caller, Path(human): Path<String>, body: Bytes) -> Answer {
+pub(super) async fn register_key(
+    State(admin): Shared,
+    Caller(by): Caller,
+    Path(human): Path<String>,
+    body: Bytes,
+) -> Answer {
     // A key gives all that its person may do: who registers it must be above them.
     rights::operator(&by)?;
     let mut body = Body::parse(&body)?;
     let (jwk, why) = (body.required("jwk")?, body.why()?);
     body.finish()?;
-    let key = PublicKey::from_jwk(&jwk).map_err(|error| ApiError::malformed(format!("`jwk`: {error}"), "send the public key, as `placet key show` prints it"))?;
+    let key = PublicKey::from_jwk(&jwk).map_err(|error| {
+        ApiError::malformed(format!("`jwk`: {error}"), "send the public key, as `placet key show` prints it")
+    })?;
     let id = HumanId::from(named(&human, "human")?);
     let world = admin.books.live().world();
-    let mut person = world.organisation().human(&id).cloned().ok_or_else(|| ApiError::missing(format_args!("person `{id}`")))?;
+    let mut person = world
+        .organisation()
+        .human(&id)
+        .cloned()
+        .ok_or_else(|| ApiError::missing(format_args!("person `{id}`")))?;
     let thumbprint = key.thumbprint().to_string();
     person.keys.insert(thumbprint.clone());
-    let revision = commit(&admin, &by, Place::Organisation, vec![Change::HumanSet(person)], why, None).await?;
-    Ok(json(StatusCode::CREATED, &object! { "human" => id.as_str(), "thumbprint" => thumbprint, "revision" => revision.0 }.into()))
+    let revision =
+        commit(&admin, &by, Place::Organisation, vec![Change::HumanSet(person)], why, None).await?;
+    Ok(json(
+        StatusCode::CREATED,
+        &object! { "human" => id.as_str(), "thumbprint" => thumbprint, "revision" => revision.0 }.into(),
+    ))
 }
 
 /// `POST /v1/agents/{agent}/standing {standing}`: an owner may stop their agent, only an operator lets it go on.
-pub(super) async fn agent_standing(State(admin): Shared, Caller(by): Caller, Path(agent): Path<String>, body: Bytes) -> Answer {
+pub(super) async fn agent_standing(
+    State(admin): Shared,
+    Caller(by): Caller,
+    Path(agent): Path<String>,
+    body: Bytes,
+) -> Answer {
     let mut body = Body::parse(&body)?;
     let stops = body.get("standing").and_then(Value::as_str).is_some_and(|standing| standing != "active");
     if !stops || !owns(&admin, &by, &agent) {
@@ -89,7 +119,12 @@ pub(super) async fn unfreeze(State(admin): Shared, Caller(by): Caller, body: Byt
 }
 
 /// `POST /v1/tenants/{tenant}/assignments {human, roles, until}`
-pub(super) async fn assign(State(admin): Shared, Caller(by): Caller, Path(tenant): Path<String>, body: Bytes) -> Answer {
+pub(super) async fn assign(
+    State(admin): Shared,
+    Caller(by): Caller,
+    Path(tenant): Path<String>,
+    body: Bytes,
+) -> Answer {
     rights::operator(&by)?;
     let mut body = Body::parse(&body)?;
     body.default("until", "ended");
@@ -97,8 +132,14 @@ pub(super) async fn assign(State(admin): Shared, Caller(by): Caller, Path(tenant
 }
 
 /// `POST /v1/tenants/{tenant}/workflows`
-pub(super) async fn open_workflow(State(admin): Shared, Caller(by): Caller, Path(tenant): Path<String>, body: Bytes) -> Answer {
-    let (tenant, world, now) = (TenantId::from(named(&tenant, "tenant")?), admin.books.live().world(), admin.books.now());
+pub(super) async fn open_workflow(
+    State(admin): Shared,
+    Caller(by): Caller,
+    Path(tenant): Path<String>,
+    body: Bytes,
+) -> Answer {
+    let (tenant, world, now) =
+        (TenantId::from(named(&tenant, "tenant")?), admin.books.live().world(), admin.books.now());
     rights::inside(&by, &world, &tenant, now)?;
     let mut body = Body::parse(&body)?;
     body.default("id", fresh("wf_")?);
@@ -108,7 +149,9 @@ pub(super) async fn open_workflow(State(admin): Shared, Caller(by): Caller, Path
     let why = body.why()?;
     let place = Place::Tenant(tenant);
     let change = change("workflow_opened", body.rest(), &place)?;
-    let Change::WorkflowOpened(workflow) = &change else { return Err(ApiError::down("a change changed its kind")) };
+    let Change::WorkflowOpened(workflow) = &change else {
+        return Err(ApiError::down("a change changed its kind"));
+    };
     rights::for_oneself(&by, &workflow.owner)?;
     if workflow.ends <= now {
         return Err(ApiError::malformed("`ends` has passed", "give a moment to come"));
@@ -119,32 +162,51 @@ pub(super) async fn open_workflow(State(admin): Shared, Caller(by): Caller, Path
 }
 
 /// `POST /v1/tenants/{tenant}/workflows/{workflow}/close`
-pub(super) async fn close_workflow(State(admin): Shared, Caller(by): Caller, Path((tenant, workflow)): Path<(String, String)>, body: Bytes) -> Answer {
+pub(super) async fn close_workflow(
+    State(admin): Shared,
+    Caller(by): Caller,
+    Path((tenant, workflow)): Path<(String, String)>,
+    body: Bytes,
+) -> Answer {
     let (tenant, world) = (TenantId::from(named(&tenant, "tenant")?), admin.books.live().world());
     let facts = rights::inside(&by, &world, &tenant, admin.books.now())?;
     let id = WorkflowId::new(tenant.clone(), named(&workflow, "workflow")?);
-    let known = facts.workflow(&id).ok_or_else(|| ApiError::missing(format_args!("workflow `{id}` in `{tenant}`")))?;
+    let known = facts
+        .workflow(&id)
+        .ok_or_else(|| ApiError::missing(format_args!("workflow `{id}` in `{tenant}`")))?;
     rights::for_oneself(&by, &known.owner)?;
     let mut body = Body::parse(&body)?;
     let why = body.why()?;
     body.finish()?;
-    let revision = commit(&admin, &by, Place::Tenant(tenant), vec![Change::WorkflowClosed(id)], why, None).await?;
+    let revision =
+        commit(&admin, &by, Place::Tenant(tenant), vec![Change::WorkflowClosed(id)], why, None).await?;
     Ok(done(revision))
 }
 
 /// `POST /v1/tenants/{tenant}/delegations`: by default all intents of the workflow, its end, no further delegation. A
 /// delegation below another takes person and workflow from it.
-pub(super) async fn delegate(State(admin): Shared, Caller(by): Caller, Path(tenant): Path<String>, body: Bytes) -> Answer {
+pub(super) async fn delegate(
+    State(admin): Shared,
+    Caller(by): Caller,
+    Path(tenant): Path<String>,
+    body: Bytes,
+) -> Answer {
     let (tenant, world) = (TenantId::from(named(&tenant, "tenant")?), admin.books.live().world());
     let facts = rights::inside(&by, &world, &tenant, admin.books.now())?;
     let mut body = Body::parse(&body)?;
     let why = body.why()?;
     body.default("id", fresh("dg_")?);
     body.default("grantor", "human");
-    let parent = body.get("grantor").and_then(|grantor| grantor.get("parent")).and_then(Value::as_str).map(|id| named(id, "grantor"));
+    let parent = body
+        .get("grantor")
+        .and_then(|grantor| grantor.get("parent"))
+        .and_then(Value::as_str)
+        .map(|id| named(id, "grantor"));
     if let Some(parent) = parent {
         let id = DelegationId::new(tenant.clone(), parent?);
-        let parent = facts.delegation(&id).ok_or_else(|| ApiError::missing(format_args!("delegation `{id}` in `{tenant}`")))?;
+        let parent = facts
+            .delegation(&id)
+            .ok_or_else(|| ApiError::missing(format_args!("delegation `{id}` in `{tenant}`")))?;
         body.default("human", parent.human.as_str());
         body.default("workflow", parent.workflow.local().as_str());
     } else if let Principal::Human(id) = &by {
@@ -152,8 +214,14 @@ pub(super) async fn delegate(State(admin): Shared, Caller(by): Caller, Path(tena
     }
     let workflow = body.get("workflow").and_then(Value::as_str).unwrap_or_default();
     let workflow = WorkflowId::new(tenant.clone(), named(workflow, "workflow")?);
-    let known = facts.workflow(&workflow).ok_or_else(|| ApiError::missing(format_args!("workflow `{workflow}` in `{tenant}`")))?;
-    let scope = body.optional("scope").map(|scope| scope.into_object().ok_or_else(|| ApiError::malformed("`scope` is not an object", "send `{\"actions\": […]}`")));
+    let known = facts
+        .workflow(&workflow)
+        .ok_or_else(|| ApiError::missing(format_args!("workflow `{workflow}` in `{tenant}`")))?;
+    let scope = body.optional("scope").map(|scope| {
+        scope
+            .into_object()
+            .ok_or_else(|| ApiError::malformed("`scope` is not an object", "send `{\"actions\": […]}`"))
+    });
     let mut scope = scope.transpose()?.unwrap_or_default();
     let mut default = |name: &str, value: Value| {
         if !scope.contains_key(name) {
@@ -167,7 +235,9 @@ pub(super) async fn delegate(State(admin): Shared, Caller(by): Caller, Path(tena
     body.default("scope", scope);
     let place = Place::Tenant(tenant);
     let change = change("delegation_granted", body.rest(), &place)?;
-    let Change::DelegationGranted(delegation) = &change else { return Err(ApiError::down("a change changed its kind")) };
+    let Change::DelegationGranted(delegation) = &change else {
+        return Err(ApiError::down("a change changed its kind"));
+    };
     rights::for_oneself(&by, &delegation.human)?;
     let answer = object! {
         "id" => delegation.id.local().as_str(), "human" => delegation.human.as_str(), "agent" => delegation.agent.as_str(),
@@ -183,16 +253,24 @@ pub(super) async fn delegate(State(admin): Shared, Caller(by): Caller, Path(tena
 }
 
 /// `POST /v1/tenants/{tenant}/delegations/{delegation}/revoke`
-pub(super) async fn revoke(State(admin): Shared, Caller(by): Caller, Path((tenant, delegation)): Path<(String, String)>, body: Bytes) -> Answer {
+pub(super) async fn revoke(
+    State(admin): Shared,
+    Caller(by): Caller,
+    Path((tenant, delegation)): Path<(String, String)>,
+    body: Bytes,
+) -> Answer {
     let (tenant, world) = (TenantId::from(named(&tenant, "tenant")?), admin.books.live().world());
     let facts = rights::inside(&by, &world, &tenant, admin.books.now())?;
     let id = DelegationId::new(tenant.clone(), named(&delegation, "delegation")?);
-    let known = facts.delegation(&id).ok_or_else(|| ApiError::missing(format_args!("delegation `{id}` in `{tenant}`")))?;
+    let known = facts
+        .delegation(&id)
+        .ok_or_else(|| ApiError::missing(format_args!("delegation `{id}` in `{tenant}`")))?;
     rights::for_oneself(&by, &known.human)?;
     let mut body = Body::parse(&body)?;
     let why = body.why()?;
     body.finish()?;
-    let revision = commit(&admin, &by, Place::Tenant(tenant), vec![Change::DelegationRevoked(id)], why, None).await?;
+    let revision =
+        commit(&admin, &by, Place::Tenant(tenant), vec![Change::DelegationRevoked(id)], why, None).await?;
     Ok(done(revision))
 }
 
@@ -236,7 +314,14 @@ pub(super) fn change(kind: &str, body: Object, place: &Place) -> Result<Change, 
 }
 
 /// Applies changes in the principal's name.
-pub(super) async fn commit(admin: &Admin, by: &Principal, place: Place, changes: Vec<Change>, why: String, key: Option<Name>) -> Result<Revision, ApiError> {
+pub(super) async fn commit(
+    admin: &Admin,
+    by: &Principal,
+    place: Place,
+    changes: Vec<Change>,
+    why: String,
+    key: Option<Name>,
+) -> Result<Revision, ApiError> {
     let source = named("api", "source")?;
     let transaction = Transaction { place, changes, author: by.name()?, source, why, idempotency_key: key };
     Ok(admin.books.transact(transaction).await?)
@@ -251,7 +336,8 @@ pub(super) fn fresh(prefix: &str) -> Result<String, ApiError> {
 fn owns(admin: &Admin, by: &Principal, agent: &str) -> bool {
     let Principal::Human(id) = by else { return false };
     let world = admin.books.live().world();
-    named(agent, "agent").is_ok_and(|agent| world.organisation().agent(&agent.into()).is_some_and(|agent| agent.owner == *id))
+    named(agent, "agent")
+        .is_ok_and(|agent| world.organisation().agent(&agent.into()).is_some_and(|agent| agent.owner == *id))
 }
 
 fn names(names: &BTreeSet<Name>) -> Value {

@@ -27,9 +27,16 @@ use super::{
 const LIFE: u64 = 60 * 60 * 1000;
 
 /// `POST /v1/approvals {decision}`
-pub(super) async fn give(State(admin): State<Arc<Admin>>, Caller(by): Caller, body: Bytes) -> Result<Response, ApiError> {
+pub(super) async fn give(
+    State(admin): State<Arc<Admin>>,
+    Caller(by): Caller,
+    body: Bytes,
+) -> Result<Response, ApiError> {
     let Principal::Human(approver) = &by else {
-        return Err(ApiError::forbidden("an approval is a person's, and an operator's key is nobody's", "act as the approver: `--as HUMAN --key THEIR-KEY`"));
+        return Err(ApiError::forbidden(
+            "an approval is a person's, and an operator's key is nobody's",
+            "act as the approver: `--as HUMAN --key THEIR-KEY`",
+        ));
     };
     let mut body = Body::parse(&body)?;
     let (decision, why) = (body.name("decision")?, body.why()?);
@@ -44,13 +51,25 @@ pub(super) async fn give(State(admin): State<Arc<Admin>>, Caller(by): Caller, bo
     let wanted = Wanted::of(&record).ok_or_else(unknown)?;
     let assignment = rights::live_assignment(facts, approver, now).ok_or_else(unknown)?;
     if !assignment.roles.contains(&wanted.role) {
-        return Err(ApiError::forbidden(format!("`{}` is given by the role `{}`, which {approver} doesn't have", wanted.approval, wanted.role), "ask somebody who has it"));
+        return Err(ApiError::forbidden(
+            format!(
+                "`{}` is given by the role `{}`, which {approver} doesn't have",
+                wanted.approval, wanted.role
+            ),
+            "ask somebody who has it",
+        ));
     }
     if *approver == record.grant.human {
-        return Err(ApiError::forbidden("nobody approves what is done in their own name", "ask somebody else"));
+        return Err(ApiError::forbidden(
+            "nobody approves what is done in their own name",
+            "ask somebody else",
+        ));
     }
-    let workflow = facts.workflow(&record.grant.workflow).filter(|workflow| workflow.state == WorkflowState::Open && now < workflow.ends);
-    let workflow = workflow.ok_or_else(|| ApiError::conflict("the workflow has ended", "nothing is left to approve"))?;
+    let workflow = facts
+        .workflow(&record.grant.workflow)
+        .filter(|workflow| workflow.state == WorkflowState::Open && now < workflow.ends);
+    let workflow =
+        workflow.ok_or_else(|| ApiError::conflict("the workflow has ended", "nothing is left to approve"))?;
     let approval = Approval {
         id: ApprovalId::new(tenant.clone(), named(&fresh("ap_")?, "approval")?),
         name: wanted.approval,
@@ -66,7 +85,8 @@ pub(super) async fn give(State(admin): State<Arc<Admin>>, Caller(by): Caller, bo
     };
     // The denial names the key, so that a yes that is sent twice is one yes.
     let key = named(&format!("approval:{decision}:{approver}"), "key").ok();
-    let revision = commit(&admin, &by, Place::Tenant(tenant), vec![Change::ApprovalGiven(approval)], why, key).await?;
+    let revision =
+        commit(&admin, &by, Place::Tenant(tenant), vec![Change::ApprovalGiven(approval)], why, key).await?;
     let mut answer = answer;
     answer.insert("revision", revision.0);
     Ok(json(StatusCode::CREATED, &answer.into()))
@@ -82,7 +102,9 @@ pub(super) async fn withdraw(
     let (tenant, world) = (TenantId::from(named(&tenant, "tenant")?), admin.books.live().world());
     let facts = rights::inside(&by, &world, &tenant, admin.books.now())?;
     let id = ApprovalId::new(tenant.clone(), named(&approval, "approval")?);
-    let known = facts.approval(&id).ok_or_else(|| ApiError::missing(format_args!("approval `{id}` in `{tenant}`")))?;
+    let known = facts
+        .approval(&id)
+        .ok_or_else(|| ApiError::missing(format_args!("approval `{id}` in `{tenant}`")))?;
     rights::for_oneself(&by, &known.approver)?;
     let mut body = Body::parse(&body)?;
     let why = body.why()?;
@@ -101,6 +123,10 @@ impl Wanted {
     fn of(record: &DecisionRecord) -> Option<Self> {
         let remedy = record.document.get("remedy")?;
         let text = |name: &str| remedy.get(name).and_then(Value::as_str);
-        Some(Self { approval: Name::new(text("approval")?).ok()?, role: Name::new(text("role")?).ok()?, covers: Digest::parse(text("covers")?)? })
+        Some(Self {
+            approval: Name::new(text("approval")?).ok()?,
+            role: Name::new(text("role")?).ok()?,
+            covers: Digest::parse(text("covers")?)?,
+        })
     }
 }

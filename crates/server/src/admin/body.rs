@@ -20,24 +20,32 @@ impl Body {
         match placet_json::parse(bytes, &limits) {
             Ok(Value::Object(object)) => Ok(Self(object)),
             Ok(_) => Err(ApiError::malformed("the body is not a JSON object", "send `{…}`")),
-            Err(error) => Err(ApiError::malformed(format!("the body can't be read: {error}"), "send one JSON object, each member once")),
+            Err(error) => Err(ApiError::malformed(
+                format!("the body can't be read: {error}"),
+                "send one JSON object, each member once",
+            )),
         }
     }
     pub(super) fn optional(&mut self, name: &str) -> Option<Value> {
         self.0.remove(name)
     }
     pub(super) fn required(&mut self, name: &str) -> Result<Value, ApiError> {
-        self.0.remove(name).ok_or_else(|| ApiError::malformed(format!("`{name}` is missing"), format!("add `{name}`")))
+        self.0
+            .remove(name)
+            .ok_or_else(|| ApiError::malformed(format!("`{name}` is missing"), format!("add `{name}`")))
     }
     pub(super) fn optional_text(&mut self, name: &str) -> Result<Option<String>, ApiError> {
         match self.0.remove(name) {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
-            Some(_) => Err(ApiError::malformed(format!("`{name}` is not a text"), "write it in quotation marks")),
+            Some(_) => {
+                Err(ApiError::malformed(format!("`{name}` is not a text"), "write it in quotation marks"))
+            }
         }
     }
     pub(super) fn text(&mut self, name: &str) -> Result<String, ApiError> {
-        self.optional_text(name)?.ok_or_else(|| ApiError::malformed(format!("`{name}` is missing"), format!("add `{name}`")))
+        self.optional_text(name)?
+            .ok_or_else(|| ApiError::malformed(format!("`{name}` is missing"), format!("add `{name}`")))
     }
     /// A text of the alphabet of identifiers.
     pub(super) fn name(&mut self, name: &str) -> Result<Name, ApiError> {

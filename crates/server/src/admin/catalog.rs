@@ -17,7 +17,10 @@ use super::{
 };
 
 /// `GET /v1/upstreams`
-pub(super) async fn upstreams(State(admin): State<Arc<Admin>>, Caller(by): Caller) -> Result<Response, ApiError> {
+pub(super) async fn upstreams(
+    State(admin): State<Arc<Admin>>,
+    Caller(by): Caller,
+) -> Result<Response, ApiError> {
     rights::operator(&by)?;
     let upstreams = admin.offers.upstreams().into_iter().map(|(name, health)| {
         let (answers, why) = match health {
@@ -30,14 +33,29 @@ pub(super) async fn upstreams(State(admin): State<Arc<Admin>>, Caller(by): Calle
 }
 
 /// `GET /v1/upstreams/{upstream}/tools`: read anew. Descriptions are the upstream's words, for people to judge.
-pub(super) async fn tools(State(admin): State<Arc<Admin>>, Caller(by): Caller, Path(upstream): Path<String>) -> Result<Response, ApiError> {
+pub(super) async fn tools(
+    State(admin): State<Arc<Admin>>,
+    Caller(by): Caller,
+    Path(upstream): Path<String>,
+) -> Result<Response, ApiError> {
     rights::operator(&by)?;
     let name = named(&upstream, "upstream")?;
-    let offers = admin.offers.pull(&name).await.ok_or_else(|| ApiError::missing(format_args!("upstream `{name}`")))?;
-    let offers = offers.map_err(|why| ApiError::new(StatusCode::BAD_GATEWAY, "upstream", format!("`{name}` doesn't tell its tools: {why}"), "is it running?"))?;
+    let offers =
+        admin.offers.pull(&name).await.ok_or_else(|| ApiError::missing(format_args!("upstream `{name}`")))?;
+    let offers = offers.map_err(|why| {
+        ApiError::new(
+            StatusCode::BAD_GATEWAY,
+            "upstream",
+            format!("`{name}` doesn't tell its tools: {why}"),
+            "is it running?",
+        )
+    })?;
     let tools = offers.into_iter().map(|offer| {
         let accepted = offer.accepted.map_or(Value::Null, Value::from);
         Value::from(object! { "name" => offer.name, "digest" => offer.digest, "accepted" => accepted, "definition" => offer.definition })
     });
-    Ok(json(StatusCode::OK, &object! { "upstream" => name.as_str(), "tools" => Value::Array(tools.collect()) }.into()))
+    Ok(json(
+        StatusCode::OK,
+        &object! { "upstream" => name.as_str(), "tools" => Value::Array(tools.collect()) }.into(),
+    ))
 }

@@ -93,7 +93,13 @@ pub fn is_host(headers: &http::HeaderMap, uri: &Uri, expected: &str) -> bool {
         _ => return false,
     };
     let same = |authority: &[u8]| authority.eq_ignore_ascii_case(expected.as_bytes());
-    let origin = headers.get_all(header::ORIGIN).iter().all(|origin| origin.as_bytes().splitn(2, |byte| *byte == b'/').nth(1).is_some_and(|rest| same(rest.strip_prefix(b"/").unwrap_or(rest))));
+    let origin = headers.get_all(header::ORIGIN).iter().all(|origin| {
+        origin
+            .as_bytes()
+            .splitn(2, |byte| *byte == b'/')
+            .nth(1)
+            .is_some_and(|rest| same(rest.strip_prefix(b"/").unwrap_or(rest)))
+    });
     same(host) && uri.authority().is_none_or(|authority| same(authority.as_str().as_bytes())) && origin
 }
 
@@ -132,7 +138,9 @@ async fn read(body: Body, door: &Door) -> Result<Bytes, ApiError> {
     let refused = |status, code, message: &str| ApiError::new(status, code, message, "");
     match tokio::time::timeout(door.body_read, Limited::new(body, door.max_body).collect()).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(refused(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "the body is too large")),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            Err(refused(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "the body is too large"))
+        }
         Ok(Err(_)) => Err(refused(StatusCode::BAD_REQUEST, "malformed", "the body broke off")),
         Err(_) => Err(refused(StatusCode::REQUEST_TIMEOUT, "timeout", "the body took too long")),
     }
@@ -158,7 +166,8 @@ async fn open(admin: &Arc<Admin>, head: &Parts, body: &Bytes) -> Option<Principa
     // The wall clock of the ledger never runs back, so that an assertion that has expired stays so.
     let now = admin.books.now().secs();
     let assertion = OperatorAssertion::open(token, &issuer, &keys, &door.audience, &request, now).ok()?;
-    let (key, forget_at) = (OperatorAssertion::replay_key(&assertion), OperatorAssertion::forget_at(&assertion));
+    let (key, forget_at) =
+        (OperatorAssertion::replay_key(&assertion), OperatorAssertion::forget_at(&assertion));
     let admin = Arc::clone(admin);
     // The window waits for the disk.
     let admitted = tokio::task::spawn_blocking(move || {

@@ -58,13 +58,19 @@ impl Codes {
 }
 
 /// `POST /v1/agents {id, type, owner}`: a new agent without a key, and the code by which it brings one.
-pub(super) async fn create(State(admin): State<Arc<Admin>>, Caller(by): Caller, body: Bytes) -> Result<Response, ApiError> {
+pub(super) async fn create(
+    State(admin): State<Arc<Admin>>,
+    Caller(by): Caller,
+    body: Bytes,
+) -> Result<Response, ApiError> {
     rights::operator(&by)?;
     let mut body = Body::parse(&body)?;
     let (why, life) = (body.why()?, life(&mut body)?);
     body.default("standing", "active");
     let change = change("agent_enrolled", body.rest(), &Place::Organisation)?;
-    let Change::AgentEnrolled(agent) = &change else { return Err(ApiError::down("a change changed its kind")) };
+    let Change::AgentEnrolled(agent) = &change else {
+        return Err(ApiError::down("a change changed its kind"));
+    };
     let id = agent.id.clone();
     let revision = commit(&admin, &by, Place::Organisation, vec![change], why, None).await?;
     let mut answer = hand_out(&admin, &id, life)?;
@@ -73,7 +79,12 @@ pub(super) async fn create(State(admin): State<Arc<Admin>>, Caller(by): Caller, 
 }
 
 /// `POST /v1/agents/{agent}/codes`: a further code, for another key of the same agent.
-pub(super) async fn code(State(admin): State<Arc<Admin>>, Caller(by): Caller, Path(agent): Path<String>, body: Bytes) -> Result<Response, ApiError> {
+pub(super) async fn code(
+    State(admin): State<Arc<Admin>>,
+    Caller(by): Caller,
+    Path(agent): Path<String>,
+    body: Bytes,
+) -> Result<Response, ApiError> {
     rights::operator(&by)?;
     let id = AgentId::from(named(&agent, "agent")?);
     let mut body = Body::parse(&body)?;
@@ -83,7 +94,10 @@ pub(super) async fn code(State(admin): State<Arc<Admin>>, Caller(by): Caller, Pa
         return Err(ApiError::missing(format_args!("agent `{id}`")));
     }
     let by: Name = by.name()?;
-    admin.books.deed(Deed { by, verb: format!("enrolment code for {id}"), refused: false, why, tenant: None }).await?;
+    admin
+        .books
+        .deed(Deed { by, verb: format!("enrolment code for {id}"), refused: false, why, tenant: None })
+        .await?;
     Ok(json(StatusCode::CREATED, &hand_out(&admin, &id, life)?.into()))
 }
 
@@ -96,14 +110,16 @@ fn hand_out(admin: &Admin, agent: &AgentId, life: u64) -> Result<placet_json::Ob
         return Err(ApiError::conflict("too many enrolment codes are waiting", "wait until some expire"));
     }
     let expires = placet_core::Timestamp::from_secs(expires_at).to_string();
-    Ok(object! { "agent" => agent.as_str(), "code" => code.expose(), "expires" => expires, "gateway" => admin.public_url.as_str() })
+    Ok(
+        object! { "agent" => agent.as_str(), "code" => code.expose(), "expires" => expires, "gateway" => admin.public_url.as_str() },
+    )
 }
 
 fn life(body: &mut Body) -> Result<u64, ApiError> {
     match body.optional("life_s") {
         None => Ok(LIFE),
-        Some(value) => Value::as_u64(&value)
-            .filter(|life| (1..=MAX_LIFE).contains(life))
-            .ok_or_else(|| ApiError::malformed("`life_s` is out of range", format!("give seconds from 1 to {MAX_LIFE}"))),
+        Some(value) => Value::as_u64(&value).filter(|life| (1..=MAX_LIFE).contains(life)).ok_or_else(|| {
+            ApiError::malformed("`life_s` is out of range", format!("give seconds from 1 to {MAX_LIFE}"))
+        }),
     }
 }

@@ -21,7 +21,12 @@ pub struct ApiError {
 }
 
 impl ApiError {
-    pub(super) fn new(status: StatusCode, code: &'static str, message: impl Into<String>, remedy: impl Into<String>) -> Self {
+    pub(super) fn new(
+        status: StatusCode,
+        code: &'static str,
+        message: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
         Self { status, code, message: message.into(), remedy: remedy.into() }
     }
     pub(super) fn malformed(message: impl Into<String>, remedy: impl Into<String>) -> Self {
@@ -29,7 +34,12 @@ impl ApiError {
     }
     /// All failures to authenticate look alike.
     pub(super) fn unauthenticated() -> Self {
-        Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", "the request isn't signed by a key that is known here", "check `--server`, `--key` and `--as`, and this machine's clock")
+        Self::new(
+            StatusCode::UNAUTHORIZED,
+            "unauthenticated",
+            "the request isn't signed by a key that is known here",
+            "check `--server`, `--key` and `--as`, and this machine's clock",
+        )
     }
     pub(super) fn forbidden(message: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, "forbidden", message, remedy)
@@ -41,7 +51,12 @@ impl ApiError {
         Self::new(StatusCode::CONFLICT, "conflict", message, remedy)
     }
     pub(super) fn down(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message, "see `placet doctor` and `/readyz`")
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "unavailable",
+            message,
+            "see `placet doctor` and `/readyz`",
+        )
     }
 }
 
@@ -53,7 +68,8 @@ impl From<ChangeError> for ApiError {
             Kind::Conflict => (StatusCode::CONFLICT, "conflict"),
             Kind::Widening => (StatusCode::UNPROCESSABLE_ENTITY, "widening"),
         };
-        let message = if error.path.is_empty() { error.message } else { format!("`{}` {}", error.path, error.message) };
+        let message =
+            if error.path.is_empty() { error.message } else { format!("`{}` {}", error.path, error.message) };
         Self::new(status, code, message, error.remedy)
     }
 }
@@ -70,9 +86,12 @@ impl From<Unwritten> for ApiError {
 impl From<Unpromoted> for ApiError {
     fn from(error: Unpromoted) -> Self {
         match error {
-            Unpromoted::NoRelease(findings) => {
-                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "release_invalid", findings, "run `placet check` on its directory")
-            }
+            Unpromoted::NoRelease(findings) => Self::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "release_invalid",
+                findings,
+                "run `placet check` on its directory",
+            ),
             Unpromoted::Unknown(_) => Self::missing("such release here"),
             Unpromoted::Down(why) => Self::down(format!("the ledger takes no entries: {why}")),
         }

@@ -7,6 +7,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{StatusCode, header};
+use placet_core::{FactsView as _, Freshness};
+use placet_gateway::MAX_CLOCK_BEHIND;
 use placet_json::{Value, object};
 
 use super::{Admin, error::json};
@@ -18,15 +20,34 @@ pub(super) async fn alive() -> Response {
 
 /// `GET /readyz`: calls can be served; else 503 and why.
 pub(super) async fn ready(State(admin): State<Arc<Admin>>) -> Response {
-    let ledger = admin.books.ready();
+    let behind = admin.books.clock_behind();
+    let no_release = "no release is in force; `placet promote` one";
     let checks = [
-        ("ledger", ledger.as_ref().err().cloned()),
-        ("release", admin.books.in_force().is_none().then(|| "no release is in force; `placet promote` one".to_owned())),
+        ("ledger", admin.books.ready().err()),
+        // The same bound that denies calls.
+        (
+            "clock",
+            (behind > MAX_CLOCK_BEHIND).then(|| format!("the wall clock is {behind} ms behind the ledger")),
+        ),
+        ("release", admin.books.in_force().is_none().then(|| no_release.to_owned())),
+        ("facts", stale(&admin)),
     ];
     let ready = checks.iter().all(|(_, problem)| problem.is_none());
-    let checks = checks.into_iter().map(|(name, problem)| (name.to_owned(), problem.map_or_else(|| "ok".into(), Value::from)));
+    let checks = checks
+        .into_iter()
+        .map(|(name, problem)| (name.to_owned(), problem.map_or_else(|| "ok".into(), Value::from)));
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     json(status, &object! { "ready" => ready, "checks" => checks.collect::<placet_json::Object>() }.into())
+}
+
+/// The first source of facts that is past its bound: decisions that depend on it are denied.
+fn stale(admin: &Admin) -> Option<String> {
+    let (world, now) = (admin.books.live().world(), admin.books.now());
+    let snapshots = world.tenants().filter_map(|tenant| world.snapshot(tenant.id()));
+    snapshots.map(|facts| facts.freshness(now)).find_map(|freshness| match freshness {
+        Freshness::Fresh(_) => None,
+        Freshness::Stale { source, age } => Some(format!("the facts of `{source}` are {age} ms old")),
+    })
 }
 
 /// `GET /metrics`
@@ -34,5 +55,6 @@ pub(super) async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
     admin.metrics.gauge("ready", u64::from(admin.books.ready().is_ok() && admin.books.in_force().is_some()));
     admin.metrics.gauge("facts_revision", admin.books.live().world().revision().0);
     admin.metrics.gauge("uptime_seconds", admin.started.elapsed().as_secs());
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], admin.metrics.render()).into_response()
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], admin.metrics.render())
+        .into_response()
 }

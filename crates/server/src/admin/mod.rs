@@ -24,7 +24,7 @@ use std::{sync::Arc, time::Instant};
 use axum::{
     Router,
     extract::{FromRequestParts, Request},
-    middleware::{from_fn, from_fn_with_state, Next},
+    middleware::{Next, from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -119,7 +119,10 @@ async fn harden(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     headers.insert(http::header::X_CONTENT_TYPE_OPTIONS, http::HeaderValue::from_static("nosniff"));
-    headers.insert(http::header::CONTENT_SECURITY_POLICY, http::HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"));
+    headers.insert(
+        http::header::CONTENT_SECURITY_POLICY,
+        http::HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"),
+    );
     response
 }
 
@@ -128,7 +131,13 @@ async fn nothing() -> Response {
 }
 
 async fn no_method() -> Response {
-    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method", "this path has no such method", "see `/v1/openapi.json`").into_response()
+    ApiError::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method",
+        "this path has no such method",
+        "see `/v1/openapi.json`",
+    )
+    .into_response()
 }
 
 /// Whoever signed the request.

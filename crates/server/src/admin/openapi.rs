@@ -23,7 +23,12 @@ pub(super) struct Operation {
 const fn read(path: &'static str, summary: &'static str) -> Operation {
     Operation { method: "get", path, summary, body: None, query: &[], success: "200" }
 }
-const fn act(path: &'static str, summary: &'static str, success: &'static str, body: &'static [(&'static str, &'static str, bool)]) -> Operation {
+const fn act(
+    path: &'static str,
+    summary: &'static str,
+    success: &'static str,
+    body: &'static [(&'static str, &'static str, bool)],
+) -> Operation {
     Operation { method: "post", path, summary, body: Some(body), query: &[], success }
 }
 
@@ -36,24 +41,82 @@ pub(super) const OPERATIONS: &[Operation] = &[
     read("/v1/tenants", "Tenants"),
     act("/v1/tenants", "Create a tenant", "200", &[("id", "string", true), WHY]),
     read("/v1/humans", "People"),
-    act("/v1/humans", "Set a person", "200", &[("id", "string", true), ("home", "string", true), ("standing", "string", false), ("keys", "array", false), WHY]),
-    act("/v1/humans/{human}/standing", "Suspend, deactivate or reinstate a person", "200", &[("standing", "string", true), WHY]),
-    act("/v1/humans/{human}/keys", "Register the public key with which a person signs", "201", &[("jwk", "object", true), WHY]),
+    act(
+        "/v1/humans",
+        "Set a person",
+        "200",
+        &[
+            ("id", "string", true),
+            ("home", "string", true),
+            ("standing", "string", false),
+            ("keys", "array", false),
+            WHY,
+        ],
+    ),
+    act(
+        "/v1/humans/{human}/standing",
+        "Suspend, deactivate or reinstate a person",
+        "200",
+        &[("standing", "string", true), WHY],
+    ),
+    act(
+        "/v1/humans/{human}/keys",
+        "Register the public key with which a person signs",
+        "201",
+        &[("jwk", "object", true), WHY],
+    ),
     read("/v1/agents", "Agents"),
-    act("/v1/agents", "Create an agent and its single-use enrolment code", "201", &[("id", "string", true), ("type", "string", true), ("owner", "string", true), ("standing", "string", false), ("keys", "object", false), ("life_s", "integer", false), WHY]),
+    act(
+        "/v1/agents",
+        "Create an agent and its single-use enrolment code",
+        "201",
+        &[
+            ("id", "string", true),
+            ("type", "string", true),
+            ("owner", "string", true),
+            ("standing", "string", false),
+            ("keys", "object", false),
+            ("life_s", "integer", false),
+            WHY,
+        ],
+    ),
     act("/v1/agents/{agent}/codes", "A further enrolment code", "201", &[("life_s", "integer", false), WHY]),
-    act("/v1/agents/{agent}/standing", "Suspend, deactivate or resume an agent", "200", &[("standing", "string", true), WHY]),
+    act(
+        "/v1/agents/{agent}/standing",
+        "Suspend, deactivate or resume an agent",
+        "200",
+        &[("standing", "string", true), WHY],
+    ),
     read("/v1/freezes", "Stops in force"),
-    act("/v1/freezes", "Stop everything, a tenant, an agent, a tool or an upstream", "200", &[("what", "string-or-object", true), WHY]),
+    act(
+        "/v1/freezes",
+        "Stop everything, a tenant, an agent, a tool or an upstream",
+        "200",
+        &[("what", "string-or-object", true), WHY],
+    ),
     act("/v1/freezes/end", "End a stop", "200", &[("what", "string-or-object", true), WHY]),
     read("/v1/tenants/{tenant}/assignments", "Roles of people in a tenant"),
-    act("/v1/tenants/{tenant}/assignments", "Assign roles", "200", &[("human", "string", true), ("roles", "array", true), ("until", "string", false), WHY]),
+    act(
+        "/v1/tenants/{tenant}/assignments",
+        "Assign roles",
+        "200",
+        &[("human", "string", true), ("roles", "array", true), ("until", "string", false), WHY],
+    ),
     read("/v1/tenants/{tenant}/workflows", "Workflows"),
     act(
         "/v1/tenants/{tenant}/workflows",
         "Open a workflow",
         "201",
-        &[("id", "string", false), ("type", "string", true), ("owner", "string", false), ("intents", "array", true), ("ends", "string", true), ("bindings", "object", false), ("attributes", "object", false), WHY],
+        &[
+            ("id", "string", false),
+            ("type", "string", true),
+            ("owner", "string", false),
+            ("intents", "array", true),
+            ("ends", "string", true),
+            ("bindings", "object", false),
+            ("attributes", "object", false),
+            WHY,
+        ],
     ),
     act("/v1/tenants/{tenant}/workflows/{workflow}/close", "Close a workflow for good", "200", &[WHY]),
     read("/v1/tenants/{tenant}/delegations", "Delegations"),
@@ -61,22 +124,70 @@ pub(super) const OPERATIONS: &[Operation] = &[
         "/v1/tenants/{tenant}/delegations",
         "Delegate, for a person or below another delegation",
         "201",
-        &[("id", "string", false), ("human", "string", false), ("agent", "string", true), ("workflow", "string", false), ("grantor", "string-or-object", false), ("scope", "object", true), WHY],
+        &[
+            ("id", "string", false),
+            ("human", "string", false),
+            ("agent", "string", true),
+            ("workflow", "string", false),
+            ("grantor", "string-or-object", false),
+            ("scope", "object", true),
+            WHY,
+        ],
     ),
-    act("/v1/tenants/{tenant}/delegations/{delegation}/revoke", "Revoke a delegation and those below it", "200", &[WHY]),
+    act(
+        "/v1/tenants/{tenant}/delegations/{delegation}/revoke",
+        "Revoke a delegation and those below it",
+        "200",
+        &[WHY],
+    ),
     read("/v1/tenants/{tenant}/approvals", "Approvals, spent ones too"),
     act("/v1/tenants/{tenant}/approvals/{approval}/withdraw", "Take an unspent approval back", "200", &[WHY]),
-    act("/v1/approvals", "Approve one denied call; only a person with the role that the denial names", "201", &[("decision", "string", true), WHY]),
-    Operation { query: &["tenant", "at"], ..read("/v1/facts", "Facts of the organisation or a tenant, now or at a revision or moment") },
-    act("/v1/facts", "Apply a transaction (place, changes) or a facts file", "200", &[("place", "string-or-object", false), ("changes", "array", false), WHY]),
-    Operation { query: &["tenant", "below", "limit"], ..read("/v1/facts/history", "Transactions, the newest first") },
+    act(
+        "/v1/approvals",
+        "Approve one denied call; only a person with the role that the denial names",
+        "201",
+        &[("decision", "string", true), WHY],
+    ),
+    Operation {
+        query: &["tenant", "at"],
+        ..read("/v1/facts", "Facts of the organisation or a tenant, now or at a revision or moment")
+    },
+    act(
+        "/v1/facts",
+        "Apply a transaction (place, changes) or a facts file",
+        "200",
+        &[("place", "string-or-object", false), ("changes", "array", false), WHY],
+    ),
+    Operation {
+        query: &["tenant", "below", "limit"],
+        ..read("/v1/facts/history", "Transactions, the newest first")
+    },
     read("/v1/decisions/{decision}", "A decision, its record, how it ended"),
     read("/v1/releases", "Releases that are kept"),
-    Operation { body: None, ..act("/v1/releases", "Take a release's archive (application/octet-stream)", "201", &[]) },
+    Operation {
+        body: None,
+        ..act("/v1/releases", "Take a release's archive (application/octet-stream)", "201", &[])
+    },
     act("/v1/releases/{release}/promote", "Put a release in force", "200", &[WHY]),
     read("/v1/vault", "Upstream secrets: names and ages, never values"),
-    act("/v1/vault", "Put a secret", "201", &[("tenant", "string", true), ("upstream", "string", true), ("human", "string", false), ("secret", "string", true), WHY]),
-    act("/v1/vault/remove", "Remove a secret", "200", &[("tenant", "string", true), ("upstream", "string", true), ("human", "string", false), WHY]),
+    act(
+        "/v1/vault",
+        "Put a secret",
+        "201",
+        &[
+            ("tenant", "string", true),
+            ("upstream", "string", true),
+            ("human", "string", false),
+            ("secret", "string", true),
+            WHY,
+        ],
+    ),
+    act(
+        "/v1/vault/remove",
+        "Remove a secret",
+        "200",
+        &[("tenant", "string", true), ("upstream", "string", true), ("human", "string", false), WHY],
+    ),
     read("/v1/upstreams", "Upstreams and whether they answer"),
     read("/v1/upstreams/{upstream}/tools", "Tool definitions with digests, read anew"),
 ];
@@ -119,21 +230,43 @@ pub(super) fn describe() -> Value {
 impl Operation {
     fn describe(&self) -> Value {
         let mut described = object! { "summary" => self.summary };
-        let in_path = self.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}')).map(|name| parameter(name, "path", true));
+        let in_path = self
+            .path
+            .split('/')
+            .filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
+            .map(|name| parameter(name, "path", true));
         let in_query = self.query.iter().map(|name| parameter(name, "query", false));
         let parameters: Vec<Value> = in_path.chain(in_query).collect();
         if !parameters.is_empty() {
             described.insert("parameters", Value::Array(parameters));
         }
         if let Some(members) = self.body {
-            let properties: Object = members.iter().map(|(name, kind, _)| ((*name).to_owned(), schema(kind))).collect();
-            let required: Vec<Value> = members.iter().filter(|(_, _, required)| *required).map(|(name, _, _)| Value::from(*name)).collect();
+            let properties: Object =
+                members.iter().map(|(name, kind, _)| ((*name).to_owned(), schema(kind))).collect();
+            let required: Vec<Value> = members
+                .iter()
+                .filter(|(_, _, required)| *required)
+                .map(|(name, _, _)| Value::from(*name))
+                .collect();
             let schema = object! { "type" => "object", "properties" => properties, "required" => Value::Array(required) };
-            described.insert("requestBody", object! { "content" => object! { "application/json" => object! { "schema" => schema } } });
+            described.insert(
+                "requestBody",
+                object! { "content" => object! { "application/json" => object! { "schema" => schema } } },
+            );
         }
-        let answer = |description: &str, schema: Value| Value::from(object! { "description" => description, "content" => object! { "application/json" => object! { "schema" => schema } } });
-        let refused = answer("Refused: code, message, remedy", object! { "$ref" => "#/components/schemas/Error" }.into());
-        described.insert("responses", object! { self.success => answer("Done", typed("object")), "default" => refused });
+        let answer = |description: &str, schema: Value| {
+            Value::from(
+                object! { "description" => description, "content" => object! { "application/json" => object! { "schema" => schema } } },
+            )
+        };
+        let refused = answer(
+            "Refused: code, message, remedy",
+            object! { "$ref" => "#/components/schemas/Error" }.into(),
+        );
+        described.insert(
+            "responses",
+            object! { self.success => answer("Done", typed("object")), "default" => refused },
+        );
         described.into()
     }
 }
@@ -144,7 +277,9 @@ fn parameter(name: &str, place: &str, required: bool) -> Value {
 
 fn schema(kind: &str) -> Value {
     match kind {
-        "string-or-object" => object! { "type" => Value::Array(vec!["string".into(), "object".into()]) }.into(),
+        "string-or-object" => {
+            object! { "type" => Value::Array(vec!["string".into(), "object".into()]) }.into()
+        }
         kind => typed(kind),
     }
 }

@@ -44,7 +44,8 @@ pub(super) async fn status(State(admin): Shared, Caller(_): Caller) -> Answer {
 /// `GET /v1/tenants`: to a person, those where they have a live assignment.
 pub(super) async fn tenants(State(admin): Shared, Caller(by): Caller) -> Answer {
     let (world, now) = (admin.books.live().world(), admin.books.now());
-    let tenants = world.tenants().map(|facts| facts.id()).filter(|id| rights::inside(&by, &world, id, now).is_ok());
+    let tenants =
+        world.tenants().map(|facts| facts.id()).filter(|id| rights::inside(&by, &world, id, now).is_ok());
     let tenants = tenants.map(|id| Value::from(object! { "id" => id.as_str() }));
     Ok(list("tenants", tenants))
 }
@@ -74,23 +75,39 @@ pub(super) async fn freezes(State(admin): Shared, Caller(by): Caller) -> Answer 
 }
 
 /// `GET /v1/tenants/{tenant}/assignments`
-pub(super) async fn assignments(State(admin): Shared, Caller(by): Caller, Path(tenant): Path<String>) -> Answer {
+pub(super) async fn assignments(
+    State(admin): Shared,
+    Caller(by): Caller,
+    Path(tenant): Path<String>,
+) -> Answer {
     in_tenant(&admin, &by, &tenant, |facts| list("assignments", assignments_of(facts)))
 }
 
 /// `GET /v1/tenants/{tenant}/workflows`
-pub(super) async fn workflows(State(admin): Shared, Caller(by): Caller, Path(tenant): Path<String>) -> Answer {
+pub(super) async fn workflows(
+    State(admin): Shared,
+    Caller(by): Caller,
+    Path(tenant): Path<String>,
+) -> Answer {
     let now = admin.books.now();
     in_tenant(&admin, &by, &tenant, |facts| list("workflows", workflows_of(facts, Some(now))))
 }
 
 /// `GET /v1/tenants/{tenant}/delegations`
-pub(super) async fn delegations(State(admin): Shared, Caller(by): Caller, Path(tenant): Path<String>) -> Answer {
+pub(super) async fn delegations(
+    State(admin): Shared,
+    Caller(by): Caller,
+    Path(tenant): Path<String>,
+) -> Answer {
     in_tenant(&admin, &by, &tenant, |facts| list("delegations", delegations_of(facts)))
 }
 
 /// `GET /v1/tenants/{tenant}/approvals`
-pub(super) async fn approvals(State(admin): Shared, Caller(by): Caller, Path(tenant): Path<String>) -> Answer {
+pub(super) async fn approvals(
+    State(admin): Shared,
+    Caller(by): Caller,
+    Path(tenant): Path<String>,
+) -> Answer {
     in_tenant(&admin, &by, &tenant, |facts| list("approvals", approvals_of(facts)))
 }
 
@@ -111,13 +128,18 @@ pub(super) async fn facts(State(admin): Shared, Caller(by): Caller, RawQuery(que
         Some(at) => {
             let at = position(&admin, &at).await?;
             let books = Arc::clone(&admin.books);
-            let world = tokio::task::spawn_blocking(move || books.as_of(at)).await.map_err(|_| ApiError::down("the facts could not be read"))?;
+            let world = tokio::task::spawn_blocking(move || books.as_of(at))
+                .await
+                .map_err(|_| ApiError::down("the facts could not be read"))?;
             Arc::new(world.map_err(ApiError::down)?)
         }
     };
     let document = match &tenant {
         None => organisation(&world),
-        Some(tenant) => world.tenant(tenant).map(|facts| of_tenant(facts)).ok_or_else(|| ApiError::missing(format_args!("tenant `{tenant}` at that moment")))?,
+        Some(tenant) => world
+            .tenant(tenant)
+            .map(|facts| of_tenant(facts))
+            .ok_or_else(|| ApiError::missing(format_args!("tenant `{tenant}` at that moment")))?,
     };
     Ok(json(StatusCode::OK, &document.into()))
 }
@@ -135,7 +157,8 @@ pub(super) async fn history(State(admin): Shared, Caller(by): Caller, RawQuery(q
     let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(50).min(PAGE);
     let books = Arc::clone(&admin.books);
     let entries = tokio::task::spawn_blocking(move || books.history(tenant.as_ref(), below, limit)).await;
-    let entries = entries.map_err(|_| ApiError::down("the history could not be read"))?.map_err(ApiError::down)?;
+    let entries =
+        entries.map_err(|_| ApiError::down("the history could not be read"))?.map_err(ApiError::down)?;
     let entries = entries.into_iter().map(|(revision, time_ms, transaction)| {
         let time = Timestamp::from_millis(time_ms).to_string();
         Value::from(object! { "revision" => revision, "time" => time, "transaction" => transaction })
@@ -148,7 +171,12 @@ async fn position(admin: &Arc<Admin>, at: &str) -> Result<Revision, ApiError> {
     if let Ok(revision) = at.parse::<u64>() {
         return Ok(Revision(revision));
     }
-    let moment = Timestamp::parse(at).map_err(|error| ApiError::malformed(format!("`at`: {error}"), "give a revision, or a moment as in `2026-03-01T09:30:00Z`"))?;
+    let moment = Timestamp::parse(at).map_err(|error| {
+        ApiError::malformed(
+            format!("`at`: {error}"),
+            "give a revision, or a moment as in `2026-03-01T09:30:00Z`",
+        )
+    })?;
     let books = Arc::clone(&admin.books);
     let found = tokio::task::spawn_blocking(move || books.revision_at(moment)).await;
     found.map_err(|_| ApiError::down("the history could not be read"))?.map_err(ApiError::down)
@@ -233,7 +261,12 @@ fn list(name: &str, values: impl Iterator<Item = Value>) -> Response {
     json(StatusCode::OK, &object! { name => array(values) }.into())
 }
 
-fn in_tenant(admin: &Admin, by: &Principal, tenant: &str, answer: impl FnOnce(&TenantFacts) -> Response) -> Answer {
+fn in_tenant(
+    admin: &Admin,
+    by: &Principal,
+    tenant: &str,
+    answer: impl FnOnce(&TenantFacts) -> Response,
+) -> Answer {
     let world = admin.books.live().world();
     let facts = rights::inside(by, &world, &named(tenant, "tenant")?.into(), admin.books.now())?;
     Ok(answer(facts))
@@ -247,7 +280,10 @@ impl Query {
         let mut parameters = std::collections::BTreeMap::new();
         for (name, value) in url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
             if parameters.insert(name.clone().into_owned(), value.into_owned()).is_some() {
-                return Err(ApiError::malformed(format!("`{name}` stands twice in the query"), "give it once"));
+                return Err(ApiError::malformed(
+                    format!("`{name}` stands twice in the query"),
+                    "give it once",
+                ));
             }
         }
         Ok(Self(parameters))
@@ -256,12 +292,19 @@ impl Query {
         self.0.remove(name)
     }
     fn number(&mut self, name: &str) -> Result<Option<u64>, ApiError> {
-        self.take(name).map(|text| text.parse().map_err(|_| ApiError::malformed(format!("`{name}` is no whole number"), ""))).transpose()
+        self.take(name)
+            .map(|text| {
+                text.parse().map_err(|_| ApiError::malformed(format!("`{name}` is no whole number"), ""))
+            })
+            .transpose()
     }
     fn finish(self) -> Result<(), ApiError> {
         match self.0.keys().next() {
             None => Ok(()),
-            Some(name) => Err(ApiError::malformed(format!("the query's `{name}` is not known here"), "see `/v1/openapi.json`")),
+            Some(name) => Err(ApiError::malformed(
+                format!("the query's `{name}` is not known here"),
+                "see `/v1/openapi.json`",
+            )),
         }
     }
 }

@@ -25,27 +25,54 @@ pub(super) async fn list(State(admin): State<Arc<Admin>>, Caller(by): Caller) ->
     let in_force = admin.books.in_force();
     let kept = admin.books.releases().map_err(ApiError::down)?;
     let current = in_force.as_ref().map(|release| release.digest);
-    let releases = kept.iter().map(|digest| Value::from(object! { "digest" => digest.to_string(), "in_force" => Some(*digest) == current }));
+    let releases = kept.iter().map(|digest| {
+        Value::from(object! { "digest" => digest.to_string(), "in_force" => Some(*digest) == current })
+    });
     let name = in_force.as_ref().map_or(Value::Null, |release| release.name.as_str().into());
     let current = current.map_or(Value::Null, |digest| digest.to_string().into());
-    Ok(json(StatusCode::OK, &object! { "in_force" => current, "name" => name, "releases" => Value::Array(releases.collect()) }.into()))
+    Ok(json(
+        StatusCode::OK,
+        &object! { "in_force" => current, "name" => name, "releases" => Value::Array(releases.collect()) }
+            .into(),
+    ))
 }
 
 /// `POST /v1/releases`: an archive, as `placet release build` writes it.
-pub(super) async fn keep(State(admin): State<Arc<Admin>>, Caller(by): Caller, archive: Bytes) -> Result<Response, ApiError> {
+pub(super) async fn keep(
+    State(admin): State<Arc<Admin>>,
+    Caller(by): Caller,
+    archive: Bytes,
+) -> Result<Response, ApiError> {
     rights::operator(&by)?;
     let books = Arc::clone(&admin.books);
     // Loading a release compiles its policies.
-    let kept = tokio::task::spawn_blocking(move || books.keep(&archive)).await.map_err(|_| ApiError::down("the release could not be loaded"))??;
-    let deed = Deed { by: by.name()?, verb: format!("upload of release {}", kept.digest), refused: false, why: String::new(), tenant: None };
+    let kept = tokio::task::spawn_blocking(move || books.keep(&archive))
+        .await
+        .map_err(|_| ApiError::down("the release could not be loaded"))??;
+    let deed = Deed {
+        by: by.name()?,
+        verb: format!("upload of release {}", kept.digest),
+        refused: false,
+        why: String::new(),
+        tenant: None,
+    };
     admin.books.deed(deed).await?;
-    Ok(json(StatusCode::CREATED, &object! { "digest" => kept.digest.to_string(), "name" => kept.name }.into()))
+    Ok(json(
+        StatusCode::CREATED,
+        &object! { "digest" => kept.digest.to_string(), "name" => kept.name }.into(),
+    ))
 }
 
 /// `POST /v1/releases/{digest}/promote {why}`
-pub(super) async fn promote(State(admin): State<Arc<Admin>>, Caller(by): Caller, Path(release): Path<String>, body: Bytes) -> Result<Response, ApiError> {
+pub(super) async fn promote(
+    State(admin): State<Arc<Admin>>,
+    Caller(by): Caller,
+    Path(release): Path<String>,
+    body: Bytes,
+) -> Result<Response, ApiError> {
     rights::operator(&by)?;
-    let digest = Digest::parse(&release).ok_or_else(|| ApiError::malformed("this is not a release's digest", "give it as `sha256:…`"))?;
+    let digest = Digest::parse(&release)
+        .ok_or_else(|| ApiError::malformed("this is not a release's digest", "give it as `sha256:…`"))?;
     let mut body = Body::parse(&body)?;
     let why = body.why()?;
     body.finish()?;
@@ -55,5 +82,8 @@ pub(super) async fn promote(State(admin): State<Arc<Admin>>, Caller(by): Caller,
         Unpromoted::NoRelease(_) | Unpromoted::Down(_) => error.into(),
     })?;
     let before = before.map_or(Value::Null, Value::from);
-    Ok(json(StatusCode::OK, &object! { "digest" => digest.to_string(), "before" => before, "position" => position }.into()))
+    Ok(json(
+        StatusCode::OK,
+        &object! { "digest" => digest.to_string(), "before" => before, "position" => position }.into(),
+    ))
 }

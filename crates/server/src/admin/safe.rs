@@ -41,7 +41,11 @@ pub(super) async fn list(State(admin): State<Arc<Admin>>, Caller(by): Caller) ->
 }
 
 /// `POST /v1/vault {tenant, upstream, human, secret}`
-pub(super) async fn put(State(admin): State<Arc<Admin>>, Caller(by): Caller, body: Bytes) -> Result<Response, ApiError> {
+pub(super) async fn put(
+    State(admin): State<Arc<Admin>>,
+    Caller(by): Caller,
+    body: Bytes,
+) -> Result<Response, ApiError> {
     rights::operator(&by)?;
     let mut body = Body::parse(&body)?;
     let (place, why) = (place(&mut body)?, body.why()?);
@@ -52,24 +56,44 @@ pub(super) async fn put(State(admin): State<Arc<Admin>>, Caller(by): Caller, bod
     }
     let vault = Arc::clone(vault(&admin)?);
     // First the deed: a secret that nobody is known to have put must not be there.
-    let deed = Deed { by: by.name()?, verb: format!("vault put {}", shown(&place)), refused: false, why, tenant: None };
+    let deed = Deed {
+        by: by.name()?,
+        verb: format!("vault put {}", shown(&place)),
+        refused: false,
+        why,
+        tenant: None,
+    };
     admin.books.deed(deed).await?;
     let now = admin.books.now().secs();
     let version = tokio::task::spawn_blocking(move || vault.put(place, &secret, now)).await;
-    let version = version.map_err(|_| ApiError::down("the vault failed"))?.map_err(|error| ApiError::down(error.to_string()))?;
+    let version = version
+        .map_err(|_| ApiError::down("the vault failed"))?
+        .map_err(|error| ApiError::down(error.to_string()))?;
     Ok(json(StatusCode::CREATED, &object! { "version" => version }.into()))
 }
 
 /// `POST /v1/vault/remove {tenant, upstream, human}`
-pub(super) async fn remove(State(admin): State<Arc<Admin>>, Caller(by): Caller, body: Bytes) -> Result<Response, ApiError> {
+pub(super) async fn remove(
+    State(admin): State<Arc<Admin>>,
+    Caller(by): Caller,
+    body: Bytes,
+) -> Result<Response, ApiError> {
     rights::operator(&by)?;
     let mut body = Body::parse(&body)?;
     let (place, why) = (place(&mut body)?, body.why()?);
     body.finish()?;
     let vault = Arc::clone(vault(&admin)?);
-    let deed = Deed { by: by.name()?, verb: format!("vault remove {}", shown(&place)), refused: false, why, tenant: None };
+    let deed = Deed {
+        by: by.name()?,
+        verb: format!("vault remove {}", shown(&place)),
+        refused: false,
+        why,
+        tenant: None,
+    };
     let removed = tokio::task::spawn_blocking(move || vault.remove(&place)).await;
-    let removed = removed.map_err(|_| ApiError::down("the vault failed"))?.map_err(|error| ApiError::down(error.to_string()))?;
+    let removed = removed
+        .map_err(|_| ApiError::down("the vault failed"))?
+        .map_err(|error| ApiError::down(error.to_string()))?;
     if !removed {
         return Err(ApiError::missing("such secret"));
     }
@@ -78,7 +102,8 @@ pub(super) async fn remove(State(admin): State<Arc<Admin>>, Caller(by): Caller, 
 }
 
 fn vault(admin: &Admin) -> Result<&Arc<VaultFile>, ApiError> {
-    let shut = || ApiError::conflict("the vault has no master key", "set `[vault] master_key` in the settings");
+    let shut =
+        || ApiError::conflict("the vault has no master key", "set `[vault] master_key` in the settings");
     admin.vault.as_ref().ok_or_else(shut)
 }
 

@@ -1,3 +1,5 @@
+#![expect(clippy::arithmetic_side_effects, reason = "small numbers of a test")]
+
 use std::{collections::BTreeMap, sync::Mutex, time::Duration};
 
 use axum::body::Body;
@@ -8,7 +10,10 @@ use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
 use placet_core::{DecisionId, Digest, Name, Revision, TenantId, Timestamp};
 use placet_facts::{Live, Transaction, World, parse_file};
-use placet_jose::{Algorithm, KeySet, SigningKey, Stamp, digest::ContentDigest, htu::Htu, keys::random_id, mint, tokens::OperatorAssertion};
+use placet_jose::{
+    Algorithm, KeySet, SigningKey, Stamp, digest::ContentDigest, htu::Htu, keys::random_id, mint,
+    tokens::OperatorAssertion,
+};
 use placet_json::{Limits, Value, object};
 use placet_oauth::vault::MasterKey;
 use placet_record::DecisionRecord;
@@ -35,7 +40,8 @@ impl Shelf {
         let file = placet_json::parse(facts.as_bytes(), &Limits::MESSAGE).unwrap();
         let log: Vec<_> = (1..).zip(parse_file(&file).unwrap()).collect();
         let world = World::fold(log.iter().map(|(at, transaction)| (*at, transaction))).unwrap();
-        let denials = denials.iter().map(|(id, record)| (DecisionId::new(id).unwrap(), (*record).to_owned())).collect();
+        let denials =
+            denials.iter().map(|(id, record)| (DecisionId::new(id).unwrap(), (*record).to_owned())).collect();
         Self { live: Arc::new(Live::new(world)), log: Mutex::new(log), deeds: Mutex::default(), denials }
     }
 }
@@ -49,6 +55,9 @@ impl Books for Shelf {
     }
     fn ready(&self) -> Result<(), String> {
         Ok(())
+    }
+    fn clock_behind(&self) -> u64 {
+        0
     }
     fn transact(&self, transaction: Transaction) -> Pending<'_, Result<Revision, Unwritten>> {
         Box::pin(async move {
@@ -66,16 +75,33 @@ impl Books for Shelf {
     }
     fn as_of(&self, at: Revision) -> Result<World, String> {
         let log = self.log.lock().unwrap();
-        World::as_of(log.iter().map(|(at, transaction)| (*at, transaction)), at.0).map_err(|error| error.to_string())
+        World::as_of(log.iter().map(|(at, transaction)| (*at, transaction)), at.0)
+            .map_err(|error| error.to_string())
     }
     fn revision_at(&self, _: Timestamp) -> Result<Revision, String> {
         Ok(Revision(0))
     }
-    fn history(&self, _: Option<&TenantId>, _: Option<u64>, limit: usize) -> Result<Vec<(u64, u64, Value)>, String> {
-        Ok(self.log.lock().unwrap().iter().rev().take(limit).map(|(at, transaction)| (*at, 0, transaction.to_value())).collect())
+    fn history(
+        &self,
+        _: Option<&TenantId>,
+        _: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<(u64, u64, Value)>, String> {
+        Ok(self
+            .log
+            .lock()
+            .unwrap()
+            .iter()
+            .rev()
+            .take(limit)
+            .map(|(at, transaction)| (*at, 0, transaction.to_value()))
+            .collect())
     }
     fn remediable(&self, id: &DecisionId) -> Result<Option<DecisionRecord>, String> {
-        self.denials.get(id).map(|record| DecisionRecord::read(record.as_bytes()).map_err(|error| error.to_string())).transpose()
+        self.denials
+            .get(id)
+            .map(|record| DecisionRecord::read(record.as_bytes()).map_err(|error| error.to_string()))
+            .transpose()
     }
     fn decision(&self, id: &DecisionId) -> Result<Vec<Value>, String> {
         Ok(self.remediable(id)?.map(|record| record.document).into_iter().collect())
@@ -89,7 +115,12 @@ impl Books for Shelf {
     fn keep(&self, _: &[u8]) -> Result<ReleaseInfo, Unpromoted> {
         Err(Unpromoted::NoRelease("release.toml is missing".into()))
     }
-    fn promote<'a>(&'a self, release: Digest, _: &'a Name, _: &'a str) -> Pending<'a, Result<u64, Unpromoted>> {
+    fn promote<'a>(
+        &'a self,
+        release: Digest,
+        _: &'a Name,
+        _: &'a str,
+    ) -> Pending<'a, Result<u64, Unpromoted>> {
         Box::pin(async move { Err(Unpromoted::Unknown(release)) })
     }
 }
@@ -114,10 +145,12 @@ struct Fixture {
 }
 
 fn fixture() -> Fixture {
-    let keys: BTreeMap<_, _> = ["operator", "maya", "mo", "gil", "zoe"].map(|who| (who, SigningKey::generate(Algorithm::EdDsa).unwrap())).into();
+    let keys: BTreeMap<_, _> = ["operator", "maya", "mo", "gil", "zoe"]
+        .map(|who| (who, SigningKey::generate(Algorithm::EdDsa).unwrap()))
+        .into();
     let print = |who: &str| keys[who].public().thumbprint();
     let facts = format!(
-        r##"{{"tenant":"acme","tenants":["acme","globex"],
+        r#"{{"tenant":"acme","tenants":["acme","globex"],
         "humans":[{{"id":"maya","standing":"active","home":"acme","keys":["{}"]}},{{"id":"mo","standing":"active","home":"acme","keys":["{}"]}},
                   {{"id":"gil","standing":"active","home":"globex","keys":["{}"]}},{{"id":"zoe","standing":"suspended","home":"acme","keys":["{}"]}}],
         "agents":[{{"id":"agent-7","type":"support_agent","owner":"maya","standing":"active"}}],
@@ -125,8 +158,11 @@ fn fixture() -> Fixture {
                        {{"human":"zoe","roles":["support_manager"],"until":"ended"}}],
         "workflows":[{{"id":"wf-9","type":"support_case","owner":"maya","intents":["support_case_resolution"],"ends":"2026-03-01T12:00:00Z","bindings":{{"support_case":"CASE-1837"}}}}],
         "delegations":[{{"id":"dg-1","human":"maya","agent":"agent-7","workflow":"wf-9","grantor":"human",
-            "scope":{{"actions":["issue_refund"],"intents":["support_case_resolution"],"limits":{{}},"ends":"2026-03-01T12:00:00Z","depth":1}}}}]}}"##,
-        print("maya"), print("mo"), print("gil"), print("zoe")
+            "scope":{{"actions":["issue_refund"],"intents":["support_case_resolution"],"limits":{{}},"ends":"2026-03-01T12:00:00Z","depth":1}}}}]}}"#,
+        print("maya"),
+        print("mo"),
+        print("gil"),
+        print("zoe")
     );
     let shelf = Arc::new(Shelf::of(&facts, &[("dc_1", &denial("dc_1"))]));
     let dir = tempfile::tempdir().unwrap();
@@ -193,14 +229,30 @@ struct Sent<'a> {
 }
 
 fn sent<'a>(who: &'a str, method: &'a str, path: &'a str, body: &str) -> Sent<'a> {
-    Sent { who, key: who, method, path, body: body.to_owned(), claimed_path: None, claimed_body: None, audience: BASE, at: NOW, jti: None, host: "127.0.0.1:8718" }
+    Sent {
+        who,
+        key: who,
+        method,
+        path,
+        body: body.to_owned(),
+        claimed_path: None,
+        claimed_body: None,
+        audience: BASE,
+        at: NOW,
+        jti: None,
+        host: "127.0.0.1:8718",
+    }
 }
 
 impl Fixture {
     async fn send(&self, sent: &Sent<'_>) -> (StatusCode, Value) {
         let key = &self.keys[sent.key];
-        let principal = if sent.who == "operator" { "operator".to_owned() } else { format!("human:{}", sent.who) };
-        let (path, query) = sent.path.split_once('?').map_or((sent.path, None), |(path, query)| (path, Some(query.to_owned())));
+        let principal =
+            if sent.who == "operator" { "operator".to_owned() } else { format!("human:{}", sent.who) };
+        let (path, query) = sent
+            .path
+            .split_once('?')
+            .map_or((sent.path, None), |(path, query)| (path, Some(query.to_owned())));
         let url = Htu::parse(BASE).unwrap().with_path(sent.claimed_path.unwrap_or(path)).unwrap();
         let claims = OperatorAssertion {
             sub: principal.clone(),
@@ -210,7 +262,12 @@ impl Fixture {
             query,
             digest: ContentDigest::of(sent.claimed_body.unwrap_or(&sent.body).as_bytes()),
         };
-        let stamp = Stamp { issuer: &principal, audience: sent.audience, issued_at: sent.at, expires_at: sent.at + 30 };
+        let stamp = Stamp {
+            issuer: &principal,
+            audience: sent.audience,
+            issued_at: sent.at,
+            expires_at: sent.at + 30,
+        };
         let mut request = Request::builder()
             .method(sent.method)
             .uri(sent.path)
@@ -244,7 +301,10 @@ fn text<'v>(value: &'v Value, pointer: &str) -> &'v str {
 
 /// A path of the description with something in its places.
 fn filled(path: &str) -> String {
-    path.split('/').map(|part| if part.starts_with('{') { "acme" } else { part }).collect::<Vec<_>>().join("/")
+    path.split('/')
+        .map(|part| if part.starts_with('{') { "acme" } else { part })
+        .collect::<Vec<_>>()
+        .join("/")
 }
 
 #[tokio::test]
@@ -252,13 +312,26 @@ async fn ops_2_nothing_answers_without_a_signature_and_no_header_makes_up_for_it
     let fixture = fixture();
     for operation in OPERATIONS {
         let method = operation.method.to_uppercase();
-        for headers in [&[][..], &[("x-forwarded-for", "127.0.0.1"), ("forwarded", "for=127.0.0.1")], &[("authorization", "Bearer secret-api-key")], &[("authorization", "Placet x.y.z")]] {
-            let mut request = Request::builder().method(method.as_str()).uri(filled(operation.path)).header("host", "127.0.0.1:8718");
+        for headers in [
+            &[][..],
+            &[("x-forwarded-for", "127.0.0.1"), ("forwarded", "for=127.0.0.1")],
+            &[("authorization", "Bearer secret-api-key")],
+            &[("authorization", "Placet x.y.z")],
+        ] {
+            let mut request = Request::builder()
+                .method(method.as_str())
+                .uri(filled(operation.path))
+                .header("host", "127.0.0.1:8718");
             for (name, value) in headers {
                 request = request.header(*name, *value);
             }
             let (status, body) = fixture.raw(request.body(Body::empty()).unwrap()).await;
-            assert_eq!((status, text(&body, "/error/code")), (StatusCode::UNAUTHORIZED, "unauthenticated"), "{method} {}", operation.path);
+            assert_eq!(
+                (status, text(&body, "/error/code")),
+                (StatusCode::UNAUTHORIZED, "unauthenticated"),
+                "{method} {}",
+                operation.path
+            );
         }
     }
     assert_eq!(fixture.admin.metrics.refusals("admin_unauthenticated"), OPERATIONS.len() as u64 * 4);
@@ -269,13 +342,27 @@ async fn ops_2_nothing_answers_without_a_signature_and_no_header_makes_up_for_it
 async fn every_described_operation_is_routed_and_every_path_described() {
     let fixture = fixture();
     for operation in OPERATIONS {
-        let (status, body) = fixture.ask("operator", &operation.method.to_uppercase(), &filled(operation.path), "").await;
-        assert!(status != StatusCode::METHOD_NOT_ALLOWED && text(&body, "/error/message") != "there is no such path", "{} {}", operation.method, operation.path);
+        let (status, body) =
+            fixture.ask("operator", &operation.method.to_uppercase(), &filled(operation.path), "").await;
+        assert!(
+            status != StatusCode::METHOD_NOT_ALLOWED
+                && text(&body, "/error/message") != "there is no such path",
+            "{} {}",
+            operation.method,
+            operation.path
+        );
     }
     let described = openapi::describe();
-    assert_eq!(described.pointer("/paths").unwrap().as_object().unwrap().len(), OPERATIONS.iter().map(|operation| operation.path).collect::<std::collections::BTreeSet<_>>().len());
+    assert_eq!(
+        described.pointer("/paths").unwrap().as_object().unwrap().len(),
+        OPERATIONS.iter().map(|operation| operation.path).collect::<std::collections::BTreeSet<_>>().len()
+    );
     let source = include_str!("mod.rs");
-    let routed = source.lines().filter_map(|line| line.trim().strip_prefix(".route(\"")).filter_map(|rest| rest.split('"').next()).filter(|path| path.starts_with("/v1/"));
+    let routed = source
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix(".route(\""))
+        .filter_map(|rest| rest.split('"').next())
+        .filter(|path| path.starts_with("/v1/"));
     for path in routed {
         assert!(OPERATIONS.iter().any(|operation| operation.path == path), "{path} is not described");
     }
@@ -285,7 +372,14 @@ async fn every_described_operation_is_routed_and_every_path_described() {
 async fn mcp_2_a_foreign_host_or_origin_reaches_nothing() {
     let fixture = fixture();
     for path in ["/healthz", "/metrics", "/readyz", "/v1/status", "/nothing"] {
-        for (name, value) in [("host", "evil.example"), ("host", "127.0.0.1:8718.evil.example"), ("host", "x/healthz?"), ("host", "127.0.0.1"), ("origin", "https://evil.example"), ("origin", "null")] {
+        for (name, value) in [
+            ("host", "evil.example"),
+            ("host", "127.0.0.1:8718.evil.example"),
+            ("host", "x/healthz?"),
+            ("host", "127.0.0.1"),
+            ("origin", "https://evil.example"),
+            ("origin", "null"),
+        ] {
             let mut request = Request::builder().uri(path);
             if name != "host" {
                 request = request.header("host", "127.0.0.1:8718");
@@ -294,7 +388,8 @@ async fn mcp_2_a_foreign_host_or_origin_reaches_nothing() {
             assert_eq!(status, StatusCode::MISDIRECTED_REQUEST, "{path} {name}: {value}");
         }
     }
-    let (status, _) = fixture.send(&Sent { host: "LOCALHOST:8718", ..sent("operator", "GET", "/v1/status", "") }).await;
+    let (status, _) =
+        fixture.send(&Sent { host: "LOCALHOST:8718", ..sent("operator", "GET", "/v1/status", "") }).await;
     assert_eq!(status, StatusCode::MISDIRECTED_REQUEST);
     assert_eq!(fixture.ask("operator", "GET", "/v1/status", "").await.0, StatusCode::OK);
 }
@@ -349,11 +444,18 @@ async fn a_person_can_do_nothing_that_is_an_operators_and_the_attempt_is_recorde
         ("GET", "/v1/upstreams/billing/tools", ""),
     ] {
         let (status, body) = fixture.ask("maya", method, path, body).await;
-        assert_eq!((status, text(&body, "/error/code")), (StatusCode::FORBIDDEN, "forbidden"), "{method} {path}: {body}");
+        assert_eq!(
+            (status, text(&body, "/error/code")),
+            (StatusCode::FORBIDDEN, "forbidden"),
+            "{method} {path}: {body}"
+        );
         assert!(!text(&body, "/error/remedy").is_empty());
         let deeds = fixture.refused_deeds();
         let last = deeds.last().expect("recorded");
-        assert_eq!((last.by.as_str(), last.verb.as_str()), ("human:maya", format!("{method} {path}").as_str()));
+        assert_eq!(
+            (last.by.as_str(), last.verb.as_str()),
+            ("human:maya", format!("{method} {path}").as_str())
+        );
     }
     assert_eq!(fixture.revision(), before);
     assert_eq!(fixture.refused_deeds().len(), 19);
@@ -362,16 +464,28 @@ async fn a_person_can_do_nothing_that_is_an_operators_and_the_attempt_is_recorde
 #[tokio::test]
 async fn ten_1_another_tenant_looks_like_none() {
     let fixture = fixture();
-    let pairs = [("GET", "/v1/tenants/{}/workflows", ""), ("GET", "/v1/facts?tenant={}", ""), ("POST", "/v1/tenants/{}/workflows/wf-9/close", ""), ("POST", "/v1/tenants/{}/delegations", "{}")];
+    let pairs = [
+        ("GET", "/v1/tenants/{}/workflows", ""),
+        ("GET", "/v1/facts?tenant={}", ""),
+        ("POST", "/v1/tenants/{}/workflows/wf-9/close", ""),
+        ("POST", "/v1/tenants/{}/delegations", "{}"),
+    ];
     for (method, path, body) in pairs {
         let (theirs, none) = (path.replace("{}", "acme"), path.replace("{}", "nowhere"));
-        let (theirs, none) = (fixture.ask("gil", method, &theirs, body).await, fixture.ask("gil", method, &none, body).await);
+        let (theirs, none) =
+            (fixture.ask("gil", method, &theirs, body).await, fixture.ask("gil", method, &none, body).await);
         assert_eq!(theirs.0, StatusCode::NOT_FOUND);
         assert_eq!(theirs.1.to_string().replace("acme", "nowhere"), none.1.to_string(), "{method} {path}");
     }
-    assert_eq!(fixture.ask("gil", "GET", "/v1/decisions/dc_1", "").await.1.to_string().replace("dc_1", "dc_0"), fixture.ask("gil", "GET", "/v1/decisions/dc_0", "").await.1.to_string());
+    assert_eq!(
+        fixture.ask("gil", "GET", "/v1/decisions/dc_1", "").await.1.to_string().replace("dc_1", "dc_0"),
+        fixture.ask("gil", "GET", "/v1/decisions/dc_0", "").await.1.to_string()
+    );
     assert_eq!(fixture.ask("maya", "GET", "/v1/decisions/dc_1", "").await.0, StatusCode::OK);
-    assert_eq!(fixture.ask("maya", "GET", "/v1/tenants", "").await.1.to_string(), r#"{"tenants":[{"id":"acme"}]}"#);
+    assert_eq!(
+        fixture.ask("maya", "GET", "/v1/tenants", "").await.1.to_string(),
+        r#"{"tenants":[{"id":"acme"}]}"#
+    );
 }
 
 #[tokio::test]
@@ -397,7 +511,10 @@ async fn an_approval_is_given_by_a_person_with_the_role_who_is_not_the_delegatin
     let world = fixture.shelf.live.world();
     let acme = world.tenant(&TenantId::new("acme").unwrap()).unwrap();
     let approval = acme.approvals().next().unwrap();
-    assert_eq!((approval.approver.as_str(), approval.role.as_str(), approval.covers), ("mo", "support_manager", Digest::of(b"x")));
+    assert_eq!(
+        (approval.approver.as_str(), approval.role.as_str(), approval.covers),
+        ("mo", "support_manager", Digest::of(b"x"))
+    );
     assert_eq!(fixture.shelf.log.lock().unwrap().last().unwrap().1.author.as_str(), "human:mo");
     let path = format!("/v1/tenants/acme/approvals/{}/withdraw", text(&body, "/id"));
     assert_eq!(fixture.ask("maya", "POST", &path, "").await.0, StatusCode::FORBIDDEN, "another's approval");
@@ -407,31 +524,101 @@ async fn an_approval_is_given_by_a_person_with_the_role_who_is_not_the_delegatin
 #[tokio::test]
 async fn delegation_narrows_and_is_revoked_by_who_gave_it() {
     let fixture = fixture();
-    assert_eq!(fixture.ask("operator", "POST", "/v1/agents", r#"{"id":"agent-8","type":"support_agent","owner":"maya"}"#).await.0, StatusCode::CREATED);
-    let below = |actions: &str| format!(r#"{{"agent":"agent-8","grantor":{{"parent":"dg-1"}},"scope":{{"actions":[{actions}]}}}}"#);
-    let (status, body) = fixture.ask("maya", "POST", "/v1/tenants/acme/delegations", &below(r#""issue_refund","export_customer_data""#)).await;
-    assert_eq!((status, text(&body, "/error/code")), (StatusCode::UNPROCESSABLE_ENTITY, "widening"), "{body}");
-    let (status, body) = fixture.ask("maya", "POST", "/v1/tenants/acme/delegations", &below(r#""issue_refund""#)).await;
+    assert_eq!(
+        fixture
+            .ask(
+                "operator",
+                "POST",
+                "/v1/agents",
+                r#"{"id":"agent-8","type":"support_agent","owner":"maya"}"#
+            )
+            .await
+            .0,
+        StatusCode::CREATED
+    );
+    let below = |actions: &str| {
+        format!(r#"{{"agent":"agent-8","grantor":{{"parent":"dg-1"}},"scope":{{"actions":[{actions}]}}}}"#)
+    };
+    let (status, body) = fixture
+        .ask(
+            "maya",
+            "POST",
+            "/v1/tenants/acme/delegations",
+            &below(r#""issue_refund","export_customer_data""#),
+        )
+        .await;
+    assert_eq!(
+        (status, text(&body, "/error/code")),
+        (StatusCode::UNPROCESSABLE_ENTITY, "widening"),
+        "{body}"
+    );
+    let (status, body) =
+        fixture.ask("maya", "POST", "/v1/tenants/acme/delegations", &below(r#""issue_refund""#)).await;
     assert_eq!(status, StatusCode::CREATED, "{body}");
-    assert_eq!((text(&body, "/human"), text(&body, "/workflow"), text(&body, "/grantor")), ("maya", "wf-9", "dg-1"));
+    assert_eq!(
+        (text(&body, "/human"), text(&body, "/workflow"), text(&body, "/grantor")),
+        ("maya", "wf-9", "dg-1")
+    );
     let revoke = format!("/v1/tenants/acme/delegations/{}/revoke", text(&body, "/id"));
     assert_eq!(fixture.ask("mo", "POST", &revoke, "").await.0, StatusCode::FORBIDDEN);
     assert_eq!(fixture.ask("maya", "POST", &revoke, r#"{"why":"done"}"#).await.0, StatusCode::OK);
-    assert_eq!(fixture.ask("maya", "POST", "/v1/tenants/acme/workflows", r#"{"type":"support_case","intents":["x"],"ends":"2026-03-01T09:00:00Z"}"#).await.1.pointer("/error/message").unwrap().as_str(), Some("`ends` has passed"));
-    assert_eq!(fixture.ask("maya", "POST", "/v1/tenants/acme/workflows", r#"{"owner":"mo","type":"support_case","intents":["x"],"ends":"2026-03-02T09:00:00Z"}"#).await.0, StatusCode::FORBIDDEN);
-    assert_eq!(fixture.ask("maya", "POST", "/v1/freezes", r#"{"what":{"agent":"agent-7"},"why":"odd"}"#).await.0, StatusCode::OK, "an owner stops their agent");
-    assert_eq!(fixture.ask("operator", "GET", "/v1/freezes", "").await.1.to_string(), r#"{"freezes":[{"what":{"agent":"agent-7"}}]}"#);
+    assert_eq!(
+        fixture
+            .ask(
+                "maya",
+                "POST",
+                "/v1/tenants/acme/workflows",
+                r#"{"type":"support_case","intents":["x"],"ends":"2026-03-01T09:00:00Z"}"#
+            )
+            .await
+            .1
+            .pointer("/error/message")
+            .unwrap()
+            .as_str(),
+        Some("`ends` has passed")
+    );
+    assert_eq!(
+        fixture
+            .ask(
+                "maya",
+                "POST",
+                "/v1/tenants/acme/workflows",
+                r#"{"owner":"mo","type":"support_case","intents":["x"],"ends":"2026-03-02T09:00:00Z"}"#
+            )
+            .await
+            .0,
+        StatusCode::FORBIDDEN
+    );
+    assert_eq!(
+        fixture.ask("maya", "POST", "/v1/freezes", r#"{"what":{"agent":"agent-7"},"why":"odd"}"#).await.0,
+        StatusCode::OK,
+        "an owner stops their agent"
+    );
+    assert_eq!(
+        fixture.ask("operator", "GET", "/v1/freezes", "").await.1.to_string(),
+        r#"{"freezes":[{"what":{"agent":"agent-7"}}]}"#
+    );
 }
 
 #[tokio::test]
 async fn an_enrolment_code_is_shown_once_and_kept_as_a_hash() {
     let fixture = fixture();
-    let (status, body) = fixture.ask("operator", "POST", "/v1/agents", r#"{"id":"agent-8","type":"support_agent","owner":"maya","life_s":60}"#).await;
+    let (status, body) = fixture
+        .ask(
+            "operator",
+            "POST",
+            "/v1/agents",
+            r#"{"id":"agent-8","type":"support_agent","owner":"maya","life_s":60}"#,
+        )
+        .await;
     assert_eq!(status, StatusCode::CREATED, "{body}");
     let hash = placet_oauth::enrol::CodeHash::of(text(&body, "/code"));
     let pending = fixture.admin.codes.pending(&hash).unwrap();
     assert_eq!((pending.agent.as_str(), pending.expires_at), ("agent-8", NOW + 60));
-    assert!(!format!("{:?} {:?}", fixture.admin.codes, fixture.shelf.log.lock().unwrap()).contains(text(&body, "/code")));
+    assert!(
+        !format!("{:?} {:?}", fixture.admin.codes, fixture.shelf.log.lock().unwrap())
+            .contains(text(&body, "/code"))
+    );
     assert!(fixture.admin.codes.spend(&hash) && !fixture.admin.codes.spend(&hash));
 }
 
@@ -439,14 +626,34 @@ async fn an_enrolment_code_is_shown_once_and_kept_as_a_hash() {
 async fn ops_1_a_secret_goes_in_and_never_out() {
     let fixture = fixture();
     let canary = "sk-live-canary-3141592";
-    let body = object! { "tenant" => "acme", "upstream" => "billing", "secret" => canary, "why" => "rotation" };
+    let body =
+        object! { "tenant" => "acme", "upstream" => "billing", "secret" => canary, "why" => "rotation" };
     let (status, answer) = fixture.ask("operator", "POST", "/v1/vault", &Value::from(body).to_string()).await;
     assert_eq!(status, StatusCode::CREATED, "{answer}");
     let (_, listed) = fixture.ask("operator", "GET", "/v1/vault", "").await;
     assert_eq!(text(&listed, "/secrets/0/upstream"), "billing");
-    let (_, refused) = fixture.ask("maya", "POST", "/v1/vault", &format!(r#"{{"tenant":"acme","upstream":"billing","secret":"{canary}"}}"#)).await;
-    let (_, malformed) = fixture.ask("operator", "POST", "/v1/vault", &format!(r#"{{"tenant":"acme","upstream":"billing","secret":"{canary}","x":1}}"#)).await;
-    let seen = format!("{answer}{listed}{refused}{malformed}{:?}{:?}{}", fixture.shelf.deeds.lock().unwrap(), fixture.admin, fixture.admin.metrics.render());
+    let (_, refused) = fixture
+        .ask(
+            "maya",
+            "POST",
+            "/v1/vault",
+            &format!(r#"{{"tenant":"acme","upstream":"billing","secret":"{canary}"}}"#),
+        )
+        .await;
+    let (_, malformed) = fixture
+        .ask(
+            "operator",
+            "POST",
+            "/v1/vault",
+            &format!(r#"{{"tenant":"acme","upstream":"billing","secret":"{canary}","x":1}}"#),
+        )
+        .await;
+    let seen = format!(
+        "{answer}{listed}{refused}{malformed}{:?}{:?}{}",
+        fixture.shelf.deeds.lock().unwrap(),
+        fixture.admin,
+        fixture.admin.metrics.render()
+    );
     assert!(!seen.contains(canary));
 }
 
@@ -456,7 +663,16 @@ async fn ops_4_a_body_is_bounded_and_strict() {
     let (status, _) = fixture.ask("operator", "POST", "/v1/tenants", &" ".repeat(65 * 1024)).await;
     assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
     let deep = format!("{}{}", "[".repeat(40_000), "]".repeat(10));
-    for body in [deep.as_str(), "[]", "{", r#"{"id":"a","id":"b"}"#, r#"{"id":"a","x":1}"#, r#"{"id":null}"#, r#"{"id":"a b"}"#, r#"{"Id":"a"}"#] {
+    for body in [
+        deep.as_str(),
+        "[]",
+        "{",
+        r#"{"id":"a","id":"b"}"#,
+        r#"{"id":"a","x":1}"#,
+        r#"{"id":null}"#,
+        r#"{"id":"a b"}"#,
+        r#"{"Id":"a"}"#,
+    ] {
         let before = fixture.revision();
         let (status, answer) = fixture.ask("operator", "POST", "/v1/tenants", body).await;
         assert_eq!(status, StatusCode::BAD_REQUEST, "{answer}");
@@ -482,13 +698,32 @@ async fn facts_are_applied_whole_and_read_as_of_any_revision() {
     assert_eq!(then.pointer("/resources").unwrap().as_array().unwrap().len(), 0);
     let (status, body) = fixture.ask("operator", "GET", "/v1/facts?tenant=acme&tenant=globex", "").await;
     assert_eq!(status, StatusCode::BAD_REQUEST, "{body}");
-    assert_eq!(fixture.shelf.log.lock().unwrap().last().unwrap().1.author.as_str(), "operator", "whoever signed is the author");
+    assert_eq!(
+        fixture.shelf.log.lock().unwrap().last().unwrap().1.author.as_str(),
+        "operator",
+        "whoever signed is the author"
+    );
+}
+
+#[tokio::test]
+async fn no_tenant_shares_the_organisation_s_tree() {
+    let fixture = fixture();
+    for body in [r#"{"id":"organisation"}"#, r#"{"id":"acme"}"#] {
+        assert_eq!(
+            fixture.ask("operator", "POST", "/v1/tenants", body).await.0,
+            StatusCode::CONFLICT,
+            "{body}"
+        );
+    }
 }
 
 #[tokio::test]
 async fn probes_say_why_not() {
     let fixture = fixture();
-    let probe = |path: &str| fixture.raw(Request::builder().uri(path).header("host", "127.0.0.1:8718").body(Body::empty()).unwrap());
+    let probe = |path: &str| {
+        fixture
+            .raw(Request::builder().uri(path).header("host", "127.0.0.1:8718").body(Body::empty()).unwrap())
+    };
     assert_eq!(probe("/healthz").await.0, StatusCode::OK);
     let (status, body) = probe("/readyz").await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);

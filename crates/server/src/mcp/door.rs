@@ -45,15 +45,24 @@ pub(super) enum NoIntent {
 
 impl Endpoint {
     /// Token, proof and its first use; otherwise the answer.
-    pub(super) async fn open(&self, method: &Method, url: &Htu, headers: &HeaderMap) -> Result<Caller, Box<Response>> {
+    pub(super) async fn open(
+        &self,
+        method: &Method,
+        url: &Htu,
+        headers: &HeaderMap,
+    ) -> Result<Caller, Box<Response>> {
         let now = self.gateway.ledger().now().secs();
-        let raw: Vec<(&str, &[u8])> = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+        let raw: Vec<(&str, &[u8])> =
+            headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
         let opened = match self.access.open(method.as_str(), url, &raw, now) {
             Ok(opened) => opened,
-            Err(AccessRefused::Token(Refused::Missing("authorization"))) => return Err(self.challenge("no_token", &Challenge::Missing)),
+            Err(AccessRefused::Token(Refused::Missing("authorization"))) => {
+                return Err(self.challenge("no_token", &Challenge::Missing));
+            }
             Err(AccessRefused::Token(_)) => return Err(self.challenge("token", &Challenge::InvalidToken)),
             Err(AccessRefused::Proof { why, jti, client_id }) => {
-                self.stolen(&client_id, format!("a valid token ({jti}) came with a wrong proof: {why}")).await;
+                self.stolen(&client_id, format!("a valid token ({jti}) came with a wrong proof: {why}"))
+                    .await;
                 return Err(self.challenge("proof", &Challenge::InvalidProof));
             }
         };
@@ -72,7 +81,9 @@ impl Endpoint {
                 self.stolen(&client, "a proof was used twice".to_owned()).await;
                 return Err(self.challenge("proof_replayed", &Challenge::InvalidProof));
             }
-            Admission::Full => return Err(Box::new(self.refused(StatusCode::SERVICE_UNAVAILABLE, "proof_window_full"))),
+            Admission::Full => {
+                return Err(Box::new(self.refused(StatusCode::SERVICE_UNAVAILABLE, "proof_window_full")));
+            }
         }
         Caller::of(opened).map_err(|()| self.challenge("token", &Challenge::InvalidToken))
     }
@@ -118,7 +129,10 @@ impl Caller {
 
     /// The purpose that a call names: in `_meta`, or in the header, or the only one that there is.
     pub(super) fn intent(&self, meta: Option<&Object>, headers: &HeaderMap) -> Result<Name, NoIntent> {
-        let in_meta = meta.and_then(|meta| meta.get(INTENT_META)).map(|value| value.as_str().ok_or(NoIntent::Form)).transpose()?;
+        let in_meta = meta
+            .and_then(|meta| meta.get(INTENT_META))
+            .map(|value| value.as_str().ok_or(NoIntent::Form))
+            .transpose()?;
         let mut in_header = headers.get_all(INTENT_HEADER).iter();
         let first = in_header.next().map(|value| value.to_str().map_err(|_| NoIntent::Form)).transpose()?;
         if in_header.next().is_some() {

@@ -24,7 +24,13 @@ use super::{
 };
 
 impl Endpoint {
-    pub(super) async fn legacy(self: Arc<Self>, caller: Caller, only: Option<&Name>, headers: &HeaderMap, body: Message) -> Response {
+    pub(super) async fn legacy(
+        self: Arc<Self>,
+        caller: Caller,
+        only: Option<&Name>,
+        headers: &HeaderMap,
+        body: Message,
+    ) -> Response {
         let named = method_of(&body);
         if named == Method::Initialize.name() {
             return self.initialize(&caller, body).await;
@@ -39,10 +45,15 @@ impl Endpoint {
         }
         let method = body.classify(Direction::ToServer, session.revision);
         match (body, method) {
-            (Message::Request { id, params, .. }, Ok(Some(method))) => self.legacy_request(&caller, only, headers, &session, id, method, params.unwrap_or_default()).await,
+            (Message::Request { id, params, .. }, Ok(Some(method))) => {
+                self.legacy_request(&caller, only, headers, &session, id, method, params.unwrap_or_default())
+                    .await
+            }
             (Message::Request { id, .. }, _) => self.unserved(&caller, StatusCode::OK, id, &named).await,
             (Message::Notification { params, .. }, Ok(Some(Method::Cancelled))) => {
-                if let Some(id) = params.as_ref().and_then(|params| params.get("requestId")).and_then(Id::from_value) {
+                if let Some(id) =
+                    params.as_ref().and_then(|params| params.get("requestId")).and_then(Id::from_value)
+                {
                     self.cancel(&session.id, &id);
                 }
                 empty(StatusCode::ACCEPTED)
@@ -53,7 +64,13 @@ impl Endpoint {
                 empty(StatusCode::BAD_REQUEST)
             }
             (Message::Response { .. }, _) => {
-                self.protocol_refusal(&caller, "response", Code::MessageInvalid, "a response to a question that nobody asked").await;
+                self.protocol_refusal(
+                    &caller,
+                    "response",
+                    Code::MessageInvalid,
+                    "a response to a question that nobody asked",
+                )
+                .await;
                 empty(StatusCode::BAD_REQUEST)
             }
         }
@@ -61,13 +78,25 @@ impl Endpoint {
 
     async fn initialize(&self, caller: &Caller, body: Message) -> Response {
         let Message::Request { id, params, .. } = body else {
-            self.protocol_refusal(caller, Method::Initialize.name(), Code::MessageInvalid, "`initialize` without an id").await;
+            self.protocol_refusal(
+                caller,
+                Method::Initialize.name(),
+                Code::MessageInvalid,
+                "`initialize` without an id",
+            )
+            .await;
             return empty(StatusCode::BAD_REQUEST);
         };
         let asked = match Initialize::parse(params) {
             Ok(asked) => asked,
             Err(error) => {
-                self.protocol_refusal(caller, Method::Initialize.name(), Code::MessageInvalid, &error.message).await;
+                self.protocol_refusal(
+                    caller,
+                    Method::Initialize.name(),
+                    Code::MessageInvalid,
+                    &error.message,
+                )
+                .await;
                 return message(StatusCode::BAD_REQUEST, Message::error(id, error));
             }
         };
@@ -86,7 +115,10 @@ impl Endpoint {
         let mut ids = headers.get_all(SESSION_ID).iter();
         match (ids.next().map(HeaderValue::to_str), ids.next()) {
             (None, _) => Err(Box::new(self.refused(StatusCode::BAD_REQUEST, "session_missing"))),
-            (Some(Ok(id)), None) => self.sessions.find(id, &caller.principal).ok_or_else(|| Box::new(self.refused(StatusCode::NOT_FOUND, "session_unknown"))),
+            (Some(Ok(id)), None) => self
+                .sessions
+                .find(id, &caller.principal)
+                .ok_or_else(|| Box::new(self.refused(StatusCode::NOT_FOUND, "session_unknown"))),
             _ => Err(Box::new(self.refused(StatusCode::NOT_FOUND, "session_unknown"))),
         }
     }
@@ -120,7 +152,10 @@ impl Endpoint {
                     self.sessions.set_level(session, level);
                     message(StatusCode::OK, Message::result(id, Object::new()))
                 }
-                None => message(StatusCode::OK, Message::error(id, RpcError::invalid_params("`level` is no log level"))),
+                None => message(
+                    StatusCode::OK,
+                    Message::error(id, RpcError::invalid_params("`level` is no log level")),
+                ),
             },
             Method::ToolsCall => {
                 let params = match CallParams::parse(params) {
@@ -131,10 +166,21 @@ impl Endpoint {
                 let wanted = Wanted {
                     era: Era::Legacy,
                     session: Some(session.id.clone()),
-                    progress: meta.as_ref().and_then(|meta| meta.get(placet_mcp::meta::PROGRESS_TOKEN)).and_then(Id::from_value),
+                    progress: meta
+                        .as_ref()
+                        .and_then(|meta| meta.get(placet_mcp::meta::PROGRESS_TOKEN))
+                        .and_then(Id::from_value),
                     log_level: self.sessions.level(session),
-                    traceparent: meta.as_ref().and_then(|meta| meta.get("traceparent")).and_then(Value::as_str).map(str::to_owned),
-                    tracestate: meta.as_ref().and_then(|meta| meta.get("tracestate")).and_then(Value::as_str).map(str::to_owned),
+                    traceparent: meta
+                        .as_ref()
+                        .and_then(|meta| meta.get("traceparent"))
+                        .and_then(Value::as_str)
+                        .map(str::to_owned),
+                    tracestate: meta
+                        .as_ref()
+                        .and_then(|meta| meta.get("tracestate"))
+                        .and_then(Value::as_str)
+                        .map(str::to_owned),
                 };
                 self.tools_call(caller, only, headers, id, params, meta.as_ref(), wanted).await
             }

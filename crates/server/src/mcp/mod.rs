@@ -110,15 +110,26 @@ impl Endpoint {
 
 /// The endpoint's routes: `/mcp` for all upstreams, `/mcp/{upstream}` for one.
 pub fn routes(endpoint: Arc<Endpoint>) -> Router {
-    let all = |State(endpoint): State<Arc<Endpoint>>, method: Method, headers: HeaderMap, body: Body| async move { endpoint.serve(None, &method, &headers, body).await };
-    let one = |State(endpoint): State<Arc<Endpoint>>, Path(upstream): Path<String>, method: Method, headers: HeaderMap, body: Body| async move {
-        endpoint.serve(Some(&upstream), &method, &headers, body).await
+    let all = |State(endpoint): State<Arc<Endpoint>>, method: Method, headers: HeaderMap, body: Body| async move {
+        endpoint.serve(None, &method, &headers, body).await
     };
+    let one =
+        |State(endpoint): State<Arc<Endpoint>>,
+         Path(upstream): Path<String>,
+         method: Method,
+         headers: HeaderMap,
+         body: Body| async move { endpoint.serve(Some(&upstream), &method, &headers, body).await };
     Router::new().route("/mcp", any(all)).route("/mcp/{upstream}", any(one)).with_state(endpoint)
 }
 
 impl Endpoint {
-    async fn serve(self: Arc<Self>, upstream: Option<&str>, method: &Method, headers: &HeaderMap, body: Body) -> Response {
+    async fn serve(
+        self: Arc<Self>,
+        upstream: Option<&str>,
+        method: &Method,
+        headers: &HeaderMap,
+        body: Body,
+    ) -> Response {
         if let Err(response) = self.check_origin(headers) {
             return *response;
         }
@@ -127,7 +138,9 @@ impl Endpoint {
             Err(_) => return self.refused(StatusCode::NOT_FOUND, "path"),
         };
         let path = only.as_ref().map_or_else(|| "/mcp".to_owned(), |name| format!("/mcp/{name}"));
-        let Ok(url) = Htu::parse(&format!("{}{path}", self.base)) else { return self.refused(StatusCode::NOT_FOUND, "path") };
+        let Ok(url) = Htu::parse(&format!("{}{path}", self.base)) else {
+            return self.refused(StatusCode::NOT_FOUND, "path");
+        };
         let opened = match self.open(method, &url, headers).await {
             Ok(opened) => opened,
             Err(response) => return *response,
@@ -138,7 +151,9 @@ impl Endpoint {
             // No stream of unrelated server messages is offered (2025-11-25, Transports: a server may answer 405).
             _ => return self.refused(StatusCode::METHOD_NOT_ALLOWED, "method"),
         }
-        let json = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).is_some_and(|v| v.split(';').next().is_some_and(|v| v.trim().eq_ignore_ascii_case("application/json")));
+        let json = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).is_some_and(|v| {
+            v.split(';').next().is_some_and(|v| v.trim().eq_ignore_ascii_case("application/json"))
+        });
         if !json {
             return self.refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_type");
         }

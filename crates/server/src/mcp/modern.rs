@@ -13,7 +13,13 @@ use placet_mcp::{Era, Message, Method, RpcError, discover, modern, tools::CallPa
 use super::{Caller, Endpoint, empty, fields, message, tools::Wanted};
 
 impl Endpoint {
-    pub(super) async fn modern(self: Arc<Self>, caller: Caller, only: Option<&Name>, headers: &HeaderMap, body: Message) -> Response {
+    pub(super) async fn modern(
+        self: Arc<Self>,
+        caller: Caller,
+        only: Option<&Name>,
+        headers: &HeaderMap,
+        body: Message,
+    ) -> Response {
         let fields = fields(headers);
         let named = method_of(&body);
         if let Message::Notification { .. } = &body {
@@ -30,7 +36,10 @@ impl Endpoint {
         };
         let id = request.id;
         match request.method {
-            Method::Discover => message(StatusCode::OK, Message::result(id, discover::result(capabilities(Era::Modern), server_info(), None))),
+            Method::Discover => message(
+                StatusCode::OK,
+                Message::result(id, discover::result(capabilities(Era::Modern), server_info(), None)),
+            ),
             Method::ToolsList => self.tools_list(&caller, only, Era::Modern, id, &request.params).await,
             Method::ToolsCall => {
                 let meta = request.meta;
@@ -43,7 +52,9 @@ impl Endpoint {
                     tracestate: meta.rest.get("tracestate").and_then(Value::as_str).map(str::to_owned),
                 };
                 match CallParams::parse(request.params) {
-                    Ok(params) => self.tools_call(&caller, only, headers, id, params, Some(&meta.rest), wanted).await,
+                    Ok(params) => {
+                        self.tools_call(&caller, only, headers, id, params, Some(&meta.rest), wanted).await
+                    }
                     Err(error) => self.bad_params(&caller, id, error).await,
                 }
             }
@@ -52,14 +63,22 @@ impl Endpoint {
     }
 
     pub(super) async fn bad_params(&self, caller: &Caller, id: placet_mcp::Id, error: RpcError) -> Response {
-        self.protocol_refusal(caller, Method::ToolsCall.name(), placet_core::Code::MessageInvalid, &error.message).await;
+        self.protocol_refusal(
+            caller,
+            Method::ToolsCall.name(),
+            placet_core::Code::MessageInvalid,
+            &error.message,
+        )
+        .await;
         message(StatusCode::OK, Message::error(id, error))
     }
 }
 
 pub(super) fn method_of(message: &Message) -> String {
     match message {
-        Message::Request { method, .. } | Message::Notification { method, .. } => method.chars().take(128).collect(),
+        Message::Request { method, .. } | Message::Notification { method, .. } => {
+            method.chars().take(128).collect()
+        }
         Message::Response { .. } => "response".to_owned(),
     }
 }

@@ -9,7 +9,8 @@ use super::{Caller, Endpoint, json, message};
 impl Endpoint {
     /// Authenticated, but no message of the protocol: duplicate members, a batch, an unknown member.
     pub(super) async fn not_a_message(&self, caller: &Caller, error: &NotAMessage) -> Response {
-        let status = if error.is_too_long() { StatusCode::PAYLOAD_TOO_LARGE } else { StatusCode::BAD_REQUEST };
+        let status =
+            if error.is_too_long() { StatusCode::PAYLOAD_TOO_LARGE } else { StatusCode::BAD_REQUEST };
         self.protocol_refusal(caller, "message", Code::MessageInvalid, &error.to_string()).await;
         answer(status, error.id.clone(), error.rpc_error())
     }
@@ -23,7 +24,13 @@ impl Endpoint {
     }
 
     /// A method that isn't governed here.
-    pub(super) async fn unserved(&self, caller: &Caller, status: StatusCode, id: Id, method: &str) -> Response {
+    pub(super) async fn unserved(
+        &self,
+        caller: &Caller,
+        status: StatusCode,
+        id: Id,
+        method: &str,
+    ) -> Response {
         self.protocol_refusal(caller, method, Code::MethodRefused, "the method isn't served").await;
         answer(status, Some(id), RpcError::method_not_found())
     }

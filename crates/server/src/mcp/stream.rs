@@ -60,7 +60,9 @@ async fn step<F: Future<Output = Message> + Send>(era: Era, state: State<F>) -> 
     match next {
         Either::Left(Some(item)) => Some((event(era, item), State::Open { answer, items })),
         Either::Left(None) => Some((Bytes::from_static(b": \n\n"), State::Open { answer, items })),
-        Either::Right(answer) => Some((Bytes::from(sse::encode(&answer.into_value().to_string(), None)), State::Over)),
+        Either::Right(answer) => {
+            Some((Bytes::from(sse::encode(&answer.into_value().to_string(), None)), State::Over))
+        }
     }
 }
 
@@ -71,7 +73,9 @@ fn event(era: Era, item: Value) -> Bytes {
             Message::Notification { method, params }.into_value().to_string()
         }
         // Upstream adapters hand over notifications only.
-        Ok(Message::Request { .. } | Message::Response { .. }) | Err(_) => return Bytes::from_static(b": \n\n"),
+        Ok(Message::Request { .. } | Message::Response { .. }) | Err(_) => {
+            return Bytes::from_static(b": \n\n");
+        }
     };
     Bytes::from(sse::encode(&item, None))
 }

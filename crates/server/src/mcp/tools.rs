@@ -44,7 +44,14 @@ pub(super) struct Wanted {
 }
 
 impl Endpoint {
-    pub(super) async fn tools_list(&self, caller: &Caller, only: Option<&Name>, era: Era, id: Id, params: &Object) -> Response {
+    pub(super) async fn tools_list(
+        &self,
+        caller: &Caller,
+        only: Option<&Name>,
+        era: Era,
+        id: Id,
+        params: &Object,
+    ) -> Response {
         if params.contains_key("cursor") {
             // The list is one page; a cursor isn't ours.
             return message(StatusCode::OK, Message::error(id, RpcError::invalid_params("unknown cursor")));
@@ -64,15 +71,25 @@ impl Endpoint {
     }
 
     /// The input schemas as this client was shown them, for its mirrored headers.
-    pub(super) fn schemas(&self, caller: &Caller, only: Option<&Name>, body: &Message) -> BTreeMap<String, Value> {
+    pub(super) fn schemas(
+        &self,
+        caller: &Caller,
+        only: Option<&Name>,
+        body: &Message,
+    ) -> BTreeMap<String, Value> {
         let Message::Request { method, params: Some(params), .. } = body else { return BTreeMap::new() };
         if method != Method::ToolsCall.name() {
             return BTreeMap::new();
         }
         let Some(name) = params.get("name").and_then(Value::as_str) else { return BTreeMap::new() };
         let Some((upstream, tool)) = split(only, name) else { return BTreeMap::new() };
-        let Some(envelope) = caller.envelope_of_refusal(self.gateway.ledger().now()) else { return BTreeMap::new() };
-        let schema = self.gateway.definition_for(&envelope, &upstream, tool).and_then(|definition| definition.get("inputSchema").cloned());
+        let Some(envelope) = caller.envelope_of_refusal(self.gateway.ledger().now()) else {
+            return BTreeMap::new();
+        };
+        let schema = self
+            .gateway
+            .definition_for(&envelope, &upstream, tool)
+            .and_then(|definition| definition.get("inputSchema").cloned());
         schema.map(|schema| (name.to_owned(), schema)).into_iter().collect()
     }
 
@@ -90,23 +107,44 @@ impl Endpoint {
         let now = self.gateway.ledger().now();
         let CallParams { name, arguments, input_responses, request_state, task, meta: _ } = params;
         if input_responses.is_some() || request_state.is_some() || task.is_some() {
-            self.protocol_refusal(caller, Method::ToolsCall.name(), Code::MethodRefused, "questions to the client and tasks aren't governed yet").await;
-            return message(StatusCode::OK, Message::error(id, RpcError::invalid_params("questions to the client and tasks are not served here")));
+            self.protocol_refusal(
+                caller,
+                Method::ToolsCall.name(),
+                Code::MethodRefused,
+                "questions to the client and tasks aren't governed yet",
+            )
+            .await;
+            return message(
+                StatusCode::OK,
+                Message::error(
+                    id,
+                    RpcError::invalid_params("questions to the client and tasks are not served here"),
+                ),
+            );
         }
         let intent = match caller.intent(meta, headers) {
             Ok(intent) => intent,
             Err(error) => {
                 let what = match error {
-                    NoIntent::Several => "several intents are possible, and the call names none; name one in `_meta[\"dev.placet/intent\"]` or the header `Placet-Intent`",
+                    NoIntent::Several => {
+                        "several intents are possible, and the call names none; name one in `_meta[\"dev.placet/intent\"]` or the header `Placet-Intent`"
+                    }
                     NoIntent::Two => "the call names two intents",
                     NoIntent::Form => "the intent's name is malformed",
                 };
-                let Some(envelope) = caller.envelope_of_refusal(now) else { return self.refused(StatusCode::UNAUTHORIZED, "token") };
-                let refused = self.gateway.refuse(envelope, Method::ToolsCall.name(), Code::IntentNotDeclared, what).await;
+                let Some(envelope) = caller.envelope_of_refusal(now) else {
+                    return self.refused(StatusCode::UNAUTHORIZED, "token");
+                };
+                let refused = self
+                    .gateway
+                    .refuse(envelope, Method::ToolsCall.name(), Code::IntentNotDeclared, what)
+                    .await;
                 return finish(wanted.era, id, &name, refused.map(Answered::Denied));
             }
         };
-        let Some(envelope) = caller.envelope(intent, now) else { return self.refused(StatusCode::UNAUTHORIZED, "token") };
+        let Some(envelope) = caller.envelope(intent, now) else {
+            return self.refused(StatusCode::UNAUTHORIZED, "token");
+        };
         let Some((upstream, tool)) = split(only, &name) else {
             let refused = self.gateway.refuse_tool(envelope, &name).await;
             return finish(wanted.era, id, &name, refused.map(Answered::Denied));
@@ -114,7 +152,13 @@ impl Endpoint {
         let tool = tool.to_owned();
         let Wanted { era, session, progress, log_level, traceparent, tracestate } = wanted;
         let (items, received) = mpsc::channel(MAX_ITEMS);
-        let client = Client { progress: progress.map(|token| token.to_value()), log_level, traceparent, tracestate, items };
+        let client = Client {
+            progress: progress.map(|token| token.to_value()),
+            log_level,
+            traceparent,
+            tracestate,
+            items,
+        };
         let departure = match era {
             Era::Modern => Departure::Cancels,
             Era::Legacy => Departure::IsNothing,
@@ -149,7 +193,11 @@ impl Endpoint {
     }
 
     pub(super) fn cancel(&self, session: &str, id: &Id) {
-        let cancel = self.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&(session.to_owned(), id.clone()));
+        let cancel = self
+            .running
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&(session.to_owned(), id.clone()));
         if let Some(cancel) = cancel {
             // A call that has just ended can't be cancelled any more.
             let _already_over = cancel.send(());
@@ -187,10 +235,15 @@ fn finish(era: Era, id: Id, name: &str, answered: Result<Answered, Unavailable>)
 /// The message for what the pipeline answered.
 fn reply(era: Era, id: Id, name: &str, answered: Result<Answered, Unavailable>) -> Message {
     match answered {
-        Ok(Answered::Result(result)) => match result.into_object().map(|result| translate::result_for(era, Method::ToolsCall, result)) {
-            Some(Ok(result)) => Message::result(id, result),
-            Some(Err(_)) | None => Message::error(id, RpcError::internal("the tool's answer can't be passed on to this client")),
-        },
+        Ok(Answered::Result(result)) => {
+            match result.into_object().map(|result| translate::result_for(era, Method::ToolsCall, result)) {
+                Some(Ok(result)) => Message::result(id, result),
+                Some(Err(_)) | None => Message::error(
+                    id,
+                    RpcError::internal("the tool's answer can't be passed on to this client"),
+                ),
+            }
+        }
         Ok(Answered::Error(error)) => match RpcError::from_value(error) {
             Ok(error) => Message::error(id, translate::error_for(era, error)),
             Err(_) => Message::error(id, RpcError::internal("the tool answered with a malformed error")),
@@ -200,7 +253,9 @@ fn reply(era: Era, id: Id, name: &str, answered: Result<Answered, Unavailable>) 
             let data = object! { "placet" => object! { "decision_id" => decision.as_str(), "ending" => ending.as_str() } };
             Message::error(id, RpcError::new(BROKEN, text).with_data(data))
         }
-        Err(_) => Message::error(id, RpcError::new(UNAVAILABLE, "the gateway takes no calls now; nothing was sent")),
+        Err(_) => {
+            Message::error(id, RpcError::new(UNAVAILABLE, "the gateway takes no calls now; nothing was sent"))
+        }
     }
 }
 

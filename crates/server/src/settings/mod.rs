@@ -257,7 +257,8 @@ impl Settings {
 
     /// Reads settings from `text`, which stands in `file`.
     pub fn parse(file: &Path, text: &str, variables: Variables<'_>) -> Result<Self, Problems> {
-        let table = toml::de::DeTable::parse(text).map_err(|error| Problems(vec![read::syntax(file, text, &error)]))?;
+        let table = toml::de::DeTable::parse(text)
+            .map_err(|error| Problems(vec![read::syntax(file, text, &error)]))?;
         let reader = Reader::new(file, text, variables);
         let mut root = reader.root(table.get_ref());
         let parsed = sections(&mut root);
@@ -300,14 +301,24 @@ fn sections(root: &mut read::Section<'_, '_>) -> Option<Settings> {
 
 fn server(root: &mut read::Section<'_, '_>) -> Option<Server> {
     let mut section = root.section("server");
-    let environment = section.word("environment", "dev", |text| match text {
-        "dev" => Some(Environment::Dev),
-        "staging" => Some(Environment::Staging),
-        "production" => Some(Environment::Production),
-        _ => None,
-    }, "write `dev`, `staging` or `production`");
+    let environment = section.word(
+        "environment",
+        "dev",
+        |text| match text {
+            "dev" => Some(Environment::Dev),
+            "staging" => Some(Environment::Staging),
+            "production" => Some(Environment::Production),
+            _ => None,
+        },
+        "write `dev`, `staging` or `production`",
+    );
     let address = |section: &mut read::Section<'_, '_>, key, default| {
-        section.word(key, default, |text| text.parse::<SocketAddr>().ok(), "write address and port, as in `127.0.0.1:8717`")
+        section.word(
+            key,
+            default,
+            |text| text.parse::<SocketAddr>().ok(),
+            "write address and port, as in `127.0.0.1:8717`",
+        )
     };
     let listen = address(&mut section, "listen", "127.0.0.1:8717");
     let admin_listen = address(&mut section, "admin_listen", "127.0.0.1:8718");
@@ -317,9 +328,12 @@ fn server(root: &mut read::Section<'_, '_>) -> Option<Server> {
     let admin = admin_listen.map(|listen| format!("http://{listen}")).unwrap_or_default();
     let admin_url = section.word("admin_url", &admin, origin, remedy);
     let data = section.path("data", "./data");
-    let organisation = section.word("organisation", "organisation", |text| {
-        Name::new(text).ok().filter(|name| !name.as_str().contains('/'))
-    }, "write a name of `A-Z a-z 0-9 . _ : @ | -`");
+    let organisation = section.word(
+        "organisation",
+        "organisation",
+        |text| Name::new(text).ok().filter(|name| !name.as_str().contains('/')),
+        "write a name of `A-Z a-z 0-9 . _ : @ | -`",
+    );
     section.finish();
     Some(Server {
         environment: environment?,
@@ -369,7 +383,13 @@ fn keys(root: &mut read::Section<'_, '_>, data: &Path) -> Option<Keys> {
     let session = section.secret_or("session", SecretSource::File(in_data("session.key")));
     let operators = section.path_or("operators", in_data("operators.jwks"));
     section.finish();
-    Some(Keys { token: token?, sender: sender?, checkpoint: checkpoint?, session: session?, operators: operators? })
+    Some(Keys {
+        token: token?,
+        sender: sender?,
+        checkpoint: checkpoint?,
+        session: session?,
+        operators: operators?,
+    })
 }
 
 fn vault(root: &mut read::Section<'_, '_>, server: &Server) -> Option<Vault> {
@@ -419,11 +439,16 @@ fn limits(root: &mut read::Section<'_, '_>) -> Option<Limits> {
 
 fn log(root: &mut read::Section<'_, '_>) -> Option<Log> {
     let mut section = root.section("log");
-    let format = section.word("format", "text", |text| match text {
-        "text" => Some(LogFormat::Text),
-        "json" => Some(LogFormat::Json),
-        _ => None,
-    }, "write `text` or `json`");
+    let format = section.word(
+        "format",
+        "text",
+        |text| match text {
+            "text" => Some(LogFormat::Text),
+            "json" => Some(LogFormat::Json),
+            _ => None,
+        },
+        "write `text` or `json`",
+    );
     let level = section.word("level", "info", |text| Some(text.to_owned()), "write a level, as in `info`");
     section.finish();
     Some(Log { format: format?, level: level? })
@@ -433,7 +458,11 @@ fn log(root: &mut read::Section<'_, '_>) -> Option<Log> {
 fn dev(root: &mut read::Section<'_, '_>, server: Option<&Server>) -> Option<Dev> {
     let mut section = root.section("dev");
     if section.exists() && server.is_some_and(|server| server.environment != Environment::Dev) {
-        section.problem("", "switches for development are refused here", "remove the section, or set `server.environment = \"dev\"`");
+        section.problem(
+            "",
+            "switches for development are refused here",
+            "remove the section, or set `server.environment = \"dev\"`",
+        );
     }
     let plain_http = section.boolean("plain_http", false);
     section.finish();

@@ -1,6 +1,6 @@
 //! `--print-config`: what is in force, and where each value came from. A secret's source is shown, never the secret.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use placet_json::{Value, object};
 
@@ -23,7 +23,9 @@ impl Settings {
     pub fn print(&self) -> String {
         let width = self.origins.iter().map(|printed| printed.key.len()).max().unwrap_or(0);
         self.origins.iter().fold(String::new(), |mut text, printed| {
-            text.push_str(&format!("{:width$} = {}  # {}\n", printed.key, printed.value, Origin(printed.line)));
+            // Writing into a `String` can't fail.
+            let _infallible =
+                writeln!(text, "{:width$} = {}  # {}", printed.key, printed.value, Origin(printed.line));
             text
         })
     }

@@ -1,4 +1,8 @@
 //! Reading TOML into typed values: every key is asked for, none is left over, each value's origin is kept.
+#![expect(
+    clippy::option_option,
+    reason = "the outer one is a problem that was noted, the inner one a key that isn't there"
+)]
 
 use std::{
     cell::RefCell,
@@ -42,7 +46,8 @@ impl<'t> Reader<'t> {
         Section { reader: self, table: Some(table), name: String::new(), line: 0, asked: Vec::new() }
     }
     pub(super) fn note(&self, line: usize, message: impl Into<String>, remedy: impl Into<String>) {
-        let problem = Problem { file: self.file.to_owned(), line, message: message.into(), remedy: remedy.into() };
+        let problem =
+            Problem { file: self.file.to_owned(), line, message: message.into(), remedy: remedy.into() };
         self.found.borrow_mut().problems.push(problem);
     }
     /// The line that a key's value came from; 0 for a default.
@@ -74,7 +79,11 @@ impl<'r, 't> Section<'r, 't> {
             None => (None, 0),
             Some((DeValue::Table(table), line)) => (Some(table), line),
             Some((other, line)) => {
-                self.reader.note(line, format!("`{name}` is {}, not a table", other.type_str()), format!("write `[{name}]`"));
+                self.reader.note(
+                    line,
+                    format!("`{name}` is {}, not a table", other.type_str()),
+                    format!("write `[{name}]`"),
+                );
                 (None, line)
             }
         };
@@ -89,7 +98,9 @@ impl<'r, 't> Section<'r, 't> {
         let tables = elements.and_then(|elements| {
             elements
                 .into_iter()
-                .map(|element| element.get_ref().as_table().map(|table| (table, self.reader.line(&element.span()))))
+                .map(|element| {
+                    element.get_ref().as_table().map(|table| (table, self.reader.line(&element.span())))
+                })
                 .collect::<Option<Vec<_>>>()
         });
         let Some(tables) = tables else {
@@ -110,7 +121,13 @@ impl<'r, 't> Section<'r, 't> {
     }
 
     /// A text that is parsed, or its default.
-    pub(super) fn word<T>(&mut self, key: &str, default: &str, parse: impl Fn(&str) -> Option<T>, remedy: &str) -> Option<T> {
+    pub(super) fn word<T>(
+        &mut self,
+        key: &str,
+        default: &str,
+        parse: impl Fn(&str) -> Option<T>,
+        remedy: &str,
+    ) -> Option<T> {
         match self.text(key) {
             Read::Absent => {
                 self.default(key, default);
@@ -121,7 +138,12 @@ impl<'r, 't> Section<'r, 't> {
         }
     }
     /// A text that is parsed and must be there.
-    pub(super) fn required<T>(&mut self, key: &str, parse: impl Fn(&str) -> Option<T>, remedy: &str) -> Option<T> {
+    pub(super) fn required<T>(
+        &mut self,
+        key: &str,
+        parse: impl Fn(&str) -> Option<T>,
+        remedy: &str,
+    ) -> Option<T> {
         match self.text(key) {
             Read::Absent => {
                 self.missing(key, remedy);
@@ -132,7 +154,12 @@ impl<'r, 't> Section<'r, 't> {
         }
     }
     /// A text that is parsed and may be missing. The outer `None` is a problem that was noted.
-    pub(super) fn optional_word<T>(&mut self, key: &str, parse: impl Fn(&str) -> Option<T>, remedy: &str) -> Option<Option<T>> {
+    pub(super) fn optional_word<T>(
+        &mut self,
+        key: &str,
+        parse: impl Fn(&str) -> Option<T>,
+        remedy: &str,
+    ) -> Option<Option<T>> {
         match self.text(key) {
             Read::Absent => Some(None),
             Read::Bad => None,
@@ -144,17 +171,19 @@ impl<'r, 't> Section<'r, 't> {
         self.path_or(key, default)
     }
     pub(super) fn path_or(&mut self, key: &str, default: PathBuf) -> Option<PathBuf> {
-        match self.optional_path(key)? {
-            Some(path) => Some(path),
-            None => {
-                self.default(key, &default.display().to_string());
-                Some(default)
-            }
+        if let Some(path) = self.optional_path(key)? {
+            return Some(path);
         }
+        self.default(key, &default.display().to_string());
+        Some(default)
     }
     pub(super) fn optional_path(&mut self, key: &str) -> Option<Option<PathBuf>> {
         let reader = self.reader;
-        self.optional_word(key, |text| if text.is_empty() { None } else { Some(reader.resolve(text)) }, "write a path")
+        self.optional_word(
+            key,
+            |text| if text.is_empty() { None } else { Some(reader.resolve(text)) },
+            "write a path",
+        )
     }
     pub(super) fn number(&mut self, key: &str, default: u64, range: RangeInclusive<u64>) -> Option<u64> {
         let Some((value, line)) = self.raw(key) else {
@@ -162,60 +191,46 @@ impl<'r, 't> Section<'r, 't> {
             return Some(default);
         };
         let number = value.as_integer().and_then(|n| u64::from_str_radix(n.as_str(), n.radix()).ok());
-        match number.filter(|number| range.contains(number)) {
-            Some(number) => {
-                self.origin(key, &number.to_string(), line);
-                Some(number)
-            }
-            None => {
-                let (low, high) = range.into_inner();
-                self.bad(key, line, "is out of range", &format!("write a whole number from {low} to {high}"));
-                None
-            }
-        }
+        let Some(number) = number.filter(|number| range.contains(number)) else {
+            let (low, high) = range.into_inner();
+            self.bad(key, line, "is out of range", &format!("write a whole number from {low} to {high}"));
+            return None;
+        };
+        self.origin(key, &number.to_string(), line);
+        Some(number)
     }
     pub(super) fn boolean(&mut self, key: &str, default: bool) -> Option<bool> {
         let Some((value, line)) = self.raw(key) else {
             self.default(key, if default { "true" } else { "false" });
             return Some(default);
         };
-        match value.as_bool() {
-            Some(truth) => {
-                self.origin(key, if truth { "true" } else { "false" }, line);
-                Some(truth)
-            }
-            None => {
-                self.bad(key, line, &format!("is {}", value.type_str()), "write `true` or `false`");
-                None
-            }
-        }
+        let Some(truth) = value.as_bool() else {
+            self.bad(key, line, &format!("is {}", value.type_str()), "write `true` or `false`");
+            return None;
+        };
+        self.origin(key, if truth { "true" } else { "false" }, line);
+        Some(truth)
     }
     /// A list of texts that may be missing.
     pub(super) fn optional_texts(&mut self, key: &str) -> Option<Option<Vec<String>>> {
         let Some((value, line)) = self.raw(key) else { return Some(None) };
-        match texts(value) {
-            Some(texts) => {
-                self.origin(key, &format!("{texts:?}"), line);
-                Some(Some(texts))
-            }
-            None => {
-                self.bad(key, line, "is no list of texts", "write `[\"…\", \"…\"]`");
-                None
-            }
-        }
+        let Some(texts) = texts(value) else {
+            self.bad(key, line, "is no list of texts", "write `[\"…\", \"…\"]`");
+            return None;
+        };
+        self.origin(key, &format!("{texts:?}"), line);
+        Some(Some(texts))
     }
     pub(super) fn optional_secret(&mut self, key: &str) -> Option<Option<SecretSource>> {
         let Some((value, line)) = self.raw(key) else { return Some(None) };
         self.secret_of(key, value, line).map(Some)
     }
     pub(super) fn secret_or(&mut self, key: &str, default: SecretSource) -> Option<SecretSource> {
-        match self.optional_secret(key)? {
-            Some(source) => Some(source),
-            None => {
-                self.default(key, &default.to_string());
-                Some(default)
-            }
+        if let Some(source) = self.optional_secret(key)? {
+            return Some(source);
         }
+        self.default(key, &default.to_string());
+        Some(default)
     }
     /// Secrets by name: `env = { TOKEN = { file = "…" } }`.
     pub(super) fn secrets(&mut self, key: &str) -> Option<BTreeMap<String, SecretSource>> {
@@ -240,13 +255,19 @@ impl<'r, 't> Section<'r, 't> {
         let Some((value, line)) = self.raw(key) else { return Some(BTreeMap::new()) };
         let texts = value.as_table().and_then(|table| {
             let text = |value: &DeValue<'t>| value.as_str().map(str::to_owned);
-            table.iter().map(|(name, value)| Some((name.get_ref().clone().into_owned(), text(value.get_ref())?))).collect::<Option<BTreeMap<_, _>>>()
+            table
+                .iter()
+                .map(|(name, value)| Some((name.get_ref().clone().into_owned(), text(value.get_ref())?)))
+                .collect::<Option<BTreeMap<_, _>>>()
         });
-        match &texts {
-            None => self.bad(key, line, "is no table of texts", "write `{ NAME = \"…\" }`"),
-            Some(texts) => texts.iter().for_each(|(name, text)| self.origin(&format!("{key}.{name}"), text, line)),
+        let Some(texts) = texts else {
+            self.bad(key, line, "is no table of texts", "write `{ NAME = \"…\" }`");
+            return None;
+        };
+        for (name, text) in &texts {
+            self.origin(&format!("{key}.{name}"), text, line);
         }
-        texts
+        Some(texts)
     }
 
     /// Notes a problem at a key.
@@ -275,27 +296,40 @@ impl<'r, 't> Section<'r, 't> {
             if self.asked.iter().any(|asked| asked == name_text) {
                 continue;
             }
-            let near = self.asked.iter().filter(|known| near(known, name_text)).min_by_key(|known| known.len().abs_diff(name_text.len()));
+            let near = self
+                .asked
+                .iter()
+                .filter(|known| near(known, name_text))
+                .min_by_key(|known| known.len().abs_diff(name_text.len()));
             let remedy = match near {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("remove it; known here: {}", self.asked.join(", ")),
             };
             let what = if matches!(value.get_ref(), DeValue::Table(_)) { "section" } else { "key" };
-            self.reader.note(self.reader.line(&name.span()), format!("there is no {what} `{}`", self.key(name_text)), remedy);
+            self.reader.note(
+                self.reader.line(&name.span()),
+                format!("there is no {what} `{}`", self.key(name_text)),
+                remedy,
+            );
         }
     }
 
     fn secret_of(&self, key: &str, value: &DeValue<'t>, line: usize) -> Option<SecretSource> {
         let remedy = "write `{ file = \"…\" }`, `{ env = \"…\" }` or `{ command = [\"…\"] }`: a secret is never in this file";
-        let source = value.as_table().filter(|table| table.len() == 1).and_then(|table| table.iter().next()).and_then(|(kind, value)| {
-            let text = || value.get_ref().as_str().filter(|text| !text.is_empty());
-            match kind.get_ref().as_ref() {
-                "file" => text().map(|path| SecretSource::File(self.reader.resolve(path))),
-                "env" => text().map(|name| SecretSource::Env(name.to_owned())),
-                "command" => texts(value.get_ref()).filter(|command| !command.is_empty()).map(SecretSource::Command),
-                _ => None,
-            }
-        });
+        let source =
+            value.as_table().filter(|table| table.len() == 1).and_then(|table| table.iter().next()).and_then(
+                |(kind, value)| {
+                    let text = || value.get_ref().as_str().filter(|text| !text.is_empty());
+                    match kind.get_ref().as_ref() {
+                        "file" => text().map(|path| SecretSource::File(self.reader.resolve(path))),
+                        "env" => text().map(|name| SecretSource::Env(name.to_owned())),
+                        "command" => texts(value.get_ref())
+                            .filter(|command| !command.is_empty())
+                            .map(SecretSource::Command),
+                        _ => None,
+                    }
+                },
+            );
         let Some(source) = source else {
             self.bad(key, line, "doesn't say where the secret is", remedy);
             return None;
@@ -307,7 +341,14 @@ impl<'r, 't> Section<'r, 't> {
         }
         Some(source)
     }
-    fn parsed<T>(&self, key: &str, text: &str, line: usize, parse: impl Fn(&str) -> Option<T>, remedy: &str) -> Option<T> {
+    fn parsed<T>(
+        &self,
+        key: &str,
+        text: &str,
+        line: usize,
+        parse: impl Fn(&str) -> Option<T>,
+        remedy: &str,
+    ) -> Option<T> {
         let parsed = parse(text);
         match parsed {
             Some(_) => self.origin(key, text, line),
@@ -318,13 +359,18 @@ impl<'r, 't> Section<'r, 't> {
     fn text(&mut self, key: &str) -> Read<'r> {
         match self.raw(key) {
             None => Read::Absent,
-            Some((value, line)) => match value.as_str() {
-                Some(text) => Read::Found(text, line),
-                None => {
-                    self.bad(key, line, &format!("is {}", value.type_str()), "write a text in quotation marks");
-                    Read::Bad
-                }
-            },
+            Some((value, line)) => {
+                let Some(text) = value.as_str() else {
+                    self.bad(
+                        key,
+                        line,
+                        &format!("is {}", value.type_str()),
+                        "write a text in quotation marks",
+                    );
+                    return Read::Bad;
+                };
+                Read::Found(text, line)
+            }
         }
     }
     fn raw(&mut self, key: &str) -> Option<(&'r DeValue<'t>, usize)> {

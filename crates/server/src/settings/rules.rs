@@ -13,7 +13,11 @@ pub(super) fn check(reader: &Reader<'_>, settings: &Settings) {
     plain_http(reader, settings, "server.admin_url", &server.admin_url, server.admin_listen.ip());
     if server.listen == server.admin_listen && server.listen.port() != 0 {
         let line = reader.line_of("server.admin_listen").max(reader.line_of("server.listen"));
-        reader.note(line, "agents and administrators can't share a listener", "give `server.admin_listen` another port");
+        reader.note(
+            line,
+            "agents and administrators can't share a listener",
+            "give `server.admin_listen` another port",
+        );
     }
     if !dev
         && let Some(SecretSource::File(path)) = &settings.vault.master_key
@@ -35,7 +39,11 @@ pub(super) fn check(reader: &Reader<'_>, settings: &Settings) {
             );
         }
         if !url.username().is_empty() || url.password().is_some() {
-            reader.note(upstream.line, format!("`{}` has a secret in its URL", upstream.name), "put it into the vault");
+            reader.note(
+                upstream.line,
+                format!("`{}` has a secret in its URL", upstream.name),
+                "put it into the vault",
+            );
         }
     }
     for (i, upstream) in settings.upstreams.iter().enumerate() {
@@ -60,7 +68,11 @@ fn plain_http(reader: &Reader<'_>, settings: &Settings, key: &str, url: &str, li
         0 => reader.line_of(listener),
         line => line,
     };
-    reader.note(line, message, format!("put TLS before it and give its `https` URL as `{key}`, or listen on loopback"));
+    reader.note(
+        line,
+        message,
+        format!("put TLS before it and give its `https` URL as `{key}`, or listen on loopback"),
+    );
 }
 
 fn is_loopback(url: &Url) -> bool {
@@ -81,7 +93,9 @@ fn absolute(path: &std::path::Path) -> std::path::PathBuf {
                 path.pop();
             }
             std::path::Component::CurDir => {}
-            std::path::Component::Prefix(_) | std::path::Component::RootDir | std::path::Component::Normal(_) => path.push(part),
+            std::path::Component::Prefix(_)
+            | std::path::Component::RootDir
+            | std::path::Component::Normal(_) => path.push(part),
         }
         path
     })

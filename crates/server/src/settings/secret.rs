@@ -57,8 +57,12 @@ impl SecretError {
     #[must_use]
     pub fn remedy(&self) -> String {
         match self {
-            Self::Unreadable(path, _) => format!("make the file, as with `placet key generate {}`", path.display()),
-            Self::Open(path, _) => format!("run `chmod 600 {}`, and replace the key if others may have read it", path.display()),
+            Self::Unreadable(path, _) => {
+                format!("make the file, as with `placet key generate {}`", path.display())
+            }
+            Self::Open(path, _) => {
+                format!("run `chmod 600 {}`, and replace the key if others may have read it", path.display())
+            }
             Self::Unset(name) => format!("set `{name}` for this process"),
             Self::Command(..) => "run the command by hand".to_owned(),
             Self::Malformed(_) => "look at where it comes from".to_owned(),
@@ -88,7 +92,7 @@ impl SecretSource {
 impl fmt::Display for SecretSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::File(path) => write!(f, "{{ file = {path:?} }}"),
+            Self::File(path) => write!(f, "{{ file = \"{}\" }}", path.display()),
             Self::Env(name) => write!(f, "{{ env = {name:?} }}"),
             Self::Command(command) => write!(f, "{{ command = {command:?} }}"),
         }
@@ -97,9 +101,11 @@ impl fmt::Display for SecretSource {
 
 /// Checks that a file can be read by its owner alone.
 pub fn check_private(path: &Path) -> Result<(), SecretError> {
-    let metadata = std::fs::metadata(path).map_err(|error| SecretError::Unreadable(path.to_owned(), error))?;
+    let metadata =
+        std::fs::metadata(path).map_err(|error| SecretError::Unreadable(path.to_owned(), error))?;
     let mode = metadata.mode() & 0o7777;
-    if mode & 0o077 == 0 { Ok(()) } else { Err(SecretError::Open(path.to_owned(), mode)) }
+    // Nothing for group and others: the six lowest bits.
+    if mode.trailing_zeros() >= 6 { Ok(()) } else { Err(SecretError::Open(path.to_owned(), mode)) }
 }
 
 /// What can be said at the start without fetching: a file is there and private, a variable is set.
@@ -112,7 +118,8 @@ pub(super) fn check(source: &SecretSource, variables: Variables<'_>) -> Result<(
 }
 
 fn run(command: &[String]) -> Result<String, SecretError> {
-    let (program, arguments) = command.split_first().map_or(("", command), |(program, arguments)| (program.as_str(), arguments));
+    let (program, arguments) =
+        command.split_first().map_or(("", command), |(program, arguments)| (program.as_str(), arguments));
     let failed = |why: String| SecretError::Command(program.to_owned(), why);
     let output = Command::new(program)
         .args(arguments)

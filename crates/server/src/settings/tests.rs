@@ -33,37 +33,88 @@ fn an_empty_file_serves_dev_on_loopback() {
 fn every_error_names_line_and_remedy() {
     for (text, told) in [
         ("x = ", "placet.toml:1: not TOML"),
-        ("\n[server]\nlisen = \"127.0.0.1:1\"", "placet.toml:3: there is no key `server.lisen`; did you mean `listen`?"),
+        (
+            "\n[server]\nlisen = \"127.0.0.1:1\"",
+            "placet.toml:3: there is no key `server.lisen`; did you mean `listen`?",
+        ),
         ("[servers]\n", "placet.toml:1: there is no section `servers`; did you mean `server`?"),
         ("[server]\nlisten = 8717", "placet.toml:2: `server.listen` is integer; write a text"),
-        ("[server]\nlisten = \"8717\"", "placet.toml:2: `server.listen` can't be \"8717\"; write address and port"),
+        (
+            "[server]\nlisten = \"8717\"",
+            "placet.toml:2: `server.listen` can't be \"8717\"; write address and port",
+        ),
         ("server = 1", "placet.toml:1: `server` is integer, not a table"),
-        ("[server]\nenvironment = \"prod\"", "placet.toml:2: `server.environment` can't be \"prod\"; write `dev`"),
+        (
+            "[server]\nenvironment = \"prod\"",
+            "placet.toml:2: `server.environment` can't be \"prod\"; write `dev`",
+        ),
         ("[server]\npublic_url = \"https://gw.example/x\"", "placet.toml:2: `server.public_url` can't be"),
         ("[server]\norganisation = \"a/b\"", "placet.toml:2: `server.organisation` can't be"),
-        ("[limits]\nbody_bytes = 1", "placet.toml:2: `limits.body_bytes` is out of range; write a whole number from 1024"),
-        ("[release]\ndir = \"a\"\narchive = \"b\"", "placet.toml:3: `release`: `dir` and `archive` can't both be given"),
+        (
+            "[limits]\nbody_bytes = 1",
+            "placet.toml:2: `limits.body_bytes` is out of range; write a whole number from 1024",
+        ),
+        (
+            "[release]\ndir = \"a\"\narchive = \"b\"",
+            "placet.toml:3: `release`: `dir` and `archive` can't both be given",
+        ),
         ("[log]\nformat = \"xml\"", "placet.toml:2: `log.format` can't be \"xml\"; write `text` or `json`"),
         ("[[upstream]]\nurl = \"https://x.example\"", "placet.toml:1: `upstream[0].name` is missing"),
-        ("[[upstream]]\nname = \"Billing\"\nurl = \"https://x.example\"", "placet.toml:2: `upstream[0].name` can't be"),
+        (
+            "[[upstream]]\nname = \"Billing\"\nurl = \"https://x.example\"",
+            "placet.toml:2: `upstream[0].name` can't be",
+        ),
         ("[[upstream]]\nname = \"a\"", "placet.toml:1: `upstream[0].url` is missing; say how it is reached"),
-        ("[[upstream]]\nname = \"a\"\ncommand = [\"x\"]\nurl = \"https://x.example\"", "placet.toml:3: `upstream[0]`: `url` and `command`"),
-        ("[[upstream]]\nname = \"a\"\nurl = \"https://x.example\"\ncwd = \".\"", "placet.toml:4: `upstream[0]`: `cwd` is for a `command`"),
-        ("[[upstream]]\nname = \"a\"\nurl = \"https://u:p@x.example\"", "placet.toml:1: `a` has a secret in its URL"),
-        ("[[upstream]]\nname = \"a\"\nurl = \"http://x.example\"", "placet.toml:1: `a` would be called by plain HTTP"),
-        ("[[upstream]]\nname = \"a\"\ncommand = [\"x\"]\n[[upstream]]\nname = \"a\"\ncommand = [\"y\"]", "placet.toml:4: `a` is an upstream already, in line 1"),
+        (
+            "[[upstream]]\nname = \"a\"\ncommand = [\"x\"]\nurl = \"https://x.example\"",
+            "placet.toml:3: `upstream[0]`: `url` and `command`",
+        ),
+        (
+            "[[upstream]]\nname = \"a\"\nurl = \"https://x.example\"\ncwd = \".\"",
+            "placet.toml:4: `upstream[0]`: `cwd` is for a `command`",
+        ),
+        (
+            "[[upstream]]\nname = \"a\"\nurl = \"https://u:p@x.example\"",
+            "placet.toml:1: `a` has a secret in its URL",
+        ),
+        (
+            "[[upstream]]\nname = \"a\"\nurl = \"http://x.example\"",
+            "placet.toml:1: `a` would be called by plain HTTP",
+        ),
+        (
+            "[[upstream]]\nname = \"a\"\ncommand = [\"x\"]\n[[upstream]]\nname = \"a\"\ncommand = [\"y\"]",
+            "placet.toml:4: `a` is an upstream already, in line 1",
+        ),
         ("upstream = 1", "placet.toml:1: `upstream` is no list of tables"),
-        ("[vault]\nmaster_key = \"hunter2\"", "placet.toml:2: `vault.master_key` doesn't say where the secret is"),
-        ("[vault]\nmaster_key = { file = \"a\", env = \"b\" }", "placet.toml:2: `vault.master_key` doesn't say where the secret is"),
-        ("[vault]\nmaster_key = { env = \"NOPE\" }", "placet.toml:2: `vault.master_key` can't be used: the variable `NOPE` is not set"),
-        ("[vault]\nmaster_key = { file = \"none\" }", "placet.toml:2: `vault.master_key` can't be used: the key file `none` can't be read"),
-        ("[server]\nadmin_listen = \"127.0.0.1:8717\"", "placet.toml:2: agents and administrators can't share a listener"),
+        (
+            "[vault]\nmaster_key = \"hunter2\"",
+            "placet.toml:2: `vault.master_key` doesn't say where the secret is",
+        ),
+        (
+            "[vault]\nmaster_key = { file = \"a\", env = \"b\" }",
+            "placet.toml:2: `vault.master_key` doesn't say where the secret is",
+        ),
+        (
+            "[vault]\nmaster_key = { env = \"NOPE\" }",
+            "placet.toml:2: `vault.master_key` can't be used: the variable `NOPE` is not set",
+        ),
+        (
+            "[vault]\nmaster_key = { file = \"none\" }",
+            "placet.toml:2: `vault.master_key` can't be used: the key file `none` can't be read",
+        ),
+        (
+            "[server]\nadmin_listen = \"127.0.0.1:8717\"",
+            "placet.toml:2: agents and administrators can't share a listener",
+        ),
     ] {
         let refusal = refused(text);
         assert!(refusal.starts_with(told), "{text}\n  {refusal}\n  {told}");
         assert!(refusal.contains("; "), "{refusal} has no remedy");
     }
-    assert!(!refused("[vault]\nmaster_key = \"hunter2\"").contains("hunter2"), "a secret in the file isn't repeated");
+    assert!(
+        !refused("[vault]\nmaster_key = \"hunter2\"").contains("hunter2"),
+        "a secret in the file isn't repeated"
+    );
 }
 
 #[test]
@@ -77,7 +128,10 @@ fn ops_3_switches_for_development_are_refused_elsewhere() {
     for environment in ["production", "staging"] {
         let head = format!("[server]\nenvironment = \"{environment}\"\n");
         let refusal = refused(&format!("{head}[dev]\nplain_http = true"));
-        assert!(refusal.starts_with("placet.toml:3: `dev`: switches for development are refused here"), "{refusal}");
+        assert!(
+            refusal.starts_with("placet.toml:3: `dev`: switches for development are refused here"),
+            "{refusal}"
+        );
         let refusal = refused(&format!("{head}[dev]\nplain_http = false"));
         assert!(refusal.starts_with("placet.toml:3: "), "even where it is off: {refusal}");
     }
@@ -93,7 +147,11 @@ fn ops_3_plain_http_on_a_public_address_is_refused() {
         ("[server]\nadmin_url = \"http://10.0.0.1\"", 2),
     ] {
         let refusal = refused(text);
-        assert!(refusal.starts_with(&format!("placet.toml:{line}: ")) && refusal.contains("plain HTTP on a public address"), "{refusal}");
+        assert!(
+            refusal.starts_with(&format!("placet.toml:{line}: "))
+                && refusal.contains("plain HTTP on a public address"),
+            "{refusal}"
+        );
     }
     assert!(parse("[server]\nlisten = \"0.0.0.0:8717\"\npublic_url = \"https://gw.example\"").is_ok());
     assert!(parse("[server]\nlisten = \"0.0.0.0:8717\"\n[dev]\nplain_http = true").is_ok());
@@ -117,7 +175,10 @@ fn a_key_file_that_others_can_read_is_refused() {
         file(dir.path(), "token.pem", "x", mode);
         let problems = Settings::parse(&settings, text, &none).unwrap_err();
         let told = problems.to_string();
-        assert!(told.contains("placet.toml:2: ") && told.contains("open to others") && told.contains("chmod 600"), "{told}");
+        assert!(
+            told.contains("placet.toml:2: ") && told.contains("open to others") && told.contains("chmod 600"),
+            "{told}"
+        );
     }
     file(dir.path(), "token.pem", "x", 0o600);
     Settings::parse(&settings, text, &none).unwrap();
@@ -130,7 +191,11 @@ fn a_master_key_under_the_data_directory_is_refused_outside_dev() {
     for place in ["data/keys/master.key", "data/../data/m.key", "elsewhere/../data/m.key"] {
         fs::create_dir_all(dir.path().join("elsewhere")).unwrap();
         file(dir.path(), place, "x", 0o600);
-        let text = |environment: &str| format!("[server]\nenvironment = \"{environment}\"\n[vault]\nmaster_key = {{ file = \"{place}\" }}");
+        let text = |environment: &str| {
+            format!(
+                "[server]\nenvironment = \"{environment}\"\n[vault]\nmaster_key = {{ file = \"{place}\" }}"
+            )
+        };
         let told = Settings::parse(&settings, &text("production"), &none).unwrap_err().to_string();
         assert!(told.contains("placet.toml:4: ") && told.contains("under the data directory"), "{told}");
         Settings::parse(&settings, &text("dev"), &none).unwrap();
@@ -138,7 +203,10 @@ fn a_master_key_under_the_data_directory_is_refused_outside_dev() {
     file(dir.path(), "safe/m.key", "x", 0o600);
     let text = "[server]\nenvironment = \"production\"\n[vault]\nmaster_key = { file = \"safe/m.key\" }";
     Settings::parse(&settings, text, &none).unwrap();
-    assert!(parse("[server]\nenvironment = \"production\"").unwrap().vault.master_key.is_none(), "no default outside dev");
+    assert!(
+        parse("[server]\nenvironment = \"production\"").unwrap().vault.master_key.is_none(),
+        "no default outside dev"
+    );
 }
 
 #[test]
@@ -147,7 +215,8 @@ fn secrets_are_fetched_from_where_they_lie() {
     let dir = tempfile::tempdir().unwrap();
     let path = file(dir.path(), "k", "from a file\n", 0o600);
     let variables = |name: &str| (name == "K").then(|| "from the environment".to_owned());
-    let fetch = |source: SecretSource| source.fetch(&variables).map(|secret| secret.expose_secret().to_owned());
+    let fetch =
+        |source: SecretSource| source.fetch(&variables).map(|secret| secret.expose_secret().to_owned());
     assert_eq!(fetch(SecretSource::File(path.clone())).unwrap(), "from a file");
     assert_eq!(fetch(SecretSource::Env("K".into())).unwrap(), "from the environment");
     let echo = SecretSource::Command(vec!["printf".into(), "%s".into(), "from a $COMMAND".into()]);
@@ -165,7 +234,10 @@ fn what_is_in_force_is_printed_with_its_origin() {
     let printed = settings.print();
     assert!(printed.contains("server.listen") && printed.contains("= 127.0.0.1:9  # line 2"), "{printed}");
     assert!(printed.contains("= 127.0.0.1:8718  # default"), "{printed}");
-    assert!(printed.contains("upstream[0].env.T") && printed.contains("{ env = \"T\" }  # line 6"), "{printed}");
+    assert!(
+        printed.contains("upstream[0].env.T") && printed.contains("{ env = \"T\" }  # line 6"),
+        "{printed}"
+    );
     assert!(!printed.contains("hunter2"));
     assert_eq!(settings.print_json().as_array().unwrap().len(), settings.origins.len());
 }

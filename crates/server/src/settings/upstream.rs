@@ -76,7 +76,11 @@ fn one(mut section: Section<'_, '_>) -> Option<Upstream> {
     let name = section.required("name", name, "write a name of `a-z 0-9 -`, at most 32 characters");
     let url = section.optional_word(
         "url",
-        |text| Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.fragment().is_none()),
+        |text| {
+            Url::parse(text)
+                .ok()
+                .filter(|url| matches!(url.scheme(), "http" | "https") && url.fragment().is_none())
+        },
         "write the URL of its MCP endpoint",
     );
     let command = section.optional_texts("command");
@@ -84,17 +88,26 @@ fn one(mut section: Section<'_, '_>) -> Option<Upstream> {
     let env = section.secrets("env");
     let vars = section.plain("vars");
     let cwd = section.optional_path("cwd");
-    let audience = section.optional_word("call_token_audience", |text| Url::parse(text).ok().map(|_| text.to_owned()), "write a URL");
+    let audience = section.optional_word(
+        "call_token_audience",
+        |text| Url::parse(text).ok().map(|_| text.to_owned()),
+        "write a URL",
+    );
     let transport = match (url?, command?) {
         (Some(url), None) => {
-            for (key, given) in [("env", env.as_ref().is_some_and(|env| !env.is_empty())), ("cwd", cwd.as_ref().is_some_and(Option::is_some))] {
+            for (key, given) in [
+                ("env", env.as_ref().is_some_and(|env| !env.is_empty())),
+                ("cwd", cwd.as_ref().is_some_and(Option::is_some)),
+            ] {
                 if given {
                     section.problem(key, &format!("`{key}` is for a `command`"), "remove it");
                 }
             }
             Some(Transport::Http { url, allow_private: allow_private? })
         }
-        (None, Some(command)) if !command.is_empty() => Some(Transport::Stdio { command, env: env?, vars: vars?, cwd: cwd? }),
+        (None, Some(command)) if !command.is_empty() => {
+            Some(Transport::Stdio { command, env: env?, vars: vars?, cwd: cwd? })
+        }
         (Some(_), Some(_)) => {
             section.problem("command", "`url` and `command` can't both be given", "remove one of them");
             None
@@ -104,9 +117,20 @@ fn one(mut section: Section<'_, '_>) -> Option<Upstream> {
             None
         }
     };
-    let secret_header = section.word("secret_header", "authorization", |text| text.parse().ok(), "write the name of a header");
-    let secret_prefix = section.word("secret_prefix", "Bearer ", |text| Some(text.to_owned()), "write what stands before the secret");
-    let list_with = section.word("list_with", "none", list_with, "write `none`, `call-token` or `vault:NAME`");
+    let secret_header = section.word(
+        "secret_header",
+        "authorization",
+        |text| text.parse().ok(),
+        "write the name of a header",
+    );
+    let secret_prefix = section.word(
+        "secret_prefix",
+        "Bearer ",
+        |text| Some(text.to_owned()),
+        "write what stands before the secret",
+    );
+    let list_with =
+        section.word("list_with", "none", list_with, "write `none`, `call-token` or `vault:NAME`");
     section.finish();
     Some(Upstream {
         name: name?,
@@ -128,6 +152,7 @@ fn list_with(text: &str) -> Option<ListWith> {
 }
 
 fn name(text: &str) -> Option<Name> {
-    let plain = text.len() <= MAX_NAME && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    let plain = text.len() <= MAX_NAME
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
     if plain { Name::new(text).ok() } else { None }
 }

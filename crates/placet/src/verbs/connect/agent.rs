@@ -9,7 +9,9 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use placet_jose::{Algorithm, SigningKey, Stamp, dpop, htu::Htu, keys::random_id, mint, tokens::ClientAssertion};
+use placet_jose::{
+    Algorithm, SigningKey, Stamp, dpop, htu::Htu, keys::random_id, mint, tokens::ClientAssertion,
+};
 use placet_json::{Limits, Value, object};
 use tokio::sync::Mutex;
 
@@ -77,7 +79,11 @@ impl Agent {
         let (key, id) = match (identity.read(&gateway.issuer)?, &options.enrol) {
             (Some(id), _) => (keyfile::load(&options.key)?, id),
             (None, Some(code)) => {
-                let key = if options.key.exists() { keyfile::load(&options.key)? } else { keyfile::generate(&options.key, Algorithm::EdDsa)? };
+                let key = if options.key.exists() {
+                    keyfile::load(&options.key)?
+                } else {
+                    keyfile::generate(&options.key, Algorithm::EdDsa)?
+                };
                 let id = enrol(&http, &base, &key, code).await?;
                 identity.write(&gateway.issuer, &id)?;
                 (key, id)
@@ -110,7 +116,12 @@ impl Agent {
     }
 
     /// Sends one request with a fresh proof; a token that is refused is renewed once.
-    pub(super) async fn send(&self, method: &str, headers: &[(String, String)], body: &Bytes) -> Result<Response<Incoming>, Unanswered> {
+    pub(super) async fn send(
+        &self,
+        method: &str,
+        headers: &[(String, String)],
+        body: &Bytes,
+    ) -> Result<Response<Incoming>, Unanswered> {
         let (response, token) = self.attempt(method, headers, body, None).await?;
         if response.status() != StatusCode::UNAUTHORIZED {
             return Ok(response);
@@ -119,15 +130,26 @@ impl Agent {
         Ok(self.attempt(method, headers, body, Some(&token)).await?.0)
     }
 
-    async fn attempt(&self, method: &str, headers: &[(String, String)], body: &Bytes, refused: Option<&str>) -> Result<(Response<Incoming>, String), Unanswered> {
+    async fn attempt(
+        &self,
+        method: &str,
+        headers: &[(String, String)],
+        body: &Bytes,
+        refused: Option<&str>,
+    ) -> Result<(Response<Incoming>, String), Unanswered> {
         let token = self.token(refused).await?;
-        let proof = self.proof(method, &self.endpoint, Some(&token), None).map_err(|failure| Unanswered::Unavailable(failure.to_string()))?;
+        let proof = self
+            .proof(method, &self.endpoint, Some(&token), None)
+            .map_err(|failure| Unanswered::Unavailable(failure.to_string()))?;
         let mut request = Request::builder()
             .method(method)
             .uri(self.endpoint.as_str())
             .header(header::AUTHORIZATION, format!("DPoP {token}"))
             .header("dpop", proof)
-            .header(header::ACCEPT, if method == "GET" { "text/event-stream" } else { "application/json, text/event-stream" });
+            .header(
+                header::ACCEPT,
+                if method == "GET" { "text/event-stream" } else { "application/json, text/event-stream" },
+            );
         if method == "POST" {
             request = request.header(header::CONTENT_TYPE, "application/json");
         }
@@ -137,7 +159,9 @@ impl Agent {
         for (name, value) in headers {
             request = request.header(name, value);
         }
-        let request = request.body(Full::new(body.clone())).map_err(|error| Unanswered::Unavailable(error.to_string()))?;
+        let request = request
+            .body(Full::new(body.clone()))
+            .map_err(|error| Unanswered::Unavailable(error.to_string()))?;
         match self.http.send(request).await {
             Ok(response) => Ok((response, token)),
             Err(error) if error.is_connect() => Err(Unanswered::Unreachable(error.to_string())),
@@ -158,7 +182,11 @@ impl Agent {
             Fetched::Token(token) => token,
             Fetched::Nonce(nonce) => match self.fetch_token(Some(&nonce)).await? {
                 Fetched::Token(token) => token,
-                Fetched::Nonce(_) => return Err(Unanswered::Unavailable("the gateway accepts no nonce of its own".to_owned())),
+                Fetched::Nonce(_) => {
+                    return Err(Unanswered::Unavailable(
+                        "the gateway accepts no nonce of its own".to_owned(),
+                    ));
+                }
             },
         };
         let text = token.text.clone();
@@ -167,15 +195,24 @@ impl Agent {
     }
 
     async fn fetch_token(&self, nonce: Option<&str>) -> Result<Fetched, Unanswered> {
-        let request = self.token_request(nonce).map_err(|failure| Unanswered::Unavailable(failure.to_string()))?;
+        let request =
+            self.token_request(nonce).map_err(|failure| Unanswered::Unavailable(failure.to_string()))?;
         let asked = clock::secs();
-        let response = self.http.fetch(request, MAX_DOCUMENT, PATIENCE).await.map_err(|failure| Unanswered::Unreachable(failure.to_string()))?;
+        let response = self
+            .http
+            .fetch(request, MAX_DOCUMENT, PATIENCE)
+            .await
+            .map_err(|failure| Unanswered::Unreachable(failure.to_string()))?;
         let document = placet_json::parse(response.body(), &Limits::MESSAGE).ok();
-        let text = |name: &str| document.as_ref().and_then(|document| document.get(name)).and_then(Value::as_str);
+        let text =
+            |name: &str| document.as_ref().and_then(|document| document.get(name)).and_then(Value::as_str);
         if response.status().is_success() {
-            let life = document.as_ref().and_then(|document| document.get("expires_in")).and_then(Value::as_u64);
+            let life =
+                document.as_ref().and_then(|document| document.get("expires_in")).and_then(Value::as_u64);
             return match (text("access_token"), life) {
-                (Some(token), Some(life)) => Ok(Fetched::Token(Token { text: token.to_owned(), expires: asked.saturating_add(life) })),
+                (Some(token), Some(life)) => {
+                    Ok(Fetched::Token(Token { text: token.to_owned(), expires: asked.saturating_add(life) }))
+                }
                 _ => Err(Unanswered::Unavailable("the gateway's token answer is malformed".to_owned())),
             };
         }
@@ -193,7 +230,12 @@ impl Agent {
     fn token_request(&self, nonce: Option<&str>) -> Result<Request<Full<Bytes>>, Failure> {
         let now = clock::secs();
         let claims = ClientAssertion { sub: self.id.clone(), jti: random_id().or_fail("no randomness")? };
-        let stamp = Stamp { issuer: &self.id, audience: &self.issuer, issued_at: now, expires_at: now.saturating_add(ASSERTION_LIFE) };
+        let stamp = Stamp {
+            issuer: &self.id,
+            audience: &self.issuer,
+            issued_at: now,
+            expires_at: now.saturating_add(ASSERTION_LIFE),
+        };
         let assertion = mint(&self.key, &stamp, &claims).or_fail("can't sign")?;
         let mut form = url::form_urlencoded::Serializer::new(String::new());
         form.append_pair("grant_type", "client_credentials")
@@ -211,7 +253,13 @@ impl Agent {
             .or_fail("can't ask for a token")
     }
 
-    fn proof(&self, method: &str, url: &Htu, token: Option<&str>, nonce: Option<&str>) -> Result<String, Failure> {
+    fn proof(
+        &self,
+        method: &str,
+        url: &Htu,
+        token: Option<&str>,
+        nonce: Option<&str>,
+    ) -> Result<String, Failure> {
         let jti = random_id().or_fail("no randomness")?;
         dpop::prove(&self.key, &jti, method, url, clock::secs(), token, nonce).or_fail("can't sign")
     }
@@ -237,17 +285,27 @@ async fn discover(http: &Client, server: &str, base: &Htu) -> Result<Gateway, Fa
         let url = document.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
         match Htu::parse(&url) {
             Ok(parsed) if parsed.origin() == base.origin() => Ok(url),
-            _ => Err(Failure::new(format!("the gateway at {server} names {url:?} as its `{name}`")).remedy("give the gateway's public URL as `--server`, exactly as its `server.public_url`")),
+            _ => Err(Failure::new(format!("the gateway at {server} names {url:?} as its `{name}`"))
+                .remedy("give the gateway's public URL as `--server`, exactly as its `server.public_url`")),
         }
     };
-    Ok(Gateway { issuer: here(&metadata, "issuer")?, resource: here(&resource, "resource")?, token_endpoint: here(&metadata, "token_endpoint")? })
+    Ok(Gateway {
+        issuer: here(&metadata, "issuer")?,
+        resource: here(&resource, "resource")?,
+        token_endpoint: here(&metadata, "token_endpoint")?,
+    })
 }
 
 async fn document(http: &Client, url: &str) -> Result<Value, Failure> {
-    let request = Request::get(url).header(header::ACCEPT, "application/json").body(Full::default()).or_fail(url)?;
-    let response = http.fetch(request, MAX_DOCUMENT, PATIENCE).await.map_err(|failure| failure.remedy("is the gateway running? `--server` names its public URL"))?;
+    let request =
+        Request::get(url).header(header::ACCEPT, "application/json").body(Full::default()).or_fail(url)?;
+    let response = http
+        .fetch(request, MAX_DOCUMENT, PATIENCE)
+        .await
+        .map_err(|failure| failure.remedy("is the gateway running? `--server` names its public URL"))?;
     if !response.status().is_success() {
-        return Err(Failure::new(format!("{url} answers {}", response.status())).remedy("is this a gateway's public URL?"));
+        return Err(Failure::new(format!("{url} answers {}", response.status()))
+            .remedy("is this a gateway's public URL?"));
     }
     placet_json::parse(response.body(), &Limits::MESSAGE).or_fail(url)
 }
@@ -256,7 +314,8 @@ async fn document(http: &Client, url: &str) -> Result<Value, Failure> {
 async fn enrol(http: &Client, base: &Htu, key: &SigningKey, code: &str) -> Result<String, Failure> {
     let url = base.with_path("/oauth/enrol").or_fail("the gateway's URL")?;
     let jti = random_id().or_fail("no randomness")?;
-    let proof = dpop::prove(key, &jti, "POST", &url, clock::secs(), Some(code), None).or_fail("can't sign")?;
+    let proof =
+        dpop::prove(key, &jti, "POST", &url, clock::secs(), Some(code), None).or_fail("can't sign")?;
     let body = Value::from(object! { "code" => code, "jwk" => key.public().to_jwk() });
     let request = Request::post(url.as_str())
         .header(header::CONTENT_TYPE, "application/json")
@@ -268,7 +327,8 @@ async fn enrol(http: &Client, base: &Htu, key: &SigningKey, code: &str) -> Resul
     let agent = answer.as_ref().and_then(|answer| answer.get("agent")).and_then(Value::as_str);
     match agent.filter(|_| response.status().is_success()) {
         Some(agent) => Ok(agent.to_owned()),
-        None => Err(Failure::new("the gateway doesn't take the enrolment code").remedy("a code works once and for a short time; get a new one from `placet agent enrol`")),
+        None => Err(Failure::new("the gateway doesn't take the enrolment code")
+            .remedy("a code works once and for a short time; get a new one from `placet agent enrol`")),
     }
 }
 
@@ -297,7 +357,8 @@ impl Identity {
     }
     fn write(&self, issuer: &str, agent: &str) -> Result<(), Failure> {
         let identity = Value::from(object! { "agent" => agent, "issuer" => issuer });
-        std::fs::write(&self.path, identity.to_bytes()).or_fail(format_args!("can't write `{}`", self.path.display()))
+        std::fs::write(&self.path, identity.to_bytes())
+            .or_fail(format_args!("can't write `{}`", self.path.display()))
     }
 }
 
@@ -307,7 +368,9 @@ fn details(options: &Connect) -> Result<Option<Value>, Failure> {
     }
     let mut detail = object! { "type" => "placet_workflow" };
     if let Some(workflow) = &options.workflow {
-        let (tenant, workflow) = workflow.split_once('/').ok_or_else(|| Failure::new("`--workflow` is written TENANT/WORKFLOW"))?;
+        let (tenant, workflow) = workflow
+            .split_once('/')
+            .ok_or_else(|| Failure::new("`--workflow` is written TENANT/WORKFLOW"))?;
         detail.insert("tenant", tenant);
         detail.insert("workflow", workflow);
     }

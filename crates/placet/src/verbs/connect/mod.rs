@@ -53,7 +53,11 @@ pub(crate) struct Connect {
 
 impl Connect {
     pub(crate) fn run(self) -> Result<Answer, Failure> {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().or_fail("can't start")?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .or_fail("can't start")?;
         let served = runtime.block_on(async {
             let agent = Arc::new(Agent::open(&self).await?);
             relay::serve(agent).await

@@ -51,7 +51,12 @@ mod code {
 /// Serves standard input and output until the client closes it.
 pub(super) async fn serve(agent: Arc<Agent>) -> Result<(), Failure> {
     let (client, writer) = Client::start();
-    let relay = Arc::new(Relay { agent, client, session: tokio::sync::Mutex::default(), shared: std::sync::Mutex::default() });
+    let relay = Arc::new(Relay {
+        agent,
+        client,
+        session: tokio::sync::Mutex::default(),
+        shared: std::sync::Mutex::default(),
+    });
     let (mut lines, mut requests) = (Lines::new(), JoinSet::new());
     while let Some(line) = lines.next().await {
         relay.take(&line, &mut requests).await;
@@ -137,11 +142,14 @@ impl Relay {
 
     /// A message without an answer.
     async fn notify(self: &Arc<Self>, message: Message) {
-        let initialized = matches!(&message, Message::Notification { method, .. } if method == Method::Initialized.name());
+        let initialized =
+            matches!(&message, Message::Notification { method, .. } if method == Method::Initialized.name());
         let modern = match &message {
             Message::Notification { method, params } => {
                 let params = params.clone().unwrap_or_default();
-                protocol_version(&params).and(Method::from_name(method)).map(|method| headers_for(method, &params, None))
+                protocol_version(&params)
+                    .and(Method::from_name(method))
+                    .map(|method| headers_for(method, &params, None))
             }
             Message::Request { .. } | Message::Response { .. } => None,
         };
@@ -157,7 +165,11 @@ impl Relay {
     }
 
     async fn request(self: &Arc<Self>, id: Id, method: String, params: Option<Object>, modern: bool) {
-        let answered = if modern { self.modern(&id, &method, params).await } else { self.legacy(&id, &method, params).await };
+        let answered = if modern {
+            self.modern(&id, &method, params).await
+        } else {
+            self.legacy(&id, &method, params).await
+        };
         if let Err(error) = answered {
             self.client.send(Message::error(id, error)).await;
         }
@@ -186,7 +198,11 @@ impl Relay {
             session.id = session_id(&response);
             session.initialize = Some(body);
             let result = self.answer(response, id, method).await?;
-            session.revision = result.as_ref().and_then(|result| result.get("protocolVersion")).and_then(Value::as_str).map(str::to_owned);
+            session.revision = result
+                .as_ref()
+                .and_then(|result| result.get("protocolVersion"))
+                .and_then(Value::as_str)
+                .map(str::to_owned);
             return Ok(());
         }
         let (headers, used) = {
@@ -211,7 +227,10 @@ impl Relay {
                 return Ok(session.headers());
             }
             let Some(initialize) = session.initialize.clone() else {
-                return Err(RpcError::new(code::UNAVAILABLE, "the gateway has forgotten this session; initialize again"));
+                return Err(RpcError::new(
+                    code::UNAVAILABLE,
+                    "the gateway has forgotten this session; initialize again",
+                ));
             };
             let response = self.agent.send("POST", &[], &initialize).await.map_err(told)?;
             let id = session_id(&response);
@@ -224,12 +243,17 @@ impl Relay {
             })
             .await?;
             let initialized = result.and_then(|result| legacy::Initialized::parse(result).ok());
-            let initialized = initialized.ok_or_else(|| RpcError::new(code::UNAVAILABLE, "the gateway doesn't open the session again"))?;
+            let initialized = initialized.ok_or_else(|| {
+                RpcError::new(code::UNAVAILABLE, "the gateway doesn't open the session again")
+            })?;
             session.close();
             session.id = id;
             session.revision = Some(initialized.revision.to_string());
             let headers = session.headers();
-            self.agent.send("POST", &headers, &legacy::initialized().into_bytes().into()).await.map_err(told)?;
+            self.agent
+                .send("POST", &headers, &legacy::initialized().into_bytes().into())
+                .await
+                .map_err(told)?;
             headers
         };
         self.listen().await;
@@ -258,7 +282,12 @@ impl Relay {
     }
 
     /// Passes an answer on as it comes. Fails unless the response to `id` was among it; returns its result.
-    async fn answer(&self, response: Response<Incoming>, id: &Id, method: &str) -> Result<Option<Object>, RpcError> {
+    async fn answer(
+        &self,
+        response: Response<Incoming>,
+        id: &Id,
+        method: &str,
+    ) -> Result<Option<Object>, RpcError> {
         let status = response.status();
         let (mut answered, mut result) = (false, None);
         let read = self.read(response, |message| match message {
@@ -272,7 +301,7 @@ impl Relay {
                 Some(Message::Response { id: Some(id.clone()), outcome })
             }
             Message::Response { .. } => None,
-            message => Some(message),
+            message @ (Message::Request { .. } | Message::Notification { .. }) => Some(message),
         });
         let read = read.await;
         if method == Method::ToolsList.name()
@@ -283,18 +312,34 @@ impl Relay {
         match (answered, read) {
             (true, _) => Ok(result),
             (false, Err(error)) => Err(error),
-            (false, Ok(())) if status.is_success() => Err(RpcError::new(code::UNKNOWN, "the gateway ended its answer early; whether the call took effect is in its ledger")),
+            (false, Ok(())) if status.is_success() => Err(RpcError::new(
+                code::UNKNOWN,
+                "the gateway ended its answer early; whether the call took effect is in its ledger",
+            )),
             (false, Ok(())) => Err(refused(status)),
         }
     }
 
     /// Reads the messages of an answer, JSON or a stream, and sends to the client what `pass` makes of them.
-    async fn read(&self, response: Response<Incoming>, mut pass: impl FnMut(Message) -> Option<Message>) -> Result<(), RpcError> {
-        let broken = || RpcError::new(code::UNKNOWN, "the gateway's answer broke off; whether the call took effect is in its ledger");
+    async fn read(
+        &self,
+        response: Response<Incoming>,
+        mut pass: impl FnMut(Message) -> Option<Message>,
+    ) -> Result<(), RpcError> {
+        let broken = || {
+            RpcError::new(
+                code::UNKNOWN,
+                "the gateway's answer broke off; whether the call took effect is in its ledger",
+            )
+        };
         let limits = Limits { bytes: MAX_ANSWER, ..Limits::RESULT };
         if !is_stream(&response) {
             let success = response.status().is_success();
-            let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await.map_err(|_| broken())?.to_bytes();
+            let body = Limited::new(response.into_body(), MAX_ANSWER)
+                .collect()
+                .await
+                .map_err(|_| broken())?
+                .to_bytes();
             return match Message::parse(&body, &limits) {
                 Ok(message) => {
                     if let Some(message) = pass(message) {
@@ -335,7 +380,11 @@ impl Relay {
         let meta = object! { meta::PROTOCOL_VERSION => revision, meta::CLIENT_CAPABILITIES => Object::new() };
         let params = object! { "_meta" => meta };
         let headers = headers_for(Method::ToolsList, &params, None);
-        let message = Message::Request { id: Id::from("placet-connect"), method: Method::ToolsList.name().to_owned(), params: Some(params) };
+        let message = Message::Request {
+            id: Id::from("placet-connect"),
+            method: Method::ToolsList.name().to_owned(),
+            params: Some(params),
+        };
         let response = self.agent.send("POST", &headers, &message.into_bytes().into()).await.ok()?;
         let mut result = None;
         self.read(response, |message| {
@@ -355,7 +404,9 @@ impl Relay {
         let mut shared = self.shared();
         shared.listed = true;
         for tool in tools {
-            if let (Some(name), Some(schema)) = (tool.get("name").and_then(Value::as_str), tool.get("inputSchema")) {
+            if let (Some(name), Some(schema)) =
+                (tool.get("name").and_then(Value::as_str), tool.get("inputSchema"))
+            {
                 shared.schemas.insert(name.to_owned(), schema.clone());
             }
         }
@@ -395,24 +446,33 @@ fn session_id(response: &Response<Incoming>) -> Option<String> {
 }
 
 fn is_stream(response: &Response<Incoming>) -> bool {
-    let kind = response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let kind =
+        response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("text/event-stream"))
 }
 
 fn told(error: Unanswered) -> RpcError {
     match error {
-        Unanswered::Unreachable(why) => RpcError::new(code::UNREACHABLE, format!("the gateway can't be reached: {why}")),
+        Unanswered::Unreachable(why) => {
+            RpcError::new(code::UNREACHABLE, format!("the gateway can't be reached: {why}"))
+        }
         Unanswered::Unauthorised(why) => RpcError::new(code::UNAUTHORISED, why),
         Unanswered::Unavailable(why) => RpcError::new(code::UNAVAILABLE, why),
-        Unanswered::Broken(why) => {
-            RpcError::new(code::UNKNOWN, format!("the connection to the gateway broke ({why}); whether the call took effect is in its ledger"))
-        }
+        Unanswered::Broken(why) => RpcError::new(
+            code::UNKNOWN,
+            format!(
+                "the connection to the gateway broke ({why}); whether the call took effect is in its ledger"
+            ),
+        ),
     }
 }
 
 fn refused(status: StatusCode) -> RpcError {
     match status.as_u16() {
-        401 | 403 => RpcError::new(code::UNAUTHORISED, "the gateway doesn't accept this agent's token; the workflow may have ended"),
+        401 | 403 => RpcError::new(
+            code::UNAUTHORISED,
+            "the gateway doesn't accept this agent's token; the workflow may have ended",
+        ),
         _ => RpcError::new(code::UNAVAILABLE, format!("the gateway answered {status}")),
     }
 }

@@ -19,7 +19,12 @@ pub(super) struct Lines {
 
 impl Lines {
     pub(super) fn new() -> Self {
-        Self { stdin: tokio::io::stdin(), decoder: stdio::Decoder::new(stdio::MAX_LINE), ready: std::collections::VecDeque::new(), buffer: vec![0; 64 * 1024] }
+        Self {
+            stdin: tokio::io::stdin(),
+            decoder: stdio::Decoder::new(stdio::MAX_LINE),
+            ready: std::collections::VecDeque::new(),
+            buffer: vec![0; 64 * 1024],
+        }
     }
 
     /// The next line; none once the input has ended or holds a line beyond all bounds.

@@ -41,14 +41,18 @@ impl Agent {
         let exe = std::env::current_exe().or_fail("can't find this program")?;
         let mut command = vec![exe.display().to_string(), "connect".to_owned()];
         command.extend(arguments.iter().map(|argument| (*argument).to_owned()));
-        let session = Session::connect(&Target::Command(command), mode, &BTreeMap::new(), PATIENCE).await.or_fail("the agent can't connect")?;
+        let session = Session::connect(&Target::Command(command), mode, &BTreeMap::new(), PATIENCE)
+            .await
+            .or_fail("the agent can't connect")?;
         Ok(Self { session })
     }
 
     /// An agent with a standing key, straight at a tool.
     pub(super) async fn with_standing_key(url: &str, key: &str) -> Result<Self, Failure> {
         let headers = BTreeMap::from([("authorization".to_owned(), format!("Bearer {key}"))]);
-        let session = Session::connect(&Target::Url(url.to_owned()), Mode::Auto, &headers, PATIENCE).await.or_fail(format_args!("can't reach {url}"))?;
+        let session = Session::connect(&Target::Url(url.to_owned()), Mode::Auto, &headers, PATIENCE)
+            .await
+            .or_fail(format_args!("can't reach {url}"))?;
         Ok(Self { session })
     }
 
@@ -85,7 +89,12 @@ impl Agent {
 
 impl Seen {
     fn of(result: StepResult) -> Self {
-        let data = result.error.as_ref().and_then(|error| error.data.clone()).or_else(|| result.structured.clone()).unwrap_or(Value::Null);
+        let data = result
+            .error
+            .as_ref()
+            .and_then(|error| error.data.clone())
+            .or_else(|| result.structured.clone())
+            .unwrap_or(Value::Null);
         let placet = data.get("placet").cloned().unwrap_or(Value::Null);
         let text = |name: &str| placet.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
         let mut code = text("code");
@@ -94,10 +103,16 @@ impl Seen {
         }
         let mut message = text("message");
         if message.is_empty() {
-            message = result.error.as_ref().map(|error| error.message.clone()).or_else(|| result.text.clone()).unwrap_or_default();
+            message = result
+                .error
+                .as_ref()
+                .map(|error| error.message.clone())
+                .or_else(|| result.text.clone())
+                .unwrap_or_default();
         }
         let decision = text("decision_id");
-        let whole = format!("{:?} {} {:?} {:?}", result.outcome, message, result.text, data).replace(&decision, "dc_…");
+        let whole = format!("{:?} {} {:?} {:?}", result.outcome, message, result.text, data)
+            .replace(&decision, "dc_…");
         Self {
             outcome: result.outcome,
             code,

@@ -48,7 +48,10 @@ impl Evidence {
         let (billing, chat) = (dir.join("billing.sqlite"), dir.join("chat.sqlite"));
         let refunds = state::refunds(&billing).or_fail("billing's data")?;
         let mut evidence = Self {
-            refunds: refunds.into_iter().map(|refund| (refund.case_id, refund.customer_id, refund.amount_cents)).collect(),
+            refunds: refunds
+                .into_iter()
+                .map(|refund| (refund.case_id, refund.customer_id, refund.amount_cents))
+                .collect(),
             general: state::messages(&chat, "#general").or_fail("chat's data")?,
             balance: state::balance(&billing, "cust-101").or_fail("billing's data")?,
             decisions: Vec::new(),
@@ -61,7 +64,11 @@ impl Evidence {
                 Some(Kind::Decision) => evidence.decisions.push(Decided::read(&record.payload)?),
                 Some(Kind::Effect) => {
                     let effect = EffectRecord::read(&record.payload).or_fail("the ledger")?;
-                    evidence.endings.entry(effect.decision.as_str().to_owned()).or_default().push(effect.ending);
+                    evidence
+                        .endings
+                        .entry(effect.decision.as_str().to_owned())
+                        .or_default()
+                        .push(effect.ending);
                 }
                 _ => {}
             }
@@ -107,32 +114,57 @@ impl Evidence {
             // The last of the chain refunds 20.
             Told::All => &[8_000, 25_000, 2_000],
         };
-        expect(paid == expected, &format!("billing's database says that it paid {paid:?} cents, not {expected:?}"));
         expect(
-            self.refunds.iter().all(|(case, customer, _)| matches!((case.as_str(), customer.as_str()), ("CASE-1837", "cust-101"))),
+            paid == expected,
+            &format!("billing's database says that it paid {paid:?} cents, not {expected:?}"),
+        );
+        expect(
+            self.refunds.iter().all(|(case, customer, _)| {
+                matches!((case.as_str(), customer.as_str()), ("CASE-1837", "cust-101"))
+            }),
             "billing's database has a refund for another case or customer",
         );
         let left = 100_000_i64.saturating_sub(expected.iter().sum());
-        expect(self.balance == Some(left), &format!("billing's database says that the balance is {:?}, not {left}", self.balance));
+        expect(
+            self.balance == Some(left),
+            &format!("billing's database says that the balance is {:?}, not {left}", self.balance),
+        );
         expect(self.general.is_empty(), "chat's database has a message in #general");
-        expect(self.count("issue_refund", "permit") == expected.len(), "the ledger doesn't have one permit for each refund that was paid");
+        expect(
+            self.count("issue_refund", "permit") == expected.len(),
+            "the ledger doesn't have one permit for each refund that was paid",
+        );
         for (action, outcome, at_least) in FOUR {
-            expect(self.count(action, outcome) >= *at_least, &format!("the ledger lacks `{outcome}` on `{action}`"));
+            expect(
+                self.count(action, outcome) >= *at_least,
+                &format!("the ledger lacks `{outcome}` on `{action}`"),
+            );
         }
         if told == Told::All {
             for (action, outcome, at_least) in ALL {
-                expect(self.count(action, outcome) >= *at_least, &format!("the ledger lacks `{outcome}` on `{action}`"));
+                expect(
+                    self.count(action, outcome) >= *at_least,
+                    &format!("the ledger lacks `{outcome}` on `{action}`"),
+                );
             }
             let chain = ["planner-1", "retriever-1", "agent-7"];
             expect(
-                self.decisions.iter().any(|decision| decision.permit && decision.action == "issue_refund" && decision.chain == chain),
+                self.decisions.iter().any(|decision| {
+                    decision.permit && decision.action == "issue_refund" && decision.chain == chain
+                }),
                 "no permit of the ledger has the whole chain of agents",
             );
-            expect(self.endings.values().flatten().any(|ending| ending == "filtered"), "the ledger has no withheld answer");
+            expect(
+                self.endings.values().flatten().any(|ending| ending == "filtered"),
+                "the ledger has no withheld answer",
+            );
         }
         for decision in &self.decisions {
             let endings = self.endings.get(&decision.id).map_or(0, Vec::len);
-            expect(endings == usize::from(decision.permit), &format!("the decision {} has {endings} endings in the ledger", decision.id));
+            expect(
+                endings == usize::from(decision.permit),
+                &format!("the decision {} has {endings} endings in the ledger", decision.id),
+            );
         }
         let known = |id: &str| self.decisions.iter().any(|decision| decision.id == id && decision.permit);
         expect(self.endings.keys().all(|id| known(id)), "the ledger has an effect without a permit");
@@ -195,9 +227,16 @@ mod tests {
     use super::*;
 
     fn told(told: Told) -> Evidence {
-        let mut evidence = Evidence { refunds: Vec::new(), general: Vec::new(), balance: None, decisions: Vec::new(), endings: BTreeMap::new() };
+        let mut evidence = Evidence {
+            refunds: Vec::new(),
+            general: Vec::new(),
+            balance: None,
+            decisions: Vec::new(),
+            endings: BTreeMap::new(),
+        };
         let rows: &[i64] = if told == Told::All { &[8_000, 25_000, 2_000] } else { &[8_000, 25_000] };
-        evidence.refunds = rows.iter().map(|cents| ("CASE-1837".to_owned(), "cust-101".to_owned(), *cents)).collect();
+        evidence.refunds =
+            rows.iter().map(|cents| ("CASE-1837".to_owned(), "cust-101".to_owned(), *cents)).collect();
         evidence.balance = Some(100_000 - rows.iter().sum::<i64>());
         let mut add = |action: &str, outcome: &str, ending: &str, chain: &[&str]| {
             let id = format!("dc_{}", evidence.decisions.len());
@@ -212,7 +251,12 @@ mod tests {
         let outcomes = FOUR.iter().chain(if told == Told::All { ALL } else { &[] });
         for (action, outcome, times) in outcomes {
             for _ in 0..*times {
-                add(action, outcome, if *action == "search_customers" { "filtered" } else { "done" }, &["agent-7"]);
+                add(
+                    action,
+                    outcome,
+                    if *action == "search_customers" { "filtered" } else { "done" },
+                    &["agent-7"],
+                );
             }
         }
         for _ in 0..rows.len() {

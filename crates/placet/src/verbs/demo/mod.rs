@@ -27,7 +27,9 @@ use tell::Teller;
 
 /// See it: an agent without Placet, with Placet, why, and stop
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  placet demo\n  placet demo --all\n  placet demo --keep --data /tmp/placet-demo")]
+#[command(
+    after_help = "Examples:\n  placet demo\n  placet demo --all\n  placet demo --keep --data /tmp/placet-demo"
+)]
 pub(crate) struct Demo {
     /// Also what attackers, other tenants and accidents try
     #[arg(long)]
@@ -42,7 +44,11 @@ pub(crate) struct Demo {
 
 impl Demo {
     pub(crate) fn run(self) -> Result<Answer, Failure> {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().or_fail("can't start")?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .or_fail("can't start")?;
         runtime.block_on(self.play())
     }
 

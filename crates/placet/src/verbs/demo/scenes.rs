@@ -21,7 +21,8 @@ pub(super) async fn without(tell: &mut Teller) -> Result<(), Failure> {
     const KEY: &str = "standing-key-of-2024";
     tell.scene("Without Placet: the agent has a standing key");
     let dir = tempfile::tempdir().or_fail("can't make a directory")?;
-    let (crm_db, billing_db, chat_db) = (dir.path().join("crm"), dir.path().join("billing"), dir.path().join("chat"));
+    let (crm_db, billing_db, chat_db) =
+        (dir.path().join("crm"), dir.path().join("billing"), dir.path().join("chat"));
     let crm = tool(Kind::Crm, &crm_db, Some(KEY)).await?;
     let billing = tool(Kind::Billing, &billing_db, Some(KEY)).await?;
     let chat = tool(Kind::Chat, &chat_db, Some(KEY)).await?;
@@ -34,7 +35,9 @@ pub(super) async fn without(tell: &mut Teller) -> Result<(), Failure> {
     tell.step(Mark::Note, "reads ticket CASE-1837, in which somebody wrote:");
     tell.quote(&excerpt(body));
     for _ in 0..2 {
-        at_billing.call("refund", json!({"case_id": "CASE-1837", "amount": 250, "customer": "cust-101"})).await;
+        at_billing
+            .call("refund", json!({"case_id": "CASE-1837", "amount": 250, "customer": "cust-101"}))
+            .await;
     }
     at_crm.call("export_customers", json!({"tenant_id": "acme"})).await;
     at_chat.call("post_message", json!({"channel": "#general", "text": LIST})).await;
@@ -43,9 +46,19 @@ pub(super) async fn without(tell: &mut Teller) -> Result<(), Failure> {
     let messages = state::messages(&chat_db, "#general").or_fail("chat's data")?;
     let balance = state::balance(&billing_db, "cust-101").or_fail("billing's data")?.unwrap_or_default();
     let twice = refunds.iter().filter(|refund| refund.amount_cents == 25_000).count() == 2;
-    tell.check(twice, Mark::Harm, &format!("250 was refunded twice; billing says that the balance is {}", money(balance)), "billing's data differ");
+    tell.check(
+        twice,
+        Mark::Harm,
+        &format!("250 was refunded twice; billing says that the balance is {}", money(balance)),
+        "billing's data differ",
+    );
     let leaked = messages.iter().any(|message| message == LIST);
-    tell.check(leaked, Mark::Harm, "the customer list stands in #general, for everybody to read", "chat's data differ");
+    tell.check(
+        leaked,
+        Mark::Harm,
+        "the customer list stands in #general, for everybody to read",
+        "chat's data differ",
+    );
     for agent in [at_crm, at_billing, at_chat] {
         agent.end().await;
     }
@@ -67,16 +80,41 @@ pub(super) async fn with(tell: &mut Teller, stage: &mut Stage) -> Result<(), Fai
         &format!("Maya delegated CASE-1837 to agent-7 for one hour; it sees {} tools, holds no key of theirs, and speaks MCP {}", tools.len(), agent.revision()),
     );
     let ticket = agent.call("crm__get_case", json!({"case_id": "CASE-1837"})).await;
-    tell.check(ticket.permitted(), Mark::Permitted, "the ticket is read and summarized: it is this workflow's case", &ticket.whole);
+    tell.check(
+        ticket.permitted(),
+        Mark::Permitted,
+        "the ticket is read and summarized: it is this workflow's case",
+        &ticket.whole,
+    );
     let small = agent.call("billing__refund", json!({"case_id": "CASE-1837", "amount": 80})).await;
-    tell.check(small.permitted(), Mark::Permitted, "80 is refunded, once: within the limit of 100", &small.whole);
+    tell.check(
+        small.permitted(),
+        Mark::Permitted,
+        "80 is refunded, once: within the limit of 100",
+        &small.whole,
+    );
     let large = agent.call("billing__refund", json!({"case_id": "CASE-1837", "amount": 250})).await;
-    tell.check(large.denied("manager_approval_missing") && large.remedy.is_some(), Mark::Stopped, "250 is stopped; the agent is told what would help:", &large.whole);
+    tell.check(
+        large.denied("manager_approval_missing") && large.remedy.is_some(),
+        Mark::Stopped,
+        "250 is stopped; the agent is told what would help:",
+        &large.whole,
+    );
     tell.quote(&format!("{}\n{}", large.message, large.remedy.clone().unwrap_or_default()));
     let again = agent.call("billing__refund", json!({"case_id": "CASE-1837", "amount": 250})).await;
-    tell.check(again.denied("manager_approval_missing"), Mark::Stopped, "250 is stopped again, however often it asks", &again.whole);
+    tell.check(
+        again.denied("manager_approval_missing"),
+        Mark::Stopped,
+        "250 is stopped again, however often it asks",
+        &again.whole,
+    );
     let post = agent.call("chat__post_message", json!({"channel": "#general", "text": LIST})).await;
-    tell.check(post.denied("label_not_accepted"), Mark::Stopped, "the list for #general is stopped by its label, not by its words:", &post.whole);
+    tell.check(
+        post.denied("label_not_accepted"),
+        Mark::Stopped,
+        "the list for #general is stopped by its label, not by its words:",
+        &post.whole,
+    );
     tell.quote(&post.message);
     agent.end().await;
     Ok(())
@@ -87,9 +125,15 @@ pub(super) async fn why(tell: &mut Teller, stage: &mut Stage) -> Result<(), Fail
     tell.scene("Why: who said so, and how do we know?");
     let data = text(stage.data());
     let evidence = stage.evidence().await?;
-    let paid = evidence.decision("issue_refund", "permit").map(|decision| decision.id.clone()).unwrap_or_default();
+    let paid =
+        evidence.decision("issue_refund", "permit").map(|decision| decision.id.clone()).unwrap_or_default();
     let (told, story) = stage.verb(&["audit", "show", &paid, "--data", &data]).await?;
-    tell.check(told && story.contains("maya") && story.contains("CASE-1837"), Mark::Note, "the ledger's story of the 80:", &story);
+    tell.check(
+        told && story.contains("maya") && story.contains("CASE-1837"),
+        Mark::Note,
+        "the ledger's story of the 80:",
+        &story,
+    );
     tell.quote(story.trim_end());
 
     let mut agent = stage.agent("agent-7", "acme/wf-9", "dg-1").await?;
@@ -98,15 +142,28 @@ pub(super) async fn why(tell: &mut Teller, stage: &mut Stage) -> Result<(), Fail
     let body = object! { "decision" => denied.decision.as_str(), "why" => "spoke with the customer" };
     let approved = omar.post("/v1/approvals", &body.into()).await;
     let said = approved.as_ref().err().map(ToString::to_string).unwrap_or_default();
-    tell.check(approved.is_ok(), Mark::Note, "Omar, support manager, approves exactly this refund with his own key", &said);
+    tell.check(
+        approved.is_ok(),
+        Mark::Note,
+        "Omar, support manager, approves exactly this refund with his own key",
+        &said,
+    );
     let once = agent.call("billing__refund", json!({"case_id": "CASE-1837", "amount": 250})).await;
     tell.check(once.permitted(), Mark::Permitted, "the refund of 250 goes through, once", &once.whole);
     let twice = agent.call("billing__refund", json!({"case_id": "CASE-1837", "amount": 250})).await;
-    tell.check(twice.denied("manager_approval_missing"), Mark::Stopped, "a second time it doesn't: the approval is spent", &twice.whole);
+    tell.check(
+        twice.denied("manager_approval_missing"),
+        Mark::Stopped,
+        "a second time it doesn't: the approval is spent",
+        &twice.whole,
+    );
     agent.end().await;
     let evidence = stage.evidence().await?;
     let (same, replayed) = stage.verb(&["audit", "replay", "--data", &data]).await?;
-    let text = format!("replay decides all {} decisions again, without a model and without the network: same", evidence.decisions().len());
+    let text = format!(
+        "replay decides all {} decisions again, without a model and without the network: same",
+        evidence.decisions().len()
+    );
     tell.check(same, Mark::Note, &text, &replayed);
     Ok(())
 }
@@ -117,21 +174,35 @@ pub(super) async fn stop(tell: &mut Teller, stage: &mut Stage) -> Result<(), Fai
     let mut agent = stage.agent("agent-7", "acme/wf-9", "dg-1").await?;
     let before = agent.call("billing__balance", json!({})).await;
     tell.check(before.permitted(), Mark::Permitted, "the agent reads the customer's balance", &before.whole);
-    let standing = |standing: &str| Json::from(object! { "standing" => standing, "why" => "left the company today" });
+    let standing =
+        |standing: &str| Json::from(object! { "standing" => standing, "why" => "left the company today" });
     stage.operator.post("/v1/humans/maya/standing", &standing("deactivated")).await?;
     let since = Instant::now();
     let after = agent.call("billing__balance", json!({})).await;
     let took = since.elapsed();
-    let text = format!("Maya is deactivated; the very next call, {:.1} ms later, is denied", took.as_secs_f64() * 1000.0);
+    let text = format!(
+        "Maya is deactivated; the very next call, {:.1} ms later, is denied",
+        took.as_secs_f64() * 1000.0
+    );
     tell.check(after.denied("delegating_user_inactive"), Mark::Stopped, &text, &after.whole);
     stage.operator.post("/v1/humans/maya/standing", &standing("active")).await?;
     let freeze = |why: &str| Json::from(object! { "what" => object! { "agent" => "agent-7" }, "why" => why });
     stage.operator.post("/v1/freezes", &freeze("looks odd")).await?;
     let frozen = agent.call("billing__balance", json!({})).await;
-    tell.check(frozen.denied("frozen"), Mark::Stopped, "Maya is back, agent-7 is frozen: denied", &frozen.whole);
+    tell.check(
+        frozen.denied("frozen"),
+        Mark::Stopped,
+        "Maya is back, agent-7 is frozen: denied",
+        &frozen.whole,
+    );
     stage.operator.post("/v1/freezes/end", &freeze("looked at")).await?;
     let thawed = agent.call("billing__balance", json!({})).await;
-    tell.check(thawed.permitted(), Mark::Permitted, "and the freeze ends as it began, with a name and a reason", &thawed.whole);
+    tell.check(
+        thawed.permitted(),
+        Mark::Permitted,
+        "and the freeze ends as it began, with a name and a reason",
+        &thawed.whole,
+    );
     agent.end().await;
     Ok(())
 }

@@ -84,14 +84,19 @@ impl Stage {
         let (dir, temporary) = match named {
             Some(dir) => {
                 std::fs::create_dir_all(&dir).or_fail(format_args!("can't make `{}`", dir.display()))?;
-                let mut entries = std::fs::read_dir(&dir).or_fail(format_args!("can't read `{}`", dir.display()))?;
+                let mut entries =
+                    std::fs::read_dir(&dir).or_fail(format_args!("can't read `{}`", dir.display()))?;
                 if entries.next().is_some() {
-                    return Err(Failure::new(format!("`{}` isn't empty", dir.display())).remedy("name a directory that is empty or isn't there yet"));
+                    return Err(Failure::new(format!("`{}` isn't empty", dir.display()))
+                        .remedy("name a directory that is empty or isn't there yet"));
                 }
                 (dir.canonicalize().or_fail("can't name the directory")?, None)
             }
             None => {
-                let temporary = tempfile::Builder::new().prefix("placet-demo-").tempdir().or_fail("can't make a directory")?;
+                let temporary = tempfile::Builder::new()
+                    .prefix("placet-demo-")
+                    .tempdir()
+                    .or_fail("can't make a directory")?;
                 (temporary.path().to_owned(), Some(temporary))
             }
         };
@@ -109,17 +114,33 @@ impl Stage {
 
         let began = Instant::now();
         let mut children = vec![spawn(&dir, "serve", &["serve", "--config", &text(&config)])?];
-        let (gateway, admin_url) = (format!("http://127.0.0.1:{gateway}"), format!("http://127.0.0.1:{admin}"));
+        let (gateway, admin_url) =
+            (format!("http://127.0.0.1:{gateway}"), format!("http://127.0.0.1:{admin}"));
         until(&format!("{admin_url}/healthz")).await?;
         let ready_in = began.elapsed();
         for (name, port, upstream) in [("crm", crm_proxy, &crm.url), ("chat", chat_proxy, &chat.url)] {
             let (listen, audience) = (format!("127.0.0.1:{port}"), published(port));
             let (keys, state) = (format!("{gateway}/oauth/jwks"), text(&dir.join(format!("proxy-{name}"))));
-            let arguments =
-                ["tool-proxy", "--listen", &listen, "--upstream", upstream, "--audience", &audience, "--issuer", &gateway, "--issuer-key", &keys, "--state", &state];
+            let arguments = [
+                "tool-proxy",
+                "--listen",
+                &listen,
+                "--upstream",
+                upstream,
+                "--audience",
+                &audience,
+                "--issuer",
+                &gateway,
+                "--issuer-key",
+                &keys,
+                "--state",
+                &state,
+            ];
             children.push(spawn(&dir, &format!("tool-proxy-{name}"), &arguments)?);
         }
-        let operator = ServerArgs { server: admin_url.clone(), key: dir.join("data/keys/operator.pem"), human: None }.open()?;
+        let operator =
+            ServerArgs { server: admin_url.clone(), key: dir.join("data/keys/operator.pem"), human: None }
+                .open()?;
         let stage = Self {
             data: dir.join("data"),
             dir,
@@ -139,11 +160,16 @@ impl Stage {
 
     /// The facts: people, their roles, the cases, who works on what. Billing's key goes into the vault.
     async fn people(&self) -> Result<(), Failure> {
-        for (tenant, secret) in [("acme", BILLING_KEY), ("globex", BILLING_KEY), ("organisation", BILLING_KEY)] {
+        for (tenant, secret) in
+            [("acme", BILLING_KEY), ("globex", BILLING_KEY), ("organisation", BILLING_KEY)]
+        {
             let body = object! { "tenant" => tenant, "upstream" => "billing", "human" => Value::Null, "secret" => secret, "why" => "moved from the agents' configuration" };
             self.operator.post("/v1/vault", &drop_null(body)).await?;
         }
-        let parse = |text: &str| placet_json::parse(text.as_bytes(), &placet_json::Limits::MESSAGE).or_fail("the demonstration's facts");
+        let parse = |text: &str| {
+            placet_json::parse(text.as_bytes(), &placet_json::Limits::MESSAGE)
+                .or_fail("the demonstration's facts")
+        };
         self.operator.post("/v1/facts", &parse(ORGANISATION)?).await?;
         self.operator.post("/v1/facts", &parse(GLOBEX)?).await?;
         let omar = keyfile::generate(&self.key("omar"), Algorithm::EdDsa)?;
@@ -161,11 +187,18 @@ impl Stage {
                 match self.operator.get(&format!("/v1/upstreams/{upstream}/tools")).await {
                     Ok(tools) => {
                         let tools = tools.get("tools").and_then(Value::as_array).unwrap_or_default();
-                        let name = |tool: &Value| tool.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
-                        let changed = tools.iter().find(|tool| tool.get("accepted").and_then(Value::as_bool) == Some(false));
+                        let name = |tool: &Value| {
+                            tool.get("name").and_then(Value::as_str).unwrap_or_default().to_owned()
+                        };
+                        let changed = tools
+                            .iter()
+                            .find(|tool| tool.get("accepted").and_then(Value::as_bool) == Some(false));
                         if let Some(changed) = changed {
                             let digest = changed.get("digest").and_then(Value::as_str).unwrap_or_default();
-                            return Err(Failure::new(format!("`{upstream}.{}` has the definition {digest}, which the release doesn't accept", name(changed))));
+                            return Err(Failure::new(format!(
+                                "`{upstream}.{}` has the definition {digest}, which the release doesn't accept",
+                                name(changed)
+                            )));
                         }
                         if tools.is_empty() {
                             wrong = Some(Failure::new(format!("`{upstream}` offers no tools")));
@@ -183,7 +216,14 @@ impl Stage {
     }
 
     /// Opens a workflow about a case for a person; its end in milliseconds from now.
-    pub(super) async fn open(&self, tenant: &str, workflow: &str, human: &str, case: &str, life_ms: u64) -> Result<(), Failure> {
+    pub(super) async fn open(
+        &self,
+        tenant: &str,
+        workflow: &str,
+        human: &str,
+        case: &str,
+        life_ms: u64,
+    ) -> Result<(), Failure> {
         let now = crate::clock::secs();
         let ends = placet_core::Timestamp::from_secs(now).plus_millis(life_ms).to_string();
         let body = object! {
@@ -194,12 +234,27 @@ impl Stage {
     }
 
     /// Delegates in a workflow: from a person, or from another delegation.
-    pub(super) async fn delegate(&self, tenant: &str, id: &str, from: From<'_>, agent: &str, workflow: &str, depth: u64) -> Result<(), Failure> {
+    pub(super) async fn delegate(
+        &self,
+        tenant: &str,
+        id: &str,
+        from: From<'_>,
+        agent: &str,
+        workflow: &str,
+        depth: u64,
+    ) -> Result<(), Failure> {
         let grantor = match from {
             From::Human(_) => Value::from("human"),
             From::Delegation(parent) => object! { "parent" => parent }.into(),
         };
-        let actions = ["summarize_case", "issue_refund", "export_customer_data", "search_customers", "post_message", "read_balance"];
+        let actions = [
+            "summarize_case",
+            "issue_refund",
+            "export_customer_data",
+            "search_customers",
+            "post_message",
+            "read_balance",
+        ];
         let scope = object! { "actions" => actions.into_iter().map(Value::from).collect::<Vec<_>>(), "depth" => depth, "limits" => object! { "amount" => 500_u64 } };
         let mut body = object! { "id" => id, "agent" => agent, "workflow" => workflow, "grantor" => grantor, "scope" => scope, "why" => "for this case" };
         if let From::Human(human) = from {
@@ -213,13 +268,30 @@ impl Stage {
         self.agent_in(id, workflow, delegation, Mode::Auto).await
     }
 
-    pub(super) async fn agent_in(&self, id: &str, workflow: &str, delegation: &str, mode: Mode) -> Result<Agent, Failure> {
+    pub(super) async fn agent_in(
+        &self,
+        id: &str,
+        workflow: &str,
+        delegation: &str,
+        mode: Mode,
+    ) -> Result<Agent, Failure> {
         let key = self.key(id);
-        let mut arguments = vec!["--server".to_owned(), self.gateway.clone(), "--key".to_owned(), text(&key), "--workflow".to_owned(), workflow.to_owned()];
+        let mut arguments = vec![
+            "--server".to_owned(),
+            self.gateway.clone(),
+            "--key".to_owned(),
+            text(&key),
+            "--workflow".to_owned(),
+            workflow.to_owned(),
+        ];
         arguments.extend(["--delegation".to_owned(), delegation.to_owned()]);
         if !key.exists() {
-            let code = self.operator.post(&format!("/v1/agents/{id}/codes"), &object! { "why" => "the demonstration" }.into()).await?;
-            let code = code.get("code").and_then(Value::as_str).ok_or_else(|| Failure::new("no enrolment code"))?;
+            let code = self
+                .operator
+                .post(&format!("/v1/agents/{id}/codes"), &object! { "why" => "the demonstration" }.into())
+                .await?;
+            let code =
+                code.get("code").and_then(Value::as_str).ok_or_else(|| Failure::new("no enrolment code"))?;
             arguments.extend(["--enrol".to_owned(), code.to_owned()]);
         }
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
@@ -233,7 +305,8 @@ impl Stage {
 
     /// Acts as a person, with their own key.
     pub(super) fn as_person(&self, human: &str) -> Result<Admin, Failure> {
-        ServerArgs { server: self.admin_url.clone(), key: self.key(human), human: Some(human.to_owned()) }.open()
+        ServerArgs { server: self.admin_url.clone(), key: self.key(human), human: Some(human.to_owned()) }
+            .open()
     }
 
     pub(super) fn data(&self) -> &Path {
@@ -299,9 +372,9 @@ fn settings(gateway: u16, admin: u16, tools: &[String; 3]) -> String {
         "[server]\norganisation = \"demo\"\nlisten = \"127.0.0.1:{gateway}\"\nadmin_listen = \"127.0.0.1:{admin}\"\n\
          public_url = \"http://127.0.0.1:{gateway}\"\nadmin_url = \"http://127.0.0.1:{admin}\"\ndata = \"data\"\n\n[release]\ndir = \"release\"\n\n\
          [log]\nlevel = \"warn\"\n\n\
-         [[upstream]]\nname = \"crm\"\nurl = \"{crm}\"\nallow_private = true\n\n\
-         [[upstream]]\nname = \"billing\"\nurl = \"{billing}\"\nallow_private = true\n\n\
-         [[upstream]]\nname = \"chat\"\nurl = \"{chat}\"\nallow_private = true\n"
+         [[upstream]]\nname = \"crm\"\nurl = \"{crm}\"\nallow_private = true\nlist_with = \"call-token\"\n\n\
+         [[upstream]]\nname = \"billing\"\nurl = \"{billing}\"\nallow_private = true\nlist_with = \"vault:billing\"\n\n\
+         [[upstream]]\nname = \"chat\"\nurl = \"{chat}\"\nallow_private = true\nlist_with = \"call-token\"\n"
     )
 }
 
@@ -325,7 +398,8 @@ async fn until(url: &str) -> Result<(), Failure> {
             return Ok(());
         }
         if began.elapsed() > READY {
-            return Err(Failure::new(format!("{url} doesn't become ready")).remedy("look at serve.log in the demonstration's directory (`--data DIR` keeps it)"));
+            return Err(Failure::new(format!("{url} doesn't become ready"))
+                .remedy("look at serve.log in the demonstration's directory (`--data DIR` keeps it)"));
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }

@@ -29,7 +29,11 @@ pub(super) enum Mark {
 
 impl Teller {
     pub(super) fn new() -> Self {
-        Self { colour: std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(), unexpected: 0, scene: 0 }
+        Self {
+            colour: std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
+            unexpected: 0,
+            scene: 0,
+        }
     }
     pub(super) fn title(&mut self, text: &str) {
         self.line(&format!("{}\n", self.paint("1", text)));
@@ -61,7 +65,11 @@ impl Teller {
             self.step(mark, text);
         } else {
             self.unexpected = self.unexpected.saturating_add(1);
-            self.line(&format!("  {} {}", self.paint("31", "?"), self.paint("31", &format!("not as told: {text}: {else_text}"))));
+            self.line(&format!(
+                "  {} {}",
+                self.paint("31", "?"),
+                self.paint("31", &format!("not as told: {text}: {else_text}"))
+            ));
         }
     }
     pub(super) fn came_out_as_told(&self) -> bool {

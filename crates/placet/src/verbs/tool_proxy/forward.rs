@@ -36,11 +36,18 @@ pub(super) async fn handle(State(proxy): State<Arc<Proxy>>, request: Request<Bod
     let (head, body) = request.into_parts();
     let body = match tokio::time::timeout(BODY_READ, Limited::new(body, proxy.max_body).collect()).await {
         Ok(Ok(body)) => body.to_bytes(),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => return StatusCode::PAYLOAD_TOO_LARGE.into_response(),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            return StatusCode::PAYLOAD_TOO_LARGE.into_response();
+        }
         Ok(Err(_)) => return StatusCode::BAD_REQUEST.into_response(),
         Err(_) => return StatusCode::REQUEST_TIMEOUT.into_response(),
     };
-    let call = Owned { method: head.method.as_str().to_owned(), target: head.uri.to_string(), headers: head.headers.clone(), body: body.clone() };
+    let call = Owned {
+        method: head.method.as_str().to_owned(),
+        target: head.uri.to_string(),
+        headers: head.headers.clone(),
+        body: body.clone(),
+    };
     if let Err(refused) = proxy.admit(call).await {
         eprintln!("placet tool-proxy: refused: {refused}");
         return unauthorised(refused);

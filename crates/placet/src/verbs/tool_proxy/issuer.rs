@@ -37,7 +37,10 @@ impl Issuer {
         let name = match (name, is_url) {
             (Some(name), _) => name.to_owned(),
             (None, true) => Htu::parse(source).or_fail(format_args!("`{source}`"))?.origin().to_owned(),
-            (None, false) => return Err(Failure::new("whose key is it? `--issuer` is missing").remedy("give the gateway's `server.public_url` as `--issuer`")),
+            (None, false) => {
+                return Err(Failure::new("whose key is it? `--issuer` is missing")
+                    .remedy("give the gateway's `server.public_url` as `--issuer`"));
+            }
         };
         let (source, keys) = if is_url {
             trusted(source)?;
@@ -94,6 +97,7 @@ fn trusted(url: &str) -> Result<(), Failure> {
     if parsed.scheme() == "https" || loopback {
         Ok(())
     } else {
-        Err(Failure::new(format!("`{url}`: keys can't be fetched by plain HTTP")).remedy("use `https`, or give the key set as a file"))
+        Err(Failure::new(format!("`{url}`: keys can't be fetched by plain HTTP"))
+            .remedy("use `https`, or give the key set as a file"))
     }
 }

@@ -68,11 +68,13 @@ pub(crate) struct ToolProxy {
 
 /// Tokens remembered at once: 2000 calls a second for 35 seconds.
 const CAPACITY: usize = 70_000;
-const BOUNDS: Bounds = Bounds { header_bytes: 32 * 1024, header_read: Duration::from_secs(10), connections: 1024 };
+const BOUNDS: Bounds =
+    Bounds { header_bytes: 32 * 1024, header_read: Duration::from_secs(10), connections: 1024 };
 
 impl ToolProxy {
     pub(crate) fn run(self) -> Result<Answer, Failure> {
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().or_fail("can't start")?;
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().enable_all().build().or_fail("can't start")?;
         runtime.block_on(self.serve()).map(|()| Answer::Yes)
     }
 
@@ -80,11 +82,19 @@ impl ToolProxy {
         let issuer = Issuer::open(&self.issuer_key, self.issuer.as_deref()).await?;
         let url = self.url.as_deref().unwrap_or(&self.audience);
         let url = Htu::parse(url).or_fail(format_args!("`{url}` is not the URL of a tool"))?;
-        let guard = Guard { issuer: issuer.name().to_owned(), keys: issuer.keys(), audience: self.audience.clone(), url, not_before: 0 };
-        std::fs::create_dir_all(&self.state).or_fail(format_args!("can't make `{}`", self.state.display()))?;
+        let guard = Guard {
+            issuer: issuer.name().to_owned(),
+            keys: issuer.keys(),
+            audience: self.audience.clone(),
+            url,
+            not_before: 0,
+        };
+        std::fs::create_dir_all(&self.state)
+            .or_fail(format_args!("can't make `{}`", self.state.display()))?;
         let window = FileWindow::open(&self.state.join("used"), CAPACITY, clock::secs())
             .or_fail(format_args!("can't remember used tokens in `{}`", self.state.display()))?;
-        let listener = TcpListener::bind(self.listen).await.or_fail(format_args!("can't listen on {}", self.listen))?;
+        let listener =
+            TcpListener::bind(self.listen).await.or_fail(format_args!("can't listen on {}", self.listen))?;
         let address = listener.local_addr().or_fail("can't listen")?;
         eprintln!("placet tool-proxy: {} is guarded on http://{address}", self.upstream);
         let proxy = Arc::new(Proxy {
@@ -132,8 +142,14 @@ impl Proxy {
         // The window waits for the disk.
         let checked = tokio::task::spawn_blocking(move || {
             let guard = proxy.guard.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            let headers: Vec<(&str, &[u8])> = request.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
-            let request = Request { method: &request.method, target: &request.target, headers: &headers, body: &request.body };
+            let headers: Vec<(&str, &[u8])> =
+                request.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+            let request = Request {
+                method: &request.method,
+                target: &request.target,
+                headers: &headers,
+                body: &request.body,
+            };
             let mut window = Once { window: &proxy.window };
             verify_call(&request, &guard, &mut window, clock::secs()).map(drop)
         });
@@ -155,7 +171,12 @@ struct Once<'a> {
 }
 
 impl placet_jose::replay::ReplayWindow for Once<'_> {
-    fn admit(&mut self, key: placet_jose::replay::ReplayKey, forget_at: u64, now: u64) -> placet_jose::replay::Admission {
+    fn admit(
+        &mut self,
+        key: placet_jose::replay::ReplayKey,
+        forget_at: u64,
+        now: u64,
+    ) -> placet_jose::replay::Admission {
         self.window.lock().unwrap_or_else(PoisonError::into_inner).admit(key, forget_at, now)
     }
 }
