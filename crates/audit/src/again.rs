@@ -3,7 +3,8 @@
 use std::fmt;
 
 use placet_core::{
-    ApprovalId, Call, Code, Determining, Engine as _, Envelope, Evaluation, FactsView, Name, Obligation, Reason, Reasons, Remedy, Timestamp, Verdict,
+    ApprovalId, Call, Code, Determining, Engine as _, Envelope, Evaluation, FactsView, Name, Obligation,
+    Reason, Reasons, Remedy, Timestamp, Verdict,
     authority::{Evidence, Offered, chain},
 };
 use placet_facts::Snapshot;
@@ -72,9 +73,15 @@ pub(crate) fn again(case: &Case, data: &Data, other: Option<&Release>) -> Outcom
     let mut differences = own_evidence(record, basis);
     let tenant = record.grant.workflow.tenant();
     if case.tenant != tenant.as_str() {
-        differences.push(Difference::new(What::Record, format!("a decision of tenant `{tenant}`"), format!("it stands in the tree `{}`", case.tenant)));
+        differences.push(Difference::new(
+            What::Record,
+            format!("a decision of tenant `{tenant}`"),
+            format!("it stands in the tree `{}`", case.tenant),
+        ));
     }
-    let mut missing = |what: What, recorded: &dyn fmt::Display, now: &str| differences.push(Difference::new(what, recorded, now));
+    let mut missing = |what: What, recorded: &dyn fmt::Display, now: &str| {
+        differences.push(Difference::new(what, recorded, now))
+    };
     let archived;
     let release = match other {
         Some(other) => Some(other),
@@ -107,7 +114,9 @@ pub(crate) fn again(case: &Case, data: &Data, other: Option<&Release>) -> Outcom
             None
         }
     };
-    let (Some(release), Some(snapshot), Some(envelope)) = (release, snapshot, envelope) else { return Outcome::Differs(differences) };
+    let (Some(release), Some(snapshot), Some(envelope)) = (release, snapshot, envelope) else {
+        return Outcome::Differs(differences);
+    };
     differences.extend(held(record, &chain(snapshot, &envelope)));
     let made = Making { record, envelope: &envelope, facts: snapshot, release, own: other.is_none() };
     let mut now = match made.make(basis.now) {
@@ -116,9 +125,16 @@ pub(crate) fn again(case: &Case, data: &Data, other: Option<&Release>) -> Outcom
             differences.push(difference);
             return Outcome::Differs(differences);
         }
-        Err(NotMade::CannotTell(why)) => return if differences.is_empty() { Outcome::CannotTell(why) } else { Outcome::Differs(differences) },
+        Err(NotMade::CannotTell(why)) => {
+            return if differences.is_empty() {
+                Outcome::CannotTell(why)
+            } else {
+                Outcome::Differs(differences)
+            };
+        }
     };
-    let was_limited = record.document.pointer("/reasons/0/code").and_then(Value::as_str) == Some(Code::Limit.as_str());
+    let was_limited =
+        record.document.pointer("/reasons/0/code").and_then(Value::as_str) == Some(Code::Limit.as_str());
     for _ in 1..MAX_TRIES {
         if was_limited || !now.limited() {
             break;
@@ -128,8 +144,16 @@ pub(crate) fn again(case: &Case, data: &Data, other: Option<&Release>) -> Outcom
         }
     }
     if was_limited != now.limited() {
-        let why = if was_limited { "a bound of the evaluation was reached then, and isn't now" } else { "a bound of the evaluation is reached now, and wasn't then" };
-        return if differences.is_empty() { Outcome::CannotTell(why.to_owned()) } else { Outcome::Differs(differences) };
+        let why = if was_limited {
+            "a bound of the evaluation was reached then, and isn't now"
+        } else {
+            "a bound of the evaluation is reached now, and wasn't then"
+        };
+        return if differences.is_empty() {
+            Outcome::CannotTell(why.to_owned())
+        } else {
+            Outcome::Differs(differences)
+        };
     }
     differences.extend(compare(record, basis, &now, other.is_none()));
     if differences.is_empty() { Outcome::Same } else { Outcome::Differs(differences) }
@@ -157,28 +181,60 @@ impl Making<'_> {
                 Ok(call) => self.evaluate(&call, moment),
                 Err(reasons) => Now::refused(&reasons),
             }),
-            AskedRecord::Attempt(Evidence::Call { upstream, tool, arguments, offered }) => self.admit(upstream, tool, arguments, *offered, moment),
-            AskedRecord::Attempt(Evidence::Nothing) => Err(NotMade::CannotTell("the record keeps nothing of what was asked".to_owned())),
+            AskedRecord::Attempt(Evidence::Call { upstream, tool, arguments, offered }) => {
+                self.admit(upstream, tool, arguments, *offered, moment)
+            }
+            AskedRecord::Attempt(Evidence::Nothing) => {
+                Err(NotMade::CannotTell("the record keeps nothing of what was asked".to_owned()))
+            }
         }
     }
 
-    fn admit(&self, upstream: &str, tool: &str, arguments: &str, offered: Offered, moment: Timestamp) -> Result<Now, NotMade> {
+    fn admit(
+        &self,
+        upstream: &str,
+        tool: &str,
+        arguments: &str,
+        offered: Offered,
+        moment: Timestamp,
+    ) -> Result<Now, NotMade> {
         if arguments.starts_with("sha256:") {
             return Err(NotMade::CannotTell("the arguments were too long to be kept".to_owned()));
         }
-        let arguments = placet_json::parse(arguments.as_bytes(), &Limits::RESULT)
-            .map_err(|error| NotMade::Evidence(Difference::new(What::Record, "the arguments as they came", format!("they are no JSON: {error}"))))?;
-        Ok(match self.release.admit(self.envelope, self.facts, self.record.id.clone(), upstream, tool, &arguments, offered) {
-            Ok((call, _)) => self.evaluate(&call, moment),
-            Err(refused) => Now::refused(&refused.1),
-        })
+        let arguments = placet_json::parse(arguments.as_bytes(), &Limits::RESULT).map_err(|error| {
+            NotMade::Evidence(Difference::new(
+                What::Record,
+                "the arguments as they came",
+                format!("they are no JSON: {error}"),
+            ))
+        })?;
+        Ok(
+            match self.release.admit(
+                self.envelope,
+                self.facts,
+                self.record.id.clone(),
+                upstream,
+                tool,
+                &arguments,
+                offered,
+            ) {
+                Ok((call, _)) => self.evaluate(&call, moment),
+                Err(refused) => Now::refused(&refused.1),
+            },
+        )
     }
 
     /// What another release's catalog makes of a call's arguments, without those that the gateway filled. That the
     /// upstream's definition was reviewed is taken as given.
     fn classify(&self, call: &Call) -> Result<Call, Reasons> {
-        let hidden = |why: String| Reasons::from(Reason::platform(Code::ToolUnknown, placet_policy::unknown_tool(&call.tool), why));
-        let entry = self.release.catalog().tool(&call.upstream, &call.tool).ok_or_else(|| hidden(format!("the catalog has no entry `{}`", call.entry)))?;
+        let hidden = |why: String| {
+            Reasons::from(Reason::platform(Code::ToolUnknown, placet_policy::unknown_tool(&call.tool), why))
+        };
+        let entry = self
+            .release
+            .catalog()
+            .tool(&call.upstream, &call.tool)
+            .ok_or_else(|| hidden(format!("the catalog has no entry `{}`", call.entry)))?;
         self.release.visible(entry, self.envelope, self.facts).map_err(hidden)?;
         let mut arguments = call.arguments.to_value();
         if let Some(arguments) = arguments.as_object_mut() {
@@ -186,22 +242,49 @@ impl Making<'_> {
                 arguments.remove(&bound.argument);
             }
         }
-        placet_catalog::classify(entry, self.envelope, self.facts, self.release.digest(), call.id.clone(), &arguments).map_err(|refused| refused.reasons)
+        placet_catalog::classify(
+            entry,
+            self.envelope,
+            self.facts,
+            self.release.digest(),
+            call.id.clone(),
+            &arguments,
+        )
+        .map_err(|refused| refused.reasons)
     }
 
     fn evaluate(&self, call: &Call, moment: Timestamp) -> Now {
         match self.release.evaluate(self.envelope, call, self.facts, moment) {
-            Err(fault) => Now { fault: true, ..Now::refused(&Reason::platform(fault.code, "", fault.operator).into()) },
-            Ok(Evaluation { verdict: Verdict::Deny { reasons, determining, remedy }, input, .. }) => Now { determining, remedy, input, ..Now::refused(&reasons) },
-            Ok(Evaluation { verdict: Verdict::Allow { determining, obligations, spends }, input, .. }) => {
+            Err(fault) => {
+                Now { fault: true, ..Now::refused(&Reason::platform(fault.code, "", fault.operator).into()) }
+            }
+            Ok(Evaluation { verdict: Verdict::Deny { reasons, determining, remedy }, input, .. }) => {
+                Now { determining, remedy, input, ..Now::refused(&reasons) }
+            }
+            Ok(Evaluation {
+                verdict: Verdict::Allow { determining, obligations, spends }, input, ..
+            }) => {
                 let spends = self.spent(&spends);
-                Now { permit: true, reasons: Vec::new(), determining, obligations, remedy: None, spends, input, fault: false }
+                Now {
+                    permit: true,
+                    reasons: Vec::new(),
+                    determining,
+                    obligations,
+                    remedy: None,
+                    spends,
+                    input,
+                    fault: false,
+                }
             }
         }
     }
 
     fn spent(&self, spends: &[ApprovalId]) -> Vec<Name> {
         let unspent = self.facts.approvals(self.envelope.workflow());
-        unspent.into_iter().filter(|approval| spends.contains(&approval.id)).map(|approval| approval.id.local().clone()).collect()
+        unspent
+            .into_iter()
+            .filter(|approval| spends.contains(&approval.id))
+            .map(|approval| approval.id.local().clone())
+            .collect()
     }
 }

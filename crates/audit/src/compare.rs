@@ -17,16 +17,29 @@ pub(crate) fn own_evidence(record: &DecisionRecord, basis: &Basis) -> Vec<Differ
         Ok(input) => {
             let digest = Digest::of(input.as_ref().map_or(b"", |input| input.as_bytes()));
             if digest != basis.input {
-                differences.push(Difference::new(What::Input, basis.input, format!("the input in the record has the digest {digest}")));
+                differences.push(Difference::new(
+                    What::Input,
+                    basis.input,
+                    format!("the input in the record has the digest {digest}"),
+                ));
             }
         }
-        Err(error) => differences.push(Difference::new(What::Input, basis.input, format!("the input in the record has no canonical form: {error}"))),
+        Err(error) => differences.push(Difference::new(
+            What::Input,
+            basis.input,
+            format!("the input in the record has no canonical form: {error}"),
+        )),
     }
     if let AskedRecord::Call(call) = &record.asked {
-        let recorded = record.document.pointer("/call/arguments_sha256").and_then(Value::as_str).unwrap_or("nothing");
+        let recorded =
+            record.document.pointer("/call/arguments_sha256").and_then(Value::as_str).unwrap_or("nothing");
         let digest = Digest::from_bytes(call.arguments.digest()).to_string();
         if recorded != digest {
-            differences.push(Difference::new(What::Input, format!("arguments {recorded}"), format!("the arguments in the record have the digest {digest}")));
+            differences.push(Difference::new(
+                What::Input,
+                format!("arguments {recorded}"),
+                format!("the arguments in the record have the digest {digest}"),
+            ));
         }
     }
     differences
@@ -44,11 +57,18 @@ pub(crate) fn compare(record: &DecisionRecord, basis: &Basis, now: &Now, own: bo
     let mut differences = Vec::new();
     let verdict = |permit: bool| if permit { "permit" } else { "deny" };
     if record.permit != now.permit {
-        differences.push(Difference::new(What::Decision, verdict(record.permit), format!("{}{}", verdict(now.permit), because(&now.reasons))));
+        differences.push(Difference::new(
+            What::Decision,
+            verdict(record.permit),
+            format!("{}{}", verdict(now.permit), because(&now.reasons)),
+        ));
     }
     let digest = Digest::of(now.input.as_ref().map_or(b"", |input| input.as_bytes()));
     if own && digest != basis.input {
-        let now = now.input.as_ref().map_or_else(|| "none".to_owned(), |input| first_difference(record.input.as_ref(), &input.to_value()));
+        let now = now.input.as_ref().map_or_else(
+            || "none".to_owned(),
+            |input| first_difference(record.input.as_ref(), &input.to_value()),
+        );
         differences.push(Difference::new(What::Input, basis.input, format!("{digest}: {now}")));
     }
     let depth = match (own, now.fault) {
@@ -56,14 +76,29 @@ pub(crate) fn compare(record: &DecisionRecord, basis: &Basis, now: &Now, own: bo
         (true, true) => Depth::Operator,
         (false, _) => Depth::Code,
     };
-    let reasons = recorded(record, "reasons").as_array().unwrap_or_default().iter().map(|reason| depth.of_record(reason)).collect();
+    let reasons = recorded(record, "reasons")
+        .as_array()
+        .unwrap_or_default()
+        .iter()
+        .map(|reason| depth.of_record(reason))
+        .collect();
     let reasons_now = now.reasons.iter().map(|reason| depth.of(reason)).collect();
     differences.extend(differs(What::Reasons, &Value::Array(reasons), &Value::Array(reasons_now)));
     if own {
-        let determining = now.determining.iter().map(|Determining { policy, at }| Value::from(object! { "at" => at.as_str(), "policy" => policy.as_str() }));
-        differences.extend(differs(What::Determining, recorded(record, "determining"), &Value::Array(determining.collect())));
+        let determining = now.determining.iter().map(|Determining { policy, at }| {
+            Value::from(object! { "at" => at.as_str(), "policy" => policy.as_str() })
+        });
+        differences.extend(differs(
+            What::Determining,
+            recorded(record, "determining"),
+            &Value::Array(determining.collect()),
+        ));
         let obligations = now.obligations.iter().map(|obligation| Value::from(obligation.name.as_str()));
-        differences.extend(differs(What::Obligations, recorded(record, "obligations"), &Value::Array(obligations.collect())));
+        differences.extend(differs(
+            What::Obligations,
+            recorded(record, "obligations"),
+            &Value::Array(obligations.collect()),
+        ));
     }
     let remedy = now.remedy.as_ref().map_or(Value::Null, |remedy| {
         Value::from(object! { "approval" => remedy.approval.as_str(), "covers" => remedy.covers.to_string(), "role" => remedy.role.as_str() })
@@ -86,8 +121,12 @@ impl Depth {
     fn of(self, reason: &Reason) -> Value {
         let Reason { code, public, operator, policy, at } = reason;
         match self {
-            Self::Whole => Value::from(object! { "at" => at.as_str(), "code" => code.as_str(), "message" => public.as_str(), "operator" => operator.as_str(), "policy" => policy.as_str() }),
-            Self::Operator => Value::from(object! { "code" => code.as_str(), "operator" => operator.as_str() }),
+            Self::Whole => Value::from(
+                object! { "at" => at.as_str(), "code" => code.as_str(), "message" => public.as_str(), "operator" => operator.as_str(), "policy" => policy.as_str() },
+            ),
+            Self::Operator => {
+                Value::from(object! { "code" => code.as_str(), "operator" => operator.as_str() })
+            }
             Self::Code => Value::from(code.as_str()),
         }
     }
@@ -108,7 +147,8 @@ fn because(reasons: &[Reason]) -> String {
 /// The code of an engine's failure as a whole, after which the record doesn't tell the workflow's last permit.
 pub(crate) fn is_fault(record: &DecisionRecord) -> bool {
     let code = record.document.pointer("/reasons/0/code").and_then(Value::as_str).unwrap_or_default();
-    record.input.is_none() && [Code::EngineFault, Code::Limit, Code::ReleaseChanged].iter().any(|fault| fault.as_str() == code)
+    record.input.is_none()
+        && [Code::EngineFault, Code::Limit, Code::ReleaseChanged].iter().any(|fault| fault.as_str() == code)
 }
 
 fn recorded<'r>(record: &'r DecisionRecord, name: &str) -> &'r Value {
@@ -124,7 +164,8 @@ fn first_difference(recorded: Option<&Value>, now: &Value) -> String {
     let Some(mut recorded) = recorded else { return "there was none".to_owned() };
     let (mut now, mut path) = (now, String::new());
     loop {
-        let names = recorded.as_object().into_iter().chain(now.as_object()).flat_map(placet_json::Object::keys);
+        let names =
+            recorded.as_object().into_iter().chain(now.as_object()).flat_map(placet_json::Object::keys);
         let Some(name) = names.into_iter().find(|name| recorded.get(name) != now.get(name)) else { break };
         path.push('/');
         path.push_str(name);
@@ -135,7 +176,11 @@ fn first_difference(recorded: Option<&Value>, now: &Value) -> String {
             (None, None) => break,
         }
     }
-    if path.is_empty() { "another document".to_owned() } else { format!("`{path}` was {recorded} and is {now}") }
+    if path.is_empty() {
+        "another document".to_owned()
+    } else {
+        format!("`{path}` was {recorded} and is {now}")
+    }
 }
 
 #[cfg(test)]

@@ -61,16 +61,25 @@ impl Data {
         let path = self.dir.join("releases").join(format!("{}.tar", digest.to_string().replace(':', "-")));
         let shown = path.display();
         let bytes = match std::fs::metadata(&path) {
-            Ok(found) if found.len() > u64::try_from(MAX_ARCHIVE).unwrap_or(u64::MAX) => return Err(format!("`{shown}` is longer than any release's archive")),
+            Ok(found) if found.len() > u64::try_from(MAX_ARCHIVE).unwrap_or(u64::MAX) => {
+                return Err(format!("`{shown}` is longer than any release's archive"));
+            }
             Ok(_) => std::fs::read(&path).map_err(|error| format!("`{shown}` can't be read: {error}"))?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(format!("its archive `{shown}` isn't there")),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(format!("its archive `{shown}` isn't there"));
+            }
             Err(error) => return Err(format!("`{shown}` can't be read: {error}")),
         };
         let found = Digest::of(&bytes);
         if found != digest {
             return Err(format!("its archive `{shown}` was altered: its digest is {found}"));
         }
-        let release = Release::from_archive(&bytes).map_err(|refused| format!("its archive `{shown}` doesn't load: {refused}"))?;
-        if release.digest() == digest { Ok(release) } else { Err(format!("its archive `{shown}` loads as {}", release.digest())) }
+        let release = Release::from_archive(&bytes)
+            .map_err(|refused| format!("its archive `{shown}` doesn't load: {refused}"))?;
+        if release.digest() == digest {
+            Ok(release)
+        } else {
+            Err(format!("its archive `{shown}` loads as {}", release.digest()))
+        }
     }
 }

@@ -7,13 +7,13 @@ use std::{
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use placet_ledger::checkpoint::VerifyingKey;
+use placet_ledger::checkpoint::{SigningKey, VerifyingKey};
 use placet_store::{TreeReader, trees};
 
 /// What stands in front of the 32 bytes of an Ed25519 key in a `SubjectPublicKeyInfo` (RFC 8410 §4).
 const SPKI: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 /// Files of a data directory that tell the key, the first that is there.
-const FILES: [&str; 2] = ["keys/checkpoint.pub", "keys/checkpoint.pem"];
+const FILES: [&str; 3] = ["keys/checkpoint.pub", "keys/checkpoint.key", "keys/checkpoint.pem"];
 
 /// Why there is no key to verify with.
 #[derive(Debug, thiserror::Error)]
@@ -30,19 +30,25 @@ pub enum KeyError {
         error: io::Error,
     },
     /// It holds something else.
-    #[error("`{}` holds no Ed25519 key: neither a C2SP verifier key nor PEM", .0.display())]
+    #[error("`{}` holds no Ed25519 key: neither a C2SP verifier key nor PEM nor a seed in base64", .0.display())]
     NoKey(PathBuf),
 }
 
-/// Reads the key from a file: a C2SP verifier key (`name+id+base64`), or PEM with a public or a private Ed25519 key.
+/// Reads the key from a file: a C2SP verifier key (`name+id+base64`), PEM with a public or a private Ed25519 key, or the
+/// 32 bytes of a private key in base64, as a server keeps them (RFC 8032 §5.1.5).
 pub fn read_key(path: &Path) -> Result<VerifyingKey, KeyError> {
-    let text = std::fs::read_to_string(path).map_err(|error| KeyError::Unreadable { path: path.to_owned(), error })?;
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| KeyError::Unreadable { path: path.to_owned(), error })?;
     let text = text.trim();
-    let key = if text.starts_with("-----BEGIN ") { pem(text) } else { VerifyingKey::from_vkey(text).ok().map(|(_, key)| key) };
+    let key = if text.starts_with("-----BEGIN ") {
+        pem(text)
+    } else {
+        VerifyingKey::from_vkey(text).ok().map(|(_, key)| key).or_else(|| seed(text))
+    };
     key.ok_or_else(|| KeyError::NoKey(path.to_owned()))
 }
 
-/// The key of a data directory: `keys/checkpoint.pub`, or the public half of `keys/checkpoint.pem`.
+/// The key of a data directory: `keys/checkpoint.pub`, or the public half of `keys/checkpoint.key` or `.pem`.
 pub fn checkpoint_key(data: &Path) -> Result<VerifyingKey, KeyError> {
     let found = FILES.iter().map(|file| data.join(file)).find(|path| path.exists());
     read_key(&found.ok_or_else(|| KeyError::Nowhere(data.join("keys/checkpoint.pub")))?)
@@ -58,12 +64,22 @@ pub fn organisation(data: &Path) -> io::Result<Option<String>> {
             Err(error) => return Err(error),
         };
         let note = note.and_then(|note| String::from_utf8(note).ok());
-        let origin = note.as_deref().and_then(|note| note.lines().next()).and_then(|origin| origin.strip_prefix("placet/"));
-        if let Some(organisation) = origin.and_then(|rest| rest.strip_suffix(&tree)).and_then(|rest| rest.strip_suffix('/')) {
+        let origin = note
+            .as_deref()
+            .and_then(|note| note.lines().next())
+            .and_then(|origin| origin.strip_prefix("placet/"));
+        if let Some(organisation) =
+            origin.and_then(|rest| rest.strip_suffix(&tree)).and_then(|rest| rest.strip_suffix('/'))
+        {
             return Ok(Some(organisation.to_owned()));
         }
     }
     Ok(None)
+}
+
+fn seed(text: &str) -> Option<VerifyingKey> {
+    let seed: [u8; 32] = STANDARD.decode(text).ok()?.try_into().ok()?;
+    SigningKey::from_seed(&seed).ok().map(|key| key.public())
 }
 
 fn pem(text: &str) -> Option<VerifyingKey> {
@@ -73,7 +89,9 @@ fn pem(text: &str) -> Option<VerifyingKey> {
     let der = STANDARD.decode(body).ok()?;
     let key: [u8; 32] = match label {
         "PUBLIC KEY" => der.strip_prefix(&SPKI)?.try_into().ok()?,
-        "PRIVATE KEY" => Ed25519KeyPair::from_pkcs8_maybe_unchecked(&der).ok()?.public_key().as_ref().try_into().ok()?,
+        "PRIVATE KEY" => {
+            Ed25519KeyPair::from_pkcs8_maybe_unchecked(&der).ok()?.public_key().as_ref().try_into().ok()?
+        }
         _ => return None,
     };
     Some(VerifyingKey(key))
@@ -81,8 +99,6 @@ fn pem(text: &str) -> Option<VerifyingKey> {
 
 #[cfg(test)]
 mod tests {
-    use placet_ledger::checkpoint::SigningKey;
-
     use super::*;
 
     #[test]
@@ -91,10 +107,14 @@ mod tests {
         let pair = Ed25519KeyPair::generate().unwrap();
         let public: [u8; 32] = pair.public_key().as_ref().try_into().unwrap();
         let key = VerifyingKey(public);
-        let pem = |label: &str, der: &[u8]| format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", STANDARD.encode(der));
+        let pem = |label: &str, der: &[u8]| {
+            format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", STANDARD.encode(der))
+        };
         let spki: Vec<u8> = SPKI.iter().chain(&public).copied().collect();
         let private = pair.to_pkcs8v1().unwrap();
-        for text in [key.vkey("placet/example/acme"), pem("PUBLIC KEY", &spki), pem("PRIVATE KEY", private.as_ref())] {
+        for text in
+            [key.vkey("placet/example/acme"), pem("PUBLIC KEY", &spki), pem("PRIVATE KEY", private.as_ref())]
+        {
             let path = dir.path().join("key");
             std::fs::write(&path, &text).unwrap();
             assert_eq!(read_key(&path).unwrap(), key, "{text}");
@@ -107,7 +127,11 @@ mod tests {
         assert!(matches!(checkpoint_key(dir.path()), Err(KeyError::Nowhere(_))));
         std::fs::create_dir(dir.path().join("keys")).unwrap();
         let signer = SigningKey::from_seed(&[3; 32]).unwrap().public();
-        std::fs::write(dir.path().join("keys/checkpoint.pub"), signer.vkey("placet/example/organisation")).unwrap();
+        std::fs::write(dir.path().join("keys/checkpoint.key"), STANDARD.encode([3; 32])).unwrap();
+        assert_eq!(checkpoint_key(dir.path()).unwrap(), signer, "as a server keeps it");
+        let signer = SigningKey::from_seed(&[4; 32]).unwrap().public();
+        std::fs::write(dir.path().join("keys/checkpoint.pub"), signer.vkey("placet/example/organisation"))
+            .unwrap();
         assert_eq!(checkpoint_key(dir.path()).unwrap(), signer);
     }
 }

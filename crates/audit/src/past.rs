@@ -51,19 +51,28 @@ impl Past {
 
     /// What the decision saw that rests on `revision` and, where it is known, on the workflow's permit at `flow_at`:
     /// the world after the later of the two. Else how the facts differ from those.
-    pub(crate) fn snapshot(&self, workflow: &WorkflowId, revision: Revision, flow_at: Option<u64>) -> Result<Snapshot, String> {
+    pub(crate) fn snapshot(
+        &self,
+        workflow: &WorkflowId,
+        revision: Revision,
+        flow_at: Option<u64>,
+    ) -> Result<Snapshot, String> {
         if let Some(broken) = &self.broken {
             return Err(broken.clone());
         }
         let at = revision.0.max(flow_at.unwrap_or(0));
         let found = self.worlds.range(..=at).next_back().or_else(|| self.worlds.first_key_value());
-        let snapshot = found.and_then(|(_, world)| world.snapshot(workflow.tenant())).ok_or_else(|| format!("there was no tenant `{}`", workflow.tenant()))?;
+        let snapshot = found
+            .and_then(|(_, world)| world.snapshot(workflow.tenant()))
+            .ok_or_else(|| format!("there was no tenant `{}`", workflow.tenant()))?;
         if snapshot.revision() != revision {
             return Err(format!("at position {at} their revision was {}", snapshot.revision()));
         }
         let last = snapshot.flow(workflow).totals_at;
         match flow_at {
-            Some(flow_at) if flow_at != last => Err(format!("the workflow's last permit was at position {last}, not {flow_at}")),
+            Some(flow_at) if flow_at != last => {
+                Err(format!("the workflow's last permit was at position {last}, not {flow_at}"))
+            }
             Some(_) | None => Ok(snapshot),
         }
     }
@@ -72,13 +81,19 @@ impl Past {
         let at = record.sequence;
         match Kind::from_tag(record.kind) {
             Some(Kind::Facts) => {
-                let next = self.newest().and_then(|world| transact(world, record).map_err(|why| format!("the record {at} of facts can't be applied: {why}")));
+                let next = self.newest().and_then(|world| {
+                    transact(world, record)
+                        .map_err(|why| format!("the record {at} of facts can't be applied: {why}"))
+                });
                 self.push(at, next);
             }
             Some(Kind::Decision) => match DecisionRecord::read(&record.payload) {
                 Ok(decision) => {
                     if decision.permit {
-                        let next = self.newest().and_then(|world| permit(world, at, &decision).map_err(|why| format!("the permit {at} can't be applied: {why}")));
+                        let next = self.newest().and_then(|world| {
+                            permit(world, at, &decision)
+                                .map_err(|why| format!("the permit {at} can't be applied: {why}"))
+                        });
                         self.push(at, next);
                     }
                     return Folded::Decision(Box::new(decision));
@@ -96,7 +111,13 @@ impl Past {
                 None => self.push(at, Err(format!("the record {at} of a release names none"))),
             },
             Some(Kind::Effect | Kind::Act | Kind::Refusals) => {}
-            None => self.push(at, Err(format!("the record {at} is of the unknown kind {}: it was written by a newer version", record.kind))),
+            None => self.push(
+                at,
+                Err(format!(
+                    "the record {at} is of the unknown kind {}: it was written by a newer version",
+                    record.kind
+                )),
+            ),
         }
         Folded::Other
     }
@@ -131,9 +152,12 @@ fn transact(world: &World, record: &Record) -> Result<World, String> {
 fn permit(world: &World, at: u64, record: &DecisionRecord) -> Result<World, String> {
     let AskedRecord::Call(call) = &record.asked else { return Err("it has no call".to_owned()) };
     let workflow = &record.grant.workflow;
-    let spends: Vec<_> = record.spends.iter().map(|id| ApprovalId::new(workflow.tenant().clone(), id.clone())).collect();
+    let spends: Vec<_> =
+        record.spends.iter().map(|id| ApprovalId::new(workflow.tenant().clone(), id.clone())).collect();
     let spent = world.spend(at, &spends).map_err(|error| error.to_string())?;
-    spent.permitted(at, workflow, &call.labels, &call.entry, &call.action, amount(&call.attributes)).map_err(|error| error.to_string())
+    spent
+        .permitted(at, workflow, &call.labels, &call.entry, &call.action, amount(&call.attributes))
+        .map_err(|error| error.to_string())
 }
 
 fn released(record: &Record) -> Option<Digest> {
@@ -148,4 +172,82 @@ fn amount(attributes: &[(Name, Attribute)]) -> Decimal {
         Attribute::Decimal(_) | Attribute::Text(_) | Attribute::Bool(_) => None,
     });
     amount.unwrap_or(Decimal::ZERO)
+}
+
+#[cfg(test)]
+mod tests {
+    use placet_core::TenantId;
+    use placet_ledger::Hash;
+
+    use super::*;
+
+    fn record(sequence: u64, kind: Kind, payload: &str) -> Record {
+        let payload = payload.as_bytes().to_vec();
+        Record {
+            sequence,
+            time_ms: sequence,
+            tree: "acme".to_owned(),
+            kind: kind.tag(),
+            payload,
+            leaf: Hash([0; 32]),
+            link: Hash([0; 32]),
+        }
+    }
+    fn facts(sequence: u64, place: &str, change: &str) -> Record {
+        let transaction =
+            format!(r#"{{"place":{place},"changes":[{change}],"author":"local","source":"file","why":""}}"#);
+        record(sequence, Kind::Facts, &format!(r#"{{"transaction":{transaction},"v":1}}"#))
+    }
+    fn resource(sequence: u64) -> Record {
+        facts(
+            sequence,
+            r#"{"tenant":"acme"}"#,
+            &format!(r#"{{"resource_set":{{"type":"case","id":"C-{sequence}","attributes":{{}}}}}}"#),
+        )
+    }
+
+    #[test]
+    fn worlds_before_the_window_are_one_and_those_in_it_are_kept() {
+        let mut past = Past::new(10);
+        let organisation = r#""organisation""#;
+        past.fold(&facts(1, organisation, r#"{"tenant_created":{"tenant":"acme"}}"#));
+        assert_eq!(past.broken, None);
+        past.fold(&resource(2));
+        let workflow = WorkflowId::new(TenantId::new("acme").unwrap(), Name::new("wf-9").unwrap());
+        let revision = |past: &Past, at: u64| {
+            past.snapshot(&workflow, Revision(at), Some(0)).map(|snapshot| snapshot.revision().0)
+        };
+        // Facts that rest for long are still those that a decision saw.
+        for sequence in 3..100 {
+            past.fold(&record(sequence, Kind::Act, "{}"));
+        }
+        assert_eq!((revision(&past, 2), past.worlds.len()), (Ok(2), 1));
+        for sequence in 100..200 {
+            past.fold(&resource(sequence));
+            assert!(past.worlds.len() <= 11, "{}", past.worlds.len());
+        }
+        for kept in 189..200 {
+            assert_eq!(revision(&past, kept), Ok(kept));
+        }
+        assert_eq!(
+            revision(&past, 188),
+            Err("at position 188 their revision was 189".to_owned()),
+            "never the facts of another moment"
+        );
+        assert_eq!(
+            past.snapshot(&workflow, Revision(199), Some(7)).unwrap_err(),
+            "the workflow's last permit was at position 0, not 7"
+        );
+    }
+
+    #[test]
+    fn after_a_record_that_cannot_be_applied_nothing_is_known() {
+        let mut past = Past::new(10);
+        past.fold(&resource(1));
+        let workflow = WorkflowId::new(TenantId::new("acme").unwrap(), Name::new("wf-9").unwrap());
+        let why = past.snapshot(&workflow, Revision(0), None).unwrap_err();
+        assert!(why.starts_with("the record 1 of facts can't be applied"), "{why}");
+        past.fold(&facts(2, r#""organisation""#, r#"{"tenant_created":{"tenant":"acme"}}"#));
+        assert_eq!(past.snapshot(&workflow, Revision(2), None).unwrap_err(), why);
+    }
 }

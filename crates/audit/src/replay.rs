@@ -62,8 +62,16 @@ impl Scope {
 /// Makes the decisions of `scope` again, each from its record, its release and the facts of its revision, and tells
 /// what differs; against the release `other` instead of their own, where one is given. `progress` hears how many
 /// records of how many are read.
-pub fn replay(data: &Data, scope: &Scope, other: Option<&Release>, progress: &mut dyn FnMut(u64, u64)) -> Result<ReplayReport, DataError> {
-    let report = Mutex::new(ReplayReport { against: other.map(placet_core::Engine::release), ..ReplayReport::default() });
+pub fn replay(
+    data: &Data,
+    scope: &Scope,
+    other: Option<&Release>,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<ReplayReport, DataError> {
+    let report = Mutex::new(ReplayReport {
+        against: other.map(placet_core::Engine::release),
+        ..ReplayReport::default()
+    });
     let threads = thread::available_parallelism().map_or(1, NonZero::get);
     let (cases, waiting) = sync_channel(QUEUE);
     let waiting = Mutex::new(waiting);
@@ -92,7 +100,12 @@ enum Found<'r> {
     Unreadable(&'r Record, String),
 }
 
-fn walk(data: &Data, scope: &Scope, progress: &mut dyn FnMut(u64, u64), mut found: impl FnMut(Found<'_>)) -> Result<(), DataError> {
+fn walk(
+    data: &Data,
+    scope: &Scope,
+    progress: &mut dyn FnMut(u64, u64),
+    mut found: impl FnMut(Found<'_>),
+) -> Result<(), DataError> {
     let mut past = Past::new(WINDOW);
     let last = scope.to.map_or(data.reader().last(), |to| to.min(data.reader().last()));
     for record in data.reader().range(1, last) {
@@ -101,7 +114,10 @@ fn walk(data: &Data, scope: &Scope, progress: &mut dyn FnMut(u64, u64), mut foun
             progress(record.sequence, last);
         }
         match past.fold(&record) {
-            Folded::Decision(decision) if scope.holds(&record) && scope.decision.as_ref().is_none_or(|only| *only == decision.id) => {
+            Folded::Decision(decision)
+                if scope.holds(&record)
+                    && scope.decision.as_ref().is_none_or(|only| *only == decision.id) =>
+            {
                 found(Found::Case(case(&past, &record, decision)));
             }
             // It can't be told which decision it is.
@@ -119,9 +135,14 @@ fn case(past: &Past, record: &Record, decision: Box<DecisionRecord>) -> Case {
             // A refusal before the decision doesn't depend on what ran through the workflow, and doesn't tell it.
             let flow_at = match &decision.asked {
                 AskedRecord::Call(_) if !is_fault(&decision) => Some(decision.flow_at),
-                AskedRecord::Call(_) | AskedRecord::Attempt(Evidence::Call { .. } | Evidence::Nothing) => None,
+                AskedRecord::Call(_) | AskedRecord::Attempt(Evidence::Call { .. } | Evidence::Nothing) => {
+                    None
+                }
             };
-            (past.snapshot(&decision.grant.workflow, basis.revision, flow_at), past.was_promoted(basis.release))
+            (
+                past.snapshot(&decision.grant.workflow, basis.revision, flow_at),
+                past.was_promoted(basis.release),
+            )
         }
         None => (Err("it rests on none".to_owned()), true),
     };

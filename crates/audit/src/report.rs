@@ -75,7 +75,13 @@ pub struct Difference {
 
 impl Difference {
     pub(crate) fn new(what: What, recorded: impl fmt::Display, now: impl fmt::Display) -> Self {
-        let cut = |text: String| if text.chars().count() > MAX_SIDE { text.chars().take(MAX_SIDE).chain(['…']).collect() } else { text };
+        let cut = |text: String| {
+            if text.chars().count() > MAX_SIDE {
+                text.chars().take(MAX_SIDE).chain(['…']).collect()
+            } else {
+                text
+            }
+        };
         Self { what, recorded: cut(recorded.to_string()), now: cut(now.to_string()) }
     }
 }
@@ -144,6 +150,12 @@ impl ReplayReport {
         self.same.saturating_add(self.differs).saturating_add(self.cannot_tell)
     }
 
+    /// How many records of decisions were looked at.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.decided().saturating_add(self.not_decided)
+    }
+
     pub(crate) fn add(&mut self, sequence: u64, id: &str, tenant: &str, outcome: Outcome) {
         let count = match &outcome {
             Outcome::Same => &mut self.same,
@@ -191,7 +203,8 @@ impl ReplayReport {
         report.insert("differs", self.differs);
         report.insert("cannot_tell", self.cannot_tell);
         report.insert("not_decided", self.not_decided);
-        report.insert("release", self.against.map_or(Value::Null, |release| Value::from(release.to_string())));
+        report
+            .insert("release", self.against.map_or(Value::Null, |release| Value::from(release.to_string())));
         report.insert("details", details.collect::<Vec<_>>());
         Value::Object(report)
     }
@@ -207,7 +220,9 @@ impl fmt::Display for ReplayReport {
                         writeln!(f, "record {sequence} ({tenant}) {id}: {difference}")?;
                     }
                 }
-                Outcome::CannotTell(why) => writeln!(f, "record {sequence} ({tenant}) {id}: can't tell: {why}")?,
+                Outcome::CannotTell(why) => {
+                    writeln!(f, "record {sequence} ({tenant}) {id}: can't tell: {why}")?
+                }
                 Outcome::Same | Outcome::NotDecided => {}
             }
         }

@@ -53,7 +53,8 @@ impl Entry {
     #[must_use]
     pub fn to_value(&self) -> Value {
         let Self { sequence, time, tree, leaf, kind, row } = self;
-        let Row { human, agent, workflow, intent, action, resource, decision, reason, release, decision_id } = row;
+        let Row { human, agent, workflow, intent, action, resource, decision, reason, release, decision_id } =
+            row;
         let text = |text: &Option<String>| text.as_deref().map_or(Value::Null, Value::from);
         Value::from(object! {
             "sequence" => *sequence, "time" => time.to_string(), "tree" => tree.as_str(), "leaf" => *leaf,
@@ -69,18 +70,16 @@ impl Entry {
 /// where the directory can't be written to.
 pub fn index(data: &Data) -> Result<Projection, SearchError> {
     match Projection::open(data.dir()) {
-        Ok(mut index) => {
-            match index.catch_up(data.reader(), extract) {
+        Ok(mut index) => match index.catch_up(data.reader(), extract) {
+            Ok(_) => return Ok(index),
+            Err(ProjectionError::Foreign) => match index.rebuild(data.reader(), extract) {
                 Ok(_) => return Ok(index),
-                Err(ProjectionError::Foreign) => match index.rebuild(data.reader(), extract) {
-                    Ok(_) => return Ok(index),
-                    Err(ProjectionError::Sql(_)) => {}
-                    Err(error) => return Err(error.into()),
-                },
                 Err(ProjectionError::Sql(_)) => {}
                 Err(error) => return Err(error.into()),
-            }
-        }
+            },
+            Err(ProjectionError::Sql(_)) => {}
+            Err(error) => return Err(error.into()),
+        },
         Err(ProjectionError::Sql(_)) => {}
         Err(error) => return Err(error.into()),
     }
@@ -92,7 +91,11 @@ pub fn index(data: &Data) -> Result<Projection, SearchError> {
 /// The entries that match, the newest first.
 pub fn search(index: &Projection, query: &Query) -> Result<Vec<Entry>, SearchError> {
     let Query { tenant, kinds, row, since, until, below, limit } = query;
-    let kinds = if kinds.is_empty() { vec![Kind::Decision.tag()] } else { kinds.iter().map(|kind| kind.tag()).collect() };
+    let kinds = if kinds.is_empty() {
+        vec![Kind::Decision.tag()]
+    } else {
+        kinds.iter().map(|kind| kind.tag()).collect()
+    };
     let filter = Filter {
         tree: tenant.clone(),
         kinds,
@@ -135,8 +138,19 @@ pub fn extract(record: &Record) -> Row {
                 decision_id: text("/id"),
             }
         }
-        Some(Kind::Effect) => Row { workflow: text("/workflow"), decision_id: text("/decision"), ..Row::default() },
-        Some(Kind::Release) => Row { release: text("/release"), ..Row::default() },
-        Some(Kind::Facts | Kind::Act | Kind::Refusals) | None => Row::default(),
+        Some(Kind::Effect) => Row {
+            workflow: text("/workflow"),
+            decision: text("/ending"),
+            decision_id: text("/decision"),
+            ..Row::default()
+        },
+        Some(Kind::Release) => Row { human: text("/by"), release: text("/release"), ..Row::default() },
+        Some(Kind::Act) => {
+            Row { human: text("/by"), action: text("/verb"), reason: text("/why"), ..Row::default() }
+        }
+        Some(Kind::Facts) => {
+            Row { human: text("/transaction/author"), reason: text("/transaction/why"), ..Row::default() }
+        }
+        Some(Kind::Refusals) | None => Row::default(),
     }
 }

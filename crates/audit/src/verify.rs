@@ -1,14 +1,14 @@
 //! Whether the ledger holds: its bytes, its trees, and that calls and effects follow each other.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, path::Path};
 
 use placet_core::Timestamp;
 use placet_json::{Value, object};
 use placet_ledger::checkpoint::VerifyingKey;
 use placet_record::{DecisionRecord, EffectRecord, Kind};
-use placet_store::Record;
+use placet_store::{Reader, Record};
 
-use crate::{Data, report::MAX_DETAILS};
+use crate::report::MAX_DETAILS;
 
 /// A permit whose effect isn't recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,7 +68,9 @@ impl VerifyReport {
         let open = open.iter().map(|it| {
             Value::from(object! { "sequence" => it.sequence, "time" => it.time.to_string(), "decision" => it.decision.as_str(), "tenant" => it.tenant.as_str(), "workflow" => it.workflow.as_str() })
         });
-        let misfits = misfits.iter().map(|it| Value::from(object! { "sequence" => it.sequence, "what" => it.what.as_str() }));
+        let misfits = misfits
+            .iter()
+            .map(|it| Value::from(object! { "sequence" => it.sequence, "what" => it.what.as_str() }));
         Value::from(object! {
             "verdict" => if self.is_sound() { "sound" } else { "differs" },
             "finding" => ledger.finding.as_ref().map_or(Value::Null, |finding| Value::from(finding.to_string())),
@@ -94,10 +96,18 @@ impl fmt::Display for VerifyReport {
             writeln!(f, "wrong: record {sequence}: {what}")?;
         }
         if let Some(torn) = ledger.torn {
-            writeln!(f, "torn write at the end, of which nothing was acknowledged: segment {}, offset {}, before record {}", torn.segment, torn.offset, torn.sequence)?;
+            writeln!(
+                f,
+                "torn write at the end, of which nothing was acknowledged: segment {}, offset {}, before record {}",
+                torn.segment, torn.offset, torn.sequence
+            )?;
         }
         for warrant in open {
-            writeln!(f, "open: record {} of {}: {} in workflow {}/{} has no recorded effect yet", warrant.sequence, warrant.time, warrant.decision, warrant.tenant, warrant.workflow)?;
+            writeln!(
+                f,
+                "open: record {} of {}: {} in workflow {}/{} has no recorded effect yet",
+                warrant.sequence, warrant.time, warrant.decision, warrant.tenant, warrant.workflow
+            )?;
         }
         for tree in &ledger.trees {
             let signed = match tree.signed {
@@ -107,7 +117,13 @@ impl fmt::Display for VerifyReport {
             };
             writeln!(f, "tree {}: {} records, {signed}", tree.tree, tree.records)?;
         }
-        writeln!(f, "{} records in {} segments: {permits} permits, {denials} denials, {effects} effects, {} open", ledger.records, ledger.segments, open.len())?;
+        writeln!(
+            f,
+            "{} records in {} segments: {permits} permits, {denials} denials, {effects} effects, {} open",
+            ledger.records,
+            ledger.segments,
+            open.len()
+        )?;
         writeln!(f, "{}", if self.is_sound() { "the ledger holds" } else { "the ledger does not hold" })
     }
 }
@@ -115,13 +131,15 @@ impl fmt::Display for VerifyReport {
 /// Verifies a directory against checkpoints of `organisation` signed by `key`. The records are followed as far as they
 /// check out.
 #[must_use]
-pub fn verify(data: &Data, organisation: &str, key: VerifyingKey) -> VerifyReport {
-    let ledger = placet_store::verify(data.dir(), organisation, key);
+pub fn verify(data: &Path, organisation: &str, key: VerifyingKey) -> VerifyReport {
+    let ledger = placet_store::verify(data, organisation, key);
     let sound = ledger.records;
-    let mut report = VerifyReport { ledger, permits: 0, denials: 0, effects: 0, open: Vec::new(), misfits: Vec::new() };
+    let mut report =
+        VerifyReport { ledger, permits: 0, denials: 0, effects: 0, open: Vec::new(), misfits: Vec::new() };
     let mut open = BTreeMap::new();
     // A record that can't be read is the ledger's finding already, and nothing behind it is believed.
-    for record in data.reader().range(1, sound).map_while(Result::ok) {
+    let reader = Reader::open(data);
+    for record in reader.iter().flat_map(|reader| reader.range(1, sound)).map_while(Result::ok) {
         if let Err(what) = follow(&mut report, &mut open, &record)
             && report.misfits.len() < MAX_DETAILS
         {
@@ -132,7 +150,11 @@ pub fn verify(data: &Data, organisation: &str, key: VerifyingKey) -> VerifyRepor
     report
 }
 
-fn follow(report: &mut VerifyReport, open: &mut BTreeMap<u64, OpenWarrant>, record: &Record) -> Result<(), String> {
+fn follow(
+    report: &mut VerifyReport,
+    open: &mut BTreeMap<u64, OpenWarrant>,
+    record: &Record,
+) -> Result<(), String> {
     match Kind::from_tag(record.kind) {
         Some(Kind::Decision) => {
             let decision = DecisionRecord::read(&record.payload).map_err(|error| error.to_string())?;
@@ -151,15 +173,27 @@ fn follow(report: &mut VerifyReport, open: &mut BTreeMap<u64, OpenWarrant>, reco
                 report.denials = report.denials.saturating_add(1);
             }
             if workflow.tenant().as_str() != record.tree {
-                return Err(format!("a decision of tenant `{}` in the tree `{}`", workflow.tenant(), record.tree));
+                return Err(format!(
+                    "a decision of tenant `{}` in the tree `{}`",
+                    workflow.tenant(),
+                    record.tree
+                ));
             }
         }
         Some(Kind::Effect) => {
             report.effects = report.effects.saturating_add(1);
             let effect = EffectRecord::read(&record.payload).map_err(|error| error.to_string())?;
-            let warrant = open.remove(&effect.at).ok_or_else(|| format!("the effect of a permit at {} that isn't there before it, or has ended already", effect.at))?;
+            let warrant = open.remove(&effect.at).ok_or_else(|| {
+                format!(
+                    "the effect of a permit at {} that isn't there before it, or has ended already",
+                    effect.at
+                )
+            })?;
             if warrant.decision != effect.decision.as_str() || warrant.tenant != record.tree {
-                return Err(format!("the effect of {} ends the permit of {} in `{}`", effect.decision, warrant.decision, warrant.tenant));
+                return Err(format!(
+                    "the effect of {} ends the permit of {} in `{}`",
+                    effect.decision, warrant.decision, warrant.tenant
+                ));
             }
         }
         Some(Kind::Facts | Kind::Release | Kind::Act | Kind::Refusals) => {}

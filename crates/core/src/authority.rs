@@ -6,19 +6,15 @@
 //! rests on has ended; an outcome can't be read before its effect is recorded. The proofs have private fields and are
 //! neither `Clone`, `Default` nor `Deserialize`; `tests/authority` holds each of these refusals by its error code.
 
-use std::{
-    collections::BTreeSet,
-    future::Future,
-    pin::pin,
-    sync::Arc,
-};
+use std::{collections::BTreeSet, future::Future, pin::pin, sync::Arc};
 
 use futures::future::{Either, select};
 use placet_json::Value;
 
 use crate::{
-    AgentId, Approval, Basis, Call, Code, DecisionId, Determining, Digest, Engine, EngineFault, Envelope, Evaluation, Facts, FactsView, FlowState, Freshness, Grantor, MAX_CHAIN, Moving,
-    Name, NoSuchTenant, Obligation, Reason, Reasons, Releases, Remedy, ResourceRef, Timestamp, Verdict, overlay::AsReserved,
+    AgentId, Approval, Basis, Call, Code, DecisionId, Determining, Digest, Engine, EngineFault, Envelope,
+    Evaluation, Facts, FactsView, FlowState, Freshness, Grantor, MAX_CHAIN, Moving, Name, NoSuchTenant,
+    Obligation, Reason, Reasons, Releases, Remedy, ResourceRef, Timestamp, Verdict, overlay::AsReserved,
 };
 
 /// How often a decision is made again because what it rested on moved before it was recorded.
@@ -169,6 +165,7 @@ pub trait Connection: Send {
 
 /// What an upstream gets to see: the call's bytes and whose they are. Never the warrant. Only this module makes one.
 #[derive(Debug)]
+#[expect(clippy::manual_non_exhaustive, reason = "nobody else may make one, in this crate either")]
 pub struct Dispatch<'a> {
     /// The call, with the canonical arguments.
     pub call: &'a Call,
@@ -510,21 +507,28 @@ impl<J> std::fmt::Debug for Authority<J> {
 
 impl<J: Journal> Authority<J> {
     /// Brings the seams together. A tidy test holds that the program does this in exactly one place.
-    pub fn new(releases: Arc<dyn Releases>, facts: Arc<dyn Facts>, journal: J, orphans: Arc<dyn Orphans>) -> Self {
+    pub fn new(
+        releases: Arc<dyn Releases>,
+        facts: Arc<dyn Facts>,
+        journal: J,
+        orphans: Arc<dyn Orphans>,
+    ) -> Self {
         Self { releases, facts, journal, orphans }
     }
 
     /// Decides on the newest snapshot of the envelope's own tenant, by the release in force. Pure but for these two reads.
     pub fn decide(&self, envelope: Envelope, call: Call, now: Timestamp) -> Decision {
-        let facts = match self.facts.snapshot(envelope.tenant()) {
-            Ok(facts) => facts,
-            Err(NoSuchTenant) => {
-                let reason = Reason::platform(Code::WorkflowUnknown, "there is no such workflow", format!("there is no tenant `{}`", envelope.tenant()));
-                return deny(envelope, Vec::new(), Asked::Call(call), Ground::Nothing(now), reason.into());
-            }
+        let Ok(facts) = self.facts.snapshot(envelope.tenant()) else {
+            let operator = format!("there is no tenant `{}`", envelope.tenant());
+            let reason = Reason::platform(Code::WorkflowUnknown, "there is no such workflow", operator);
+            return deny(envelope, Vec::new(), Asked::Call(call), Ground::Nothing(now), reason.into());
         };
         let Some(engine) = self.releases.in_force() else {
-            let reason = Reason::platform(Code::NoRelease, "no policy is in force, so nothing is permitted", "no release was ever promoted on this server");
+            let reason = Reason::platform(
+                Code::NoRelease,
+                "no policy is in force, so nothing is permitted",
+                "no release was ever promoted on this server",
+            );
             return deny(envelope, Vec::new(), Asked::Call(call), Ground::Nothing(now), reason.into());
         };
         decide_on(&*engine, &*facts, envelope, call, now)
@@ -542,19 +546,30 @@ impl<J: Journal> Authority<J> {
     }
 
     /// Records the decision. A permit waits for the disk and is decided again if what it rests on moved before it was
-    /// there; a denial, which nothing follows, rides the next commit.
+    /// there; a denial, which nothing follows, rides the next commit, unless it names a remedy.
     pub async fn record(&self, decision: Decision, clock: Clock<'_>) -> Result<Recorded, Unrecorded> {
         let mut decision = decision;
         for _ in 0..MAX_ROUNDS {
             let permit = match decision {
                 Decision::Deny(denial) => {
-                    self.journal.queued(Entry::Denied(&denial))?;
+                    if denial.remedy.is_some() {
+                        // Whoever is told how to be allowed may ask for it at once: the record must be there.
+                        self.journal.durable(Entry::Denied(&denial)).await?;
+                    } else {
+                        self.journal.queued(Entry::Denied(&denial))?;
+                    }
                     return Ok(Recorded::Refused(denial));
                 }
                 Decision::Permit(permit) => permit,
             };
             match self.journal.durable(Entry::Permitted(&permit)).await {
-                Ok(at) => return Ok(Recorded::Granted(Warrant { permit, at, orphans: Some(Arc::clone(&self.orphans)) })),
+                Ok(at) => {
+                    return Ok(Recorded::Granted(Warrant {
+                        permit,
+                        at,
+                        orphans: Some(Arc::clone(&self.orphans)),
+                    }));
+                }
                 Err(Unrecorded::Moved) => decision = self.decide(permit.envelope, permit.call, clock()),
                 Err(down @ Unrecorded::Down(_)) => return Err(down),
             }
@@ -563,8 +578,14 @@ impl<J: Journal> Authority<J> {
             Decision::Permit(permit) => (permit.envelope, Asked::Call(permit.call)),
             Decision::Deny(denial) => (denial.envelope, denial.asked),
         };
-        let reason = Reason::platform(Code::Contended, "too much happens at once in this workflow; try again", format!("{MAX_ROUNDS} rounds"));
-        let Decision::Deny(denial) = deny(envelope, Vec::new(), asked, Ground::Nothing(clock()), reason.into()) else {
+        let reason = Reason::platform(
+            Code::Contended,
+            "too much happens at once in this workflow; try again",
+            format!("{MAX_ROUNDS} rounds"),
+        );
+        let Decision::Deny(denial) =
+            deny(envelope, Vec::new(), asked, Ground::Nothing(clock()), reason.into())
+        else {
             return Err(Unrecorded::Moved);
         };
         self.journal.queued(Entry::Denied(&denial))?;
@@ -572,7 +593,12 @@ impl<J: Journal> Authority<J> {
     }
 
     /// Spends the warrant once credential and connection are ready, unless what it rests on has ended since.
-    pub fn issue<C: Connection>(&self, warrant: Warrant, connection: C, now: Timestamp) -> Result<Invocation<C>, Box<Withdrawn>> {
+    pub fn issue<C: Connection>(
+        &self,
+        warrant: Warrant,
+        connection: C,
+        now: Timestamp,
+    ) -> Result<Invocation<C>, Box<Withdrawn>> {
         match self.holds(&warrant.permit, now) {
             Ok(()) => Ok(Invocation { warrant, connection, issued: now }),
             Err(reason) => {
@@ -588,7 +614,8 @@ impl<J: Journal> Authority<J> {
         let Invocation { warrant, connection, issued } = invocation;
         let credential = connection.credential().clone();
         if clock().since(issued) > INVOCATION_LIFE {
-            let outcome = unsent(Ending::Revoked, "the invocation was older than two seconds before its first byte");
+            let outcome =
+                unsent(Ending::Revoked, "the invocation was older than two seconds before its first byte");
             return Effect { warrant, credential, outcome };
         }
         let permit = &*warrant.permit;
@@ -608,7 +635,8 @@ impl<J: Journal> Authority<J> {
                                 ending: Ending::Unknown,
                                 answer: Answer::Nothing,
                                 digest: None,
-                                sent: u64::try_from(permit.call.arguments.as_bytes().len()).unwrap_or(u64::MAX),
+                                sent: u64::try_from(permit.call.arguments.as_bytes().len())
+                                    .unwrap_or(u64::MAX),
                                 labels: permit.call.labels.clone(),
                                 detail: format!("cancelled in mid-call: {reason}"),
                             };
@@ -633,16 +661,30 @@ impl<J: Journal> Authority<J> {
     pub async fn close_withdrawn(&self, withdrawn: Withdrawn) -> Result<String, Unrecorded> {
         let Withdrawn { mut warrant, reason, credential } = withdrawn;
         let outcome = unsent(Ending::Revoked, &reason);
-        self.journal.durable(Entry::Ended { permit: &warrant.permit, at: warrant.at, credential: &credential, outcome: &outcome }).await?;
+        self.journal
+            .durable(Entry::Ended {
+                permit: &warrant.permit,
+                at: warrant.at,
+                credential: &credential,
+                outcome: &outcome,
+            })
+            .await?;
         warrant.end();
         Ok(reason)
     }
 
-    async fn end(&self, warrant: &Warrant, credential: &CredentialNote, outcome: &Outcome) -> Result<(), Unrecorded> {
+    async fn end(
+        &self,
+        warrant: &Warrant,
+        credential: &CredentialNote,
+        outcome: &Outcome,
+    ) -> Result<(), Unrecorded> {
         let entry = Entry::Ended { permit: &warrant.permit, at: warrant.at, credential, outcome };
         match warrant.permit.call.effect {
             crate::EffectClass::Read => self.journal.queued(entry),
-            crate::EffectClass::Write | crate::EffectClass::Destructive => self.journal.durable(entry).await.map(|_| ()),
+            crate::EffectClass::Write | crate::EffectClass::Destructive => {
+                self.journal.durable(entry).await.map(|_| ())
+            }
         }
     }
 
@@ -655,38 +697,63 @@ impl<J: Journal> Authority<J> {
         if engine.release() != permit.basis.release {
             return Err("another release is in force".to_owned());
         }
-        let facts = self.facts.snapshot(permit.envelope.tenant()).map_err(|NoSuchTenant| "the tenant is gone".to_owned())?;
+        let facts = self
+            .facts
+            .snapshot(permit.envelope.tenant())
+            .map_err(|NoSuchTenant| "the tenant is gone".to_owned())?;
         if facts.revision() == permit.basis.revision && now.since(permit.basis.now) <= INVOCATION_LIFE {
             return Ok(());
         }
         let facts = AsReserved { newest: &*facts, flow: &permit.flow, spent: &permit.spent };
         match engine.evaluate(&permit.envelope, &permit.call, &facts, now) {
             Ok(Evaluation { verdict: Verdict::Allow { .. }, .. }) => Ok(()),
-            Ok(Evaluation { verdict: Verdict::Deny { reasons, .. }, .. }) => Err(reasons.first().operator.clone()),
+            Ok(Evaluation { verdict: Verdict::Deny { reasons, .. }, .. }) => {
+                Err(reasons.first().operator.clone())
+            }
             Err(fault) => Err(fault.to_string()),
         }
     }
 }
 
 /// Decides with this engine on these facts, as replay does, too. It makes a decision, and no journal has seen it.
-fn decide_on(engine: &dyn Engine, facts: &dyn FactsView, envelope: Envelope, call: Call, now: Timestamp) -> Decision {
+fn decide_on(
+    engine: &dyn Engine,
+    facts: &dyn FactsView,
+    envelope: Envelope,
+    call: Call,
+    now: Timestamp,
+) -> Decision {
     let flow = facts.flow(envelope.workflow());
     let chain = chain(facts, &envelope);
     let evaluated = engine.evaluate(&envelope, &call, facts, now);
-    let input = |evaluation: &Evaluation| evaluation.input.as_ref().map(|i| i.as_bytes().to_vec()).unwrap_or_default();
+    let input = |evaluation: &Evaluation| {
+        evaluation.input.as_ref().map(|i| i.as_bytes().to_vec()).unwrap_or_default()
+    };
     match evaluated {
         Err(EngineFault { code, operator }) => {
             let basis = basis(engine.release(), facts, now, &[]);
-            let public = match code {
-                Code::ReleaseChanged => "the policy changed while the call was on its way; try again",
-                _ => "the policy could not be evaluated, so the call is denied",
+            let public = if code == Code::ReleaseChanged {
+                "the policy changed while the call was on its way; try again"
+            } else {
+                "the policy could not be evaluated, so the call is denied"
             };
-            deny(envelope, chain, Asked::Call(call), Ground::Basis(basis), Reason::platform(code, public, operator).into())
+            deny(
+                envelope,
+                chain,
+                Asked::Call(call),
+                Ground::Basis(basis),
+                Reason::platform(code, public, operator).into(),
+            )
         }
         Ok(evaluation) => {
             let basis = basis(engine.release(), facts, now, &input(&evaluation));
             match evaluation {
-                Evaluation { verdict: Verdict::Deny { reasons, determining, remedy }, input, labels_at: _, totals: _ } => Decision::Deny(Box::new(Denial {
+                Evaluation {
+                    verdict: Verdict::Deny { reasons, determining, remedy },
+                    input,
+                    labels_at: _,
+                    totals: _,
+                } => Decision::Deny(Box::new(Denial {
                     flow_at: flow.totals_at,
                     envelope,
                     asked: Asked::Call(call),
@@ -698,8 +765,21 @@ fn decide_on(engine: &dyn Engine, facts: &dyn FactsView, envelope: Envelope, cal
                     chain,
                 })),
                 Evaluation { verdict: Verdict::Allow { ref spends, .. }, .. } => {
-                    let spent = facts.approvals(envelope.workflow()).into_iter().filter(|a| spends.contains(&a.id)).cloned().collect();
-                    Decision::Permit(Box::new(Permit { envelope, call, basis, evaluation, flow, spent, chain }))
+                    let spent = facts
+                        .approvals(envelope.workflow())
+                        .into_iter()
+                        .filter(|a| spends.contains(&a.id))
+                        .cloned()
+                        .collect();
+                    Decision::Permit(Box::new(Permit {
+                        envelope,
+                        call,
+                        basis,
+                        evaluation,
+                        flow,
+                        spent,
+                        chain,
+                    }))
                 }
             }
         }
@@ -731,11 +811,28 @@ fn basis(release: Digest, facts: &dyn FactsView, now: Timestamp, input: &[u8]) -
 }
 
 fn deny(envelope: Envelope, chain: Vec<AgentId>, asked: Asked, ground: Ground, reasons: Reasons) -> Decision {
-    Decision::Deny(Box::new(Denial { envelope, asked, ground, reasons, determining: Vec::new(), remedy: None, input: None, flow_at: 0, chain }))
+    Decision::Deny(Box::new(Denial {
+        envelope,
+        asked,
+        ground,
+        reasons,
+        determining: Vec::new(),
+        remedy: None,
+        input: None,
+        flow_at: 0,
+        chain,
+    }))
 }
 
 fn unsent(ending: Ending, detail: &str) -> Outcome {
-    Outcome { ending, answer: Answer::Nothing, digest: None, sent: 0, labels: BTreeSet::new(), detail: detail.to_owned() }
+    Outcome {
+        ending,
+        answer: Answer::Nothing,
+        digest: None,
+        sent: 0,
+        labels: BTreeSet::new(),
+        detail: detail.to_owned(),
+    }
 }
 
 impl Moving {

@@ -6,7 +6,7 @@ use placet_json::{Canonical, Object, Value};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::{DecisionId, Decimal, Name, ResourceRef, WorkflowId};
+use crate::{Decimal, DecisionId, Name, ResourceRef, WorkflowId};
 
 /// A SHA-256 digest, written `sha256:` and 64 lower-case hex digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -67,7 +67,8 @@ impl Serialize for Digest {
 impl<'de> Deserialize<'de> for Digest {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        Self::parse(&text).ok_or_else(|| serde::de::Error::custom("a digest is `sha256:` and 64 lower-case hex digits"))
+        Self::parse(&text)
+            .ok_or_else(|| serde::de::Error::custom("a digest is `sha256:` and 64 lower-case hex digits"))
     }
 }
 
@@ -170,7 +171,10 @@ impl Call {
         object.insert("arguments_sha256", Digest::of(self.arguments.as_bytes()).to_string());
         object.insert("delegation", delegation.local().as_str());
         object.insert("entry", self.entry.as_str());
-        object.insert("resources", Value::Array(self.resources.iter().map(|r| Value::from(r.to_string())).collect()));
+        object.insert(
+            "resources",
+            Value::Array(self.resources.iter().map(|r| Value::from(r.to_string())).collect()),
+        );
         object.insert("tenant", workflow.tenant().as_str());
         object.insert("workflow", workflow.local().as_str());
         // Names are inserted in order, and there is no number: the compact form is the canonical one.

@@ -116,7 +116,13 @@ pub struct Reason {
 impl Reason {
     /// A reason of the platform.
     pub fn platform(code: Code, public: impl Into<String>, operator: impl Into<String>) -> Self {
-        Self { code: code.as_str().to_owned(), public: public.into(), operator: operator.into(), policy: String::new(), at: String::new() }
+        Self {
+            code: code.as_str().to_owned(),
+            public: public.into(),
+            operator: operator.into(),
+            policy: String::new(),
+            at: String::new(),
+        }
     }
 }
 

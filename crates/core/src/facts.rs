@@ -12,8 +12,8 @@ use placet_json::Value;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Agent, AgentId, Approval, Assignment, Decimal, Delegation, DelegationId, Freeze, Human, HumanId, Name, RelationModel, Resource, ResourceRef, TenantId,
-    Timestamp, Workflow, WorkflowId,
+    Agent, AgentId, Approval, Assignment, Decimal, Delegation, DelegationId, Freeze, Human, HumanId, Name,
+    RelationModel, Resource, ResourceRef, TenantId, Timestamp, Workflow, WorkflowId,
 };
 
 /// The journal position of the last fact that a snapshot holds: the organisation's or the tenant's, whichever is later.
@@ -83,8 +83,13 @@ pub struct Total {
 
 impl FlowState {
     /// A workflow in which nothing has happened yet.
-    pub const EMPTY: Self =
-        Self { labels_at: 0, totals_at: 0, labels: BTreeSet::new(), sources: BTreeSet::new(), totals: BTreeMap::new() };
+    pub const EMPTY: Self = Self {
+        labels_at: 0,
+        totals_at: 0,
+        labels: BTreeSet::new(),
+        sources: BTreeSet::new(),
+        totals: BTreeMap::new(),
+    };
 }
 
 /// The facts of the organisation and of one tenant at one revision.
@@ -116,7 +121,13 @@ pub trait FactsView: Send + Sync {
     /// The state of a workflow's data flow.
     fn flow(&self, workflow: &WorkflowId) -> Arc<FlowState>;
     /// Whether `subject` has `relation` on `object`, by `model`. Bounded.
-    fn check(&self, model: &RelationModel, object: &ResourceRef, relation: &Name, subject: &ResourceRef) -> Result<bool, CheckError>;
+    fn check(
+        &self,
+        model: &RelationModel,
+        object: &ResourceRef,
+        relation: &Name,
+        subject: &ResourceRef,
+    ) -> Result<bool, CheckError>;
     /// The whole of what a request may read of `at` as a document for policy (`data.facts`), attributes and direct
     /// relations.
     fn slice(&self, at: &ResourceRef) -> Value;

@@ -22,7 +22,9 @@ pub enum NameError {
     #[error("an identifier has at most {MAX_NAME} characters, this one has {0}")]
     Long(usize),
     /// A character outside the alphabet, with its byte offset.
-    #[error("an identifier is made of `A-Z a-z 0-9 . _ : @ | / -`; the character at offset {0} is not one of these")]
+    #[error(
+        "an identifier is made of `A-Z a-z 0-9 . _ : @ | / -`; the character at offset {0} is not one of these"
+    )]
     Alphabet(usize),
 }
 
@@ -229,7 +231,18 @@ mod tests {
 
     #[test]
     fn arg_4_ids_have_one_alphabet_and_nothing_is_folded() {
-        for bad in ["", "CASE-1\u{ff18}37", "CASE\u{200b}-1", "e\u{301}", "CASE-1 ", " CASE-1", "a\u{202e}b", "a\nb", "a\0", "é"] {
+        for bad in [
+            "",
+            "CASE-1\u{ff18}37",
+            "CASE\u{200b}-1",
+            "e\u{301}",
+            "CASE-1 ",
+            " CASE-1",
+            "a\u{202e}b",
+            "a\nb",
+            "a\0",
+            "é",
+        ] {
             assert!(Name::new(bad).is_err(), "{bad:?} was taken");
         }
         assert!(Name::new(&"a".repeat(MAX_NAME)).is_ok());

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use placet_json::Value;
 use serde::{Deserialize, Serialize};
 
-use crate::{AgentId, ApprovalId, Decimal, DelegationId, Digest, HumanId, Name, TenantId, Timestamp, WorkflowId};
+use crate::{
+    AgentId, ApprovalId, Decimal, DelegationId, Digest, HumanId, Name, TenantId, Timestamp, WorkflowId,
+};
 
 /// Whether a person or an agent may act at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -313,13 +315,27 @@ mod tests {
         prop::sample::select(vec!["read", "refund", "export", "post"]).prop_map(|n| Name::new(n).unwrap())
     }
     fn scope() -> impl Strategy<Value = Scope> {
-        let limits = prop::collection::btree_map(name(), (0_i64..200).prop_map(|n| Decimal::parse(&n.to_string()).unwrap()), 0..3);
-        (btree_set(name(), 0..4), btree_set(name(), 0..4), limits, 0_u64..10, 0_u8..5)
-            .prop_map(|(actions, intents, limits, ends, depth)| Scope { actions, intents, limits, ends: Timestamp::from_secs(ends), depth })
+        let limits = prop::collection::btree_map(
+            name(),
+            (0_i64..200).prop_map(|n| Decimal::parse(&n.to_string()).unwrap()),
+            0..3,
+        );
+        (btree_set(name(), 0..4), btree_set(name(), 0..4), limits, 0_u64..10, 0_u8..5).prop_map(
+            |(actions, intents, limits, ends, depth)| Scope {
+                actions,
+                intents,
+                limits,
+                ends: Timestamp::from_secs(ends),
+                depth,
+            },
+        )
     }
     /// The meaning of a scope, stated another way: the set of acts that it lets pass.
     fn lets(scope: &Scope, action: &Name, intent: &Name, amount: (&Name, Decimal), now: Timestamp) -> bool {
-        scope.actions.contains(action) && scope.intents.contains(intent) && now < scope.ends && scope.limits.get(amount.0).is_none_or(|max| amount.1 <= *max)
+        scope.actions.contains(action)
+            && scope.intents.contains(intent)
+            && now < scope.ends
+            && scope.limits.get(amount.0).is_none_or(|max| amount.1 <= *max)
     }
 
     proptest! {

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use placet_json::Value;
 
 use crate::{
-    Agent, AgentId, Approval, Assignment, CheckError, Delegation, DelegationId, FactsView, FlowState, Freeze, Freshness, Human, HumanId, Name, RelationModel,
-    Resource, ResourceRef, Revision, TenantId, Timestamp, Workflow, WorkflowId,
+    Agent, AgentId, Approval, Assignment, CheckError, Delegation, DelegationId, FactsView, FlowState, Freeze,
+    Freshness, Human, HumanId, Name, RelationModel, Resource, ResourceRef, Revision, TenantId, Timestamp,
+    Workflow, WorkflowId,
 };
 
 pub(crate) struct AsReserved<'a> {
@@ -53,7 +54,13 @@ impl FactsView for AsReserved<'_> {
     fn frozen(&self, what: &Freeze) -> bool {
         self.newest.frozen(what)
     }
-    fn check(&self, model: &RelationModel, object: &ResourceRef, relation: &Name, subject: &ResourceRef) -> Result<bool, CheckError> {
+    fn check(
+        &self,
+        model: &RelationModel,
+        object: &ResourceRef,
+        relation: &Name,
+        subject: &ResourceRef,
+    ) -> Result<bool, CheckError> {
         self.newest.check(model, object, relation, subject)
     }
     fn slice(&self, at: &ResourceRef) -> Value {

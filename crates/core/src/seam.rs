@@ -9,7 +9,13 @@ pub trait Engine: Send + Sync {
     /// Which release.
     fn release(&self) -> Digest;
     /// Decides. Any fault is the caller's denial.
-    fn evaluate(&self, envelope: &Envelope, call: &Call, facts: &dyn FactsView, now: Timestamp) -> Result<Evaluation, EngineFault>;
+    fn evaluate(
+        &self,
+        envelope: &Envelope,
+        call: &Call,
+        facts: &dyn FactsView,
+        now: Timestamp,
+    ) -> Result<Evaluation, EngineFault>;
 }
 
 /// The release in force.

@@ -14,7 +14,9 @@ const LAST: u64 = 253_402_300_799_999;
 
 /// Why a text is no [`Timestamp`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a moment of the form 2026-03-01T09:30:00Z (RFC 3339, upper case `T`, `Z` or an offset)")]
+#[error(
+    "`{0}` is not a moment of the form 2026-03-01T09:30:00Z (RFC 3339, upper case `T`, `Z` or an offset)"
+)]
 pub struct TimestampError(String);
 
 impl Timestamp {
@@ -57,7 +59,11 @@ impl Timestamp {
     pub fn parse(text: &str) -> Result<Self, TimestampError> {
         let error = || TimestampError(text.chars().take(64).collect());
         let bytes = text.as_bytes();
-        if bytes.len() < 20 || bytes.get(10) != Some(&b'T') || text.contains([' ', 't', 'z']) || bytes.get(17..19) == Some(b"60") {
+        if bytes.len() < 20
+            || bytes.get(10) != Some(&b'T')
+            || text.contains([' ', 't', 'z'])
+            || bytes.get(17..19) == Some(b"60")
+        {
             return Err(error());
         }
         let moment: jiff::Timestamp = text.parse().map_err(|_| error())?;
@@ -102,7 +108,15 @@ mod tests {
 
     #[test]
     fn only_upper_case_rfc_3339_is_a_moment() {
-        for bad in ["2026-03-01 09:30:00Z", "2026-03-01t09:30:00Z", "2026-03-01T09:30:00z", "2026-03-01T09:30:60Z", "2026-03-01", "", "1969-12-31T23:59:59Z"] {
+        for bad in [
+            "2026-03-01 09:30:00Z",
+            "2026-03-01t09:30:00Z",
+            "2026-03-01T09:30:00z",
+            "2026-03-01T09:30:60Z",
+            "2026-03-01",
+            "",
+            "1969-12-31T23:59:59Z",
+        ] {
             assert!(Timestamp::parse(bad).is_err(), "{bad:?} was taken");
         }
         let moment = Timestamp::parse("2026-03-01T09:30:00.250Z").unwrap();

@@ -1,9 +1,6 @@
 //! Credentials, made for one call and kept nowhere: a call token of ours, or the upstream's own secret from the vault.
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use http::HeaderName;
 use placet_core::{
@@ -105,7 +102,9 @@ impl OpenVault {
 impl VaultAccess for OpenVault {
     fn open(&self, place: &Place) -> Result<(SecretString, u64), String> {
         let vault = self.vault.load();
-        let secret = vault.open(&self.master, place).map_err(|error| format!("the vault's secret for `{}` of `{}`: {error}", place.upstream, place.tenant))?;
+        let secret = vault.open(&self.master, place).map_err(|error| {
+            format!("the vault's secret for `{}` of `{}`: {error}", place.upstream, place.tenant)
+        })?;
         Ok((SecretString::from(secret.expose().to_owned()), version_in(&vault, place)?))
     }
     fn version(&self, place: &Place) -> Result<u64, String> {
@@ -115,7 +114,9 @@ impl VaultAccess for OpenVault {
 
 fn version_in(vault: &Vault, place: &Place) -> Result<u64, String> {
     let found = vault.list().find(|(at, _, _)| *at == place);
-    found.map(|(_, version, _)| version).ok_or_else(|| format!("the vault has no secret for `{}` of `{}`", place.upstream, place.tenant))
+    found
+        .map(|(_, version, _)| version)
+        .ok_or_else(|| format!("the vault has no secret for `{}` of `{}`", place.upstream, place.tenant))
 }
 
 /// Everything that credentials are made of.
@@ -155,14 +156,26 @@ struct Subject {
 
 impl Credentials {
     fn scheme(&self, upstream: &Name) -> Result<&Scheme, CredentialError> {
-        self.schemes.get(upstream).ok_or_else(|| CredentialError(format!("the settings know no upstream `{upstream}`")))
+        self.schemes
+            .get(upstream)
+            .ok_or_else(|| CredentialError(format!("the settings know no upstream `{upstream}`")))
     }
 
-    fn call_token(&self, scheme: &Scheme, subject: Subject, target: &Target<'_>, now: u64) -> Result<Made, CredentialError> {
+    fn call_token(
+        &self,
+        scheme: &Scheme,
+        subject: Subject,
+        target: &Target<'_>,
+        now: u64,
+    ) -> Result<Made, CredentialError> {
         let Target::Http { method, url, body, .. } = target else {
-            return Err(CredentialError("a call token needs an HTTP upstream; use `process` for a stdio one".to_owned()));
+            return Err(CredentialError(
+                "a call token needs an HTTP upstream; use `process` for a stdio one".to_owned(),
+            ));
         };
-        let fault = |what: &dyn std::fmt::Display| CredentialError(format!("the call token couldn't be made: {what}"));
+        let fault = |what: &dyn std::fmt::Display| {
+            CredentialError(format!("the call token couldn't be made: {what}"))
+        };
         let htu = Htu::parse(url.as_str()).map_err(|error| fault(&error))?;
         let Subject { human, actors, jti, decision, detail } = subject;
         let actors = actors.into_iter().map(|sub| Actor { sub, sub_profile: None }).collect();
@@ -181,7 +194,8 @@ impl Credentials {
         let stamp = Stamp { issuer: &self.issuer, audience: &scheme.audience, issued_at: now, expires_at };
         let token = mint(&self.tokens, &stamp, &claims).map_err(|error| fault(&error))?;
         let proof_id = random_id().map_err(|error| fault(&error))?;
-        let proof = dpop::prove(&self.sender, &proof_id, method, &htu, now, Some(&token), None).map_err(|error| fault(&error))?;
+        let proof = dpop::prove(&self.sender, &proof_id, method, &htu, now, Some(&token), None)
+            .map_err(|error| fault(&error))?;
         let scan = vec![SecretString::from(token.clone())];
         Ok(Made {
             headers: vec![
@@ -190,15 +204,28 @@ impl Credentials {
                 (HeaderName::from_static("content-digest"), SecretString::from(header)),
             ],
             meta: Vec::new(),
-            note: CredentialNote::CallToken { jti, audience: scheme.audience.clone(), expires: Timestamp::from_secs(expires_at) },
+            note: CredentialNote::CallToken {
+                jti,
+                audience: scheme.audience.clone(),
+                expires: Timestamp::from_secs(expires_at),
+            },
             scan,
         })
     }
 
     fn secret(&self, scheme: &Scheme, name: &Name, tenant: &str) -> Result<Made, CredentialError> {
         let (secret, version) = self.vault.open(&place(name, tenant)).map_err(CredentialError)?;
-        let header = SecretString::from(format!("{}{}", scheme.injection.prefix, secrecy::ExposeSecret::expose_secret(&secret)));
-        Ok(Made { headers: vec![(scheme.injection.header.clone(), header)], meta: Vec::new(), note: CredentialNote::Vault { name: name.clone(), version }, scan: vec![secret] })
+        let header = SecretString::from(format!(
+            "{}{}",
+            scheme.injection.prefix,
+            secrecy::ExposeSecret::expose_secret(&secret)
+        ));
+        Ok(Made {
+            headers: vec![(scheme.injection.header.clone(), header)],
+            meta: Vec::new(),
+            note: CredentialNote::Vault { name: name.clone(), version },
+            scan: vec![secret],
+        })
     }
 }
 
@@ -207,7 +234,10 @@ impl Credentials {
     fn kind(&self, call: &Call) -> Result<placet_catalog::Credential, CredentialError> {
         let release = self.releases.current().filter(|release| release.digest() == call.release);
         let release = release.ok_or_else(|| CredentialError("another release is in force".to_owned()))?;
-        let entry = release.catalog().tool(&call.upstream, &call.tool).ok_or_else(|| CredentialError("the catalog entry is gone".to_owned()))?;
+        let entry = release
+            .catalog()
+            .tool(&call.upstream, &call.tool)
+            .ok_or_else(|| CredentialError("the catalog entry is gone".to_owned()))?;
         Ok(entry.credential().clone())
     }
 
@@ -242,20 +272,36 @@ impl Maker for Credentials {
             Credential::None => Ok(Made::nothing(CredentialNote::Unneeded)),
             Credential::CallToken => {
                 let jti = match target {
-                    Target::Http { purpose: Purpose::Session, .. } => random_id().map_err(|error| CredentialError(error.to_string()))?,
-                    Target::Http { purpose: Purpose::Call, .. } | Target::Stdio { .. } => call.id.as_str().to_owned(),
+                    Target::Http { purpose: Purpose::Session, .. } => {
+                        random_id().map_err(|error| CredentialError(error.to_string()))?
+                    }
+                    Target::Http { purpose: Purpose::Call, .. } | Target::Stdio { .. } => {
+                        call.id.as_str().to_owned()
+                    }
                 };
-                let facts = self.live.snapshot(envelope.tenant()).map_err(|error| CredentialError(error.to_string()))?;
-                let mut actors: Vec<String> = chain(&*facts, envelope).iter().map(|agent| agent.as_str().to_owned()).collect();
+                let facts = self
+                    .live
+                    .snapshot(envelope.tenant())
+                    .map_err(|error| CredentialError(error.to_string()))?;
+                let mut actors: Vec<String> =
+                    chain(&*facts, envelope).iter().map(|agent| agent.as_str().to_owned()).collect();
                 actors.reverse();
-                let resource = call.resources.first().map(|r| ResourceRef { kind: r.kind.as_str().to_owned(), id: r.id.as_str().to_owned() });
+                let resource = call
+                    .resources
+                    .first()
+                    .map(|r| ResourceRef { kind: r.kind.as_str().to_owned(), id: r.id.as_str().to_owned() });
                 let amount = crate::fold::amount(&call.attributes).map(|amount| amount.to_string());
                 let subject = Subject {
                     human: envelope.human().as_str().to_owned(),
                     actors,
                     jti,
                     decision: call.id.as_str().to_owned(),
-                    detail: CallDetail { tenant: envelope.tenant().as_str().to_owned(), action: call.action.as_str().to_owned(), resource, amount },
+                    detail: CallDetail {
+                        tenant: envelope.tenant().as_str().to_owned(),
+                        action: call.action.as_str().to_owned(),
+                        resource,
+                        amount,
+                    },
                 };
                 self.call_token(scheme, subject, target, (self.clock)().secs())
             }
@@ -269,8 +315,19 @@ impl Maker for Credentials {
             Service::Vault(name) => self.secret(scheme, name, crate::ORGANISATION),
             Service::CallToken => {
                 let id = || random_id().map_err(|error| CredentialError(error.to_string()));
-                let detail = CallDetail { tenant: crate::ORGANISATION.to_owned(), action: "tools/list".to_owned(), resource: None, amount: None };
-                let subject = Subject { human: "placet".to_owned(), actors: vec!["placet".to_owned()], jti: id()?, decision: id()?, detail };
+                let detail = CallDetail {
+                    tenant: crate::ORGANISATION.to_owned(),
+                    action: "tools/list".to_owned(),
+                    resource: None,
+                    amount: None,
+                };
+                let subject = Subject {
+                    human: "placet".to_owned(),
+                    actors: vec!["placet".to_owned()],
+                    jti: id()?,
+                    decision: id()?,
+                    detail,
+                };
                 self.call_token(scheme, subject, target, (self.clock)().secs())
             }
         }

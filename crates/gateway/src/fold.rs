@@ -7,7 +7,10 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use placet_core::{ApprovalId, Attribute, Decimal, DecisionId, Digest, Moving, Name, TenantId, Timestamp, WorkflowId, authority::Position};
+use placet_core::{
+    ApprovalId, Attribute, Decimal, DecisionId, Digest, Moving, Name, TenantId, Timestamp, WorkflowId,
+    authority::Position,
+};
 use placet_facts::{ChangeError, Live, Place, Transaction, World};
 use placet_json::{Limits, Value, object};
 use placet_ledger::frame::{Frame, FrameError};
@@ -27,12 +30,7 @@ pub(crate) enum Commit {
     /// A permit, with what it reserves.
     Permit(Box<Reservation>),
     /// A denial.
-    Denial {
-        tenant: TenantId,
-        id: DecisionId,
-        remediable: bool,
-        record: String,
-    },
+    Denial { tenant: TenantId, id: DecisionId, remediable: bool, record: String },
     /// The end of a warrant.
     Ended { tenant: TenantId, at: Position, record: String },
     /// A warrant of which nothing more is known.
@@ -165,12 +163,18 @@ impl State {
         Self { world: World::new(), open: BTreeMap::new(), live, seen }
     }
     fn permit(&self, at: u64, reservation: &Reservation) -> Result<World, Refusal> {
-        let Reservation { workflow, entry, action, amount, labels, labels_at, totals, spends, .. } = reservation;
-        let flow = self.world.tenant(workflow.tenant()).map(|tenant| tenant.flow(workflow)).ok_or(Refusal::Moved)?;
+        let Reservation { workflow, entry, action, amount, labels, labels_at, totals, spends, .. } =
+            reservation;
+        let flow =
+            self.world.tenant(workflow.tenant()).map(|tenant| tenant.flow(workflow)).ok_or(Refusal::Moved)?;
         if flow.labels_at != *labels_at || !totals.still(flow.totals_at) {
             return Err(Refusal::Moved);
         }
-        let world = if spends.is_empty() { self.world.clone() } else { self.world.spend(at, spends).map_err(|_| Refusal::Moved)? };
+        let world = if spends.is_empty() {
+            self.world.clone()
+        } else {
+            self.world.spend(at, spends).map_err(|_| Refusal::Moved)?
+        };
         world.permitted(at, workflow, labels, entry, action, *amount).map_err(Refusal::Change)
     }
 }
@@ -185,19 +189,35 @@ impl Fold for State {
         match Kind::from_tag(frame.kind) {
             Some(Kind::Facts) => {
                 let document = placet_json::parse(frame.payload, &Limits::RESULT)?;
-                let transaction = document.get("transaction").ok_or("a record of facts without its `transaction`")?;
+                let transaction =
+                    document.get("transaction").ok_or("a record of facts without its `transaction`")?;
                 self.world = self.world.apply(at, &Transaction::from_value(transaction)?)?;
             }
             Some(Kind::Decision) => {
                 let record = DecisionRecord::read(frame.payload)?;
                 match (record.permit, record.asked) {
                     (true, AskedRecord::Call(call)) => {
-                        let spends: Vec<_> = record.spends.into_iter().map(|id| ApprovalId::new(record.grant.workflow.tenant().clone(), id)).collect();
+                        let spends: Vec<_> = record
+                            .spends
+                            .into_iter()
+                            .map(|id| ApprovalId::new(record.grant.workflow.tenant().clone(), id))
+                            .collect();
                         if !spends.is_empty() {
                             self.world = self.world.spend(at, &spends)?;
                         }
-                        self.world = self.world.permitted(at, &record.grant.workflow, &call.labels, &call.entry, &call.action, amount(&call.attributes).unwrap_or(Decimal::ZERO))?;
-                        let open = Open { tenant: record.grant.workflow.tenant().clone(), workflow: record.grant.workflow.local().clone(), decision: record.id };
+                        self.world = self.world.permitted(
+                            at,
+                            &record.grant.workflow,
+                            &call.labels,
+                            &call.entry,
+                            &call.action,
+                            amount(&call.attributes).unwrap_or(Decimal::ZERO),
+                        )?;
+                        let open = Open {
+                            tenant: record.grant.workflow.tenant().clone(),
+                            workflow: record.grant.workflow.local().clone(),
+                            decision: record.id,
+                        };
                         self.open.insert(at, open);
                     }
                     (true, AskedRecord::Attempt(_)) => return Err("a permit without a call".into()),
@@ -213,11 +233,21 @@ impl Fold for State {
             }
             Some(Kind::Release) => {
                 let document = placet_json::parse(frame.payload, &Limits::RESULT)?;
-                let digest = document.get("release").and_then(Value::as_str).and_then(Digest::parse).ok_or("a release without its digest")?;
+                let digest = document
+                    .get("release")
+                    .and_then(Value::as_str)
+                    .and_then(Digest::parse)
+                    .ok_or("a release without its digest")?;
                 *self.seen.release.lock().unwrap_or_else(PoisonError::into_inner) = Some(digest);
             }
             Some(Kind::Act | Kind::Refusals) => {}
-            None => return Err(format!("a record of the unknown kind {}: it was written by a newer version", frame.kind).into()),
+            None => {
+                return Err(format!(
+                    "a record of the unknown kind {}: it was written by a newer version",
+                    frame.kind
+                )
+                .into());
+            }
         }
         // Replay is over before anybody reads; publishing the last state is enough, and costs a pointer each.
         self.live.publish(self.world.clone());
@@ -234,8 +264,11 @@ impl Fold for State {
                     Place::Organisation => ORGANISATION,
                     Place::Tenant(tenant) => tenant.as_str(),
                 };
-                let record = Value::from(object! { "time" => Timestamp::from_millis(time_ms).to_string(), "transaction" => transaction.to_value(), "v" => 1_u64 });
-                let record = record.canonical().map_err(|_| Refusal::Frame(FrameError::TooLarge { limit: 0 }))?;
+                let record = Value::from(
+                    object! { "time" => Timestamp::from_millis(time_ms).to_string(), "transaction" => transaction.to_value(), "v" => 1_u64 },
+                );
+                let record =
+                    record.canonical().map_err(|_| Refusal::Frame(FrameError::TooLarge { limit: 0 }))?;
                 out.push(tree, Kind::Facts.tag(), record.as_bytes())?;
                 self.world = world.clone();
                 Ok(Token::World(world))
@@ -245,7 +278,11 @@ impl Fold for State {
                 let Reservation { id, workflow, record, .. } = *reservation;
                 out.push(workflow.tenant().as_str(), Kind::Decision.tag(), record.as_bytes())?;
                 self.world = world.clone();
-                let open = Open { tenant: workflow.tenant().clone(), workflow: workflow.local().clone(), decision: id };
+                let open = Open {
+                    tenant: workflow.tenant().clone(),
+                    workflow: workflow.local().clone(),
+                    decision: id,
+                };
                 self.open.insert(sequence, open.clone());
                 Ok(Token::Opened(world, sequence, open))
             }
@@ -265,7 +302,14 @@ impl Fold for State {
                 if !self.open.contains_key(&at.0) {
                     return Err(Refusal::Ended);
                 }
-                let record = orphaned(&decision, at, tenant.as_str(), workflow.as_str(), Timestamp::from_millis(time_ms), detail);
+                let record = orphaned(
+                    &decision,
+                    at,
+                    tenant.as_str(),
+                    workflow.as_str(),
+                    Timestamp::from_millis(time_ms),
+                    detail,
+                );
                 out.push(tenant.as_str(), Kind::Effect.tag(), record.as_bytes())?;
                 self.open.remove(&at.0);
                 Ok(Token::Closed(at.0))
@@ -275,7 +319,11 @@ impl Fold for State {
                 Ok(Token::Release(digest))
             }
             Commit::Act { tenant, kind, record } => {
-                out.push(tenant.as_ref().map_or(ORGANISATION, TenantId::as_str), kind.tag(), record.as_bytes())?;
+                out.push(
+                    tenant.as_ref().map_or(ORGANISATION, TenantId::as_str),
+                    kind.tag(),
+                    record.as_bytes(),
+                )?;
                 Ok(Token::Nothing)
             }
         }
@@ -293,7 +341,9 @@ impl Fold for State {
                 open().remove(&at);
             }
             Token::Remediable(id) => self.seen.remember(id, receipt.first),
-            Token::Release(digest) => *self.seen.release.lock().unwrap_or_else(PoisonError::into_inner) = Some(digest),
+            Token::Release(digest) => {
+                *self.seen.release.lock().unwrap_or_else(PoisonError::into_inner) = Some(digest);
+            }
             Token::Nothing => {}
         }
     }

@@ -98,13 +98,31 @@ impl Ledger {
     pub fn open(data: &Path, options: Options) -> Result<(Self, OpenReport), OpenError> {
         let (live, seen) = (Arc::new(Live::new(World::new())), Arc::new(Seen::default()));
         let wall = Arc::clone(&options.clock);
-        let (journal, report) = Journal::open(data, options, State::new(Arc::clone(&live), Arc::clone(&seen)))?;
+        let (journal, report) =
+            Journal::open(data, options, State::new(Arc::clone(&live), Arc::clone(&seen)))?;
         let reader = journal.reader();
         let last = AtomicU64::new(journal.status().time_ms);
         let archives = data.join("releases");
-        let ledger = Self { inner: Arc::new(Inner { journal, reader, live, seen, releases: Arc::default(), archives, wall, last }) };
+        let ledger = Self {
+            inner: Arc::new(Inner {
+                journal,
+                reader,
+                live,
+                seen,
+                releases: Arc::default(),
+                archives,
+                wall,
+                last,
+            }),
+        };
         for (at, open) in ledger.inner.seen.open() {
-            let orphan = Commit::Orphan { tenant: open.tenant, workflow: open.workflow, decision: open.decision, at: Position(at), detail: "the gateway stopped before the effect was recorded" };
+            let orphan = Commit::Orphan {
+                tenant: open.tenant,
+                workflow: open.workflow,
+                decision: open.decision,
+                at: Position(at),
+                detail: "the gateway stopped before the effect was recorded",
+            };
             // A full queue at start is waited for: each is asked for its place.
             drop(ledger.inner.journal.durable(orphan).wait());
         }
@@ -157,7 +175,10 @@ impl Ledger {
     pub fn ready(&self) -> Result<(), String> {
         let status = self.inner.journal.status();
         if status.stopped {
-            return Err(format!("the journal has stopped: {}; restart when the disk is well", status.failure.unwrap_or_default()));
+            return Err(format!(
+                "the journal has stopped: {}; restart when the disk is well",
+                status.failure.unwrap_or_default()
+            ));
         }
         if status.full {
             return Err("the disk is full: make room in the data directory's file system".to_owned());
@@ -177,7 +198,8 @@ impl Ledger {
     /// Puts a release in force: its archive is kept, the entry durable, then the pointer moves.
     pub async fn promote(&self, release: Arc<Release>, by: &Name, why: &str) -> Result<u64, Refused> {
         let digest = release.digest();
-        self.keep(&release).map_err(|error| Refused::Down(format!("can't keep the release's archive: {error}")))?;
+        self.keep(&release)
+            .map_err(|error| Refused::Down(format!("can't keep the release's archive: {error}")))?;
         let record = object! {
             "by" => by.as_str(), "name" => release.name().as_str(), "release" => digest.to_string(), "time" => self.now().to_string(), "v" => 1_u64, "why" => why,
         };
@@ -206,7 +228,9 @@ impl Ledger {
     pub fn remediable(&self, id: &DecisionId) -> Result<Option<DecisionRecord>, String> {
         let Some(at) = self.inner.seen.remediable(id) else { return Ok(None) };
         let record = self.inner.reader.get(at).map_err(|error| error.to_string())?;
-        record.map(|record| DecisionRecord::read(&record.payload).map_err(|error| error.to_string())).transpose()
+        record
+            .map(|record| DecisionRecord::read(&record.payload).map_err(|error| error.to_string()))
+            .transpose()
     }
 
     /// Writes the newest checkpoints now, for instance before an orderly end.

@@ -21,21 +21,34 @@ impl Gateway {
     /// The tools that this envelope may see, in a fixed order; of one upstream, or of all.
     #[must_use]
     pub fn list(&self, envelope: &Envelope, only: Option<&Name>) -> Vec<Listed> {
-        let (Some(release), Ok(facts)) = (self.ledger().releases().current(), self.ledger().live().snapshot(envelope.tenant())) else {
+        let (Some(release), Ok(facts)) =
+            (self.ledger().releases().current(), self.ledger().live().snapshot(envelope.tenant()))
+        else {
             return Vec::new();
         };
         let mut listed = Vec::new();
         for entry in release.catalog().entries() {
-            if only.is_some_and(|only| only != entry.upstream()) || release.visible(entry, envelope, &*facts).is_err() {
+            if only.is_some_and(|only| only != entry.upstream())
+                || release.visible(entry, envelope, &*facts).is_err()
+            {
                 continue;
             }
             let Some(tools) = self.upstreams().tools(entry.upstream()) else { continue };
-            let Some(offered) = tools.get(entry.tool()).filter(|offered| entry.accepts(&Digest::from_bytes(*offered.digest.as_bytes()))) else { continue };
+            let Some(offered) = tools
+                .get(entry.tool())
+                .filter(|offered| entry.accepts(&Digest::from_bytes(*offered.digest.as_bytes())))
+            else {
+                continue;
+            };
             let mut definition = offered.raw.clone();
             if let Some(schema) = definition.get_mut("inputSchema") {
                 *schema = placet_catalog::public_schema(entry, schema);
             }
-            listed.push(Listed { upstream: entry.upstream().clone(), tool: entry.tool().to_owned(), definition });
+            listed.push(Listed {
+                upstream: entry.upstream().clone(),
+                tool: entry.tool().to_owned(),
+                definition,
+            });
         }
         listed
     }
@@ -45,6 +58,9 @@ impl Gateway {
     /// The definition of one tool as this envelope may see it.
     #[must_use]
     pub fn definition_for(&self, envelope: &Envelope, upstream: &Name, tool: &str) -> Option<Value> {
-        self.list(envelope, Some(upstream)).into_iter().find(|listed| listed.tool == tool).map(|listed| listed.definition)
+        self.list(envelope, Some(upstream))
+            .into_iter()
+            .find(|listed| listed.tool == tool)
+            .map(|listed| listed.definition)
     }
 }

@@ -19,7 +19,8 @@ pub enum Stage {
 
 impl Stage {
     /// All stages, in order.
-    pub const ALL: &[Self] = &[Self::Classify, Self::Decide, Self::Record, Self::Issue, Self::Exchange, Self::Close];
+    pub const ALL: &[Self] =
+        &[Self::Classify, Self::Decide, Self::Record, Self::Issue, Self::Exchange, Self::Close];
     /// As a metric's label.
     #[must_use]
     pub fn as_str(self) -> &'static str {

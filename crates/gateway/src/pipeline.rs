@@ -1,30 +1,28 @@
 //! The one way of a call.
 
-use std::{
-    future::Future,
-    pin::pin,
-    sync::Arc,
-    time::Instant,
-};
+use std::{future::Future, pin::pin, sync::Arc, time::Instant};
 
 use futures::future::{Either, select};
 use placet_catalog::{Entry, Guarded};
 use placet_core::{
     Call, Code, DecisionId, Digest, Envelope, FactsView, NoSuchTenant, Reason,
-    authority::{Answer, Attempt, Authority, Connection, CredentialNote, Decision, Dispatch, Ending, Evidence, Offered, Outcome, Recorded, Unrecorded, Warrant},
+    authority::{
+        Answer, Attempt, Authority, Connection, CredentialNote, Decision, Dispatch, Ending, Evidence,
+        Offered, Outcome, Recorded, Unrecorded, Warrant,
+    },
 };
 use placet_core::{Facts as _, Name};
 use placet_json::Value;
 use placet_upstream::{Client, Inspect, Request, Upstreams, Verdict};
 use tokio::sync::oneshot;
 
-use crate::{
-    Credentials, Ledger, MAX_CLOCK_BEHIND, Observer, Public, Stage,
-    public::unknown_tool,
-};
+use crate::{Credentials, Ledger, MAX_CLOCK_BEHIND, Observer, Public, Stage, public::unknown_tool};
 
 /// The method of a call.
 const CALL: &str = "tools/call";
+
+/// What never came to a call, and why.
+type NotAdmitted = Box<(Attempt, placet_core::Reasons)>;
 
 /// What a rim made of a `tools/call`.
 #[derive(Debug)]
@@ -99,7 +97,13 @@ impl std::fmt::Debug for Gateway {
 impl Gateway {
     /// Puts the parts together. `authority` is built on the same `ledger`.
     #[must_use]
-    pub fn new(authority: Authority<Ledger>, ledger: Ledger, upstreams: Arc<Upstreams>, credentials: Arc<Credentials>, observer: Arc<dyn Observer>) -> Self {
+    pub fn new(
+        authority: Authority<Ledger>,
+        ledger: Ledger,
+        upstreams: Arc<Upstreams>,
+        credentials: Arc<Credentials>,
+        observer: Arc<dyn Observer>,
+    ) -> Self {
         Self { authority, ledger, upstreams, credentials, observer }
     }
     /// The ledger.
@@ -126,26 +130,46 @@ impl Gateway {
     }
 
     /// Like [`Gateway::call`], but cancelled by whoever sends on `cancel`; dropping its sender is nothing.
-    pub async fn call_cancellable(self: &Arc<Self>, envelope: Envelope, call: ToolCall, cancel: oneshot::Receiver<()>) -> Result<Answered, Unavailable> {
+    pub async fn call_cancellable(
+        self: &Arc<Self>,
+        envelope: Envelope,
+        call: ToolCall,
+        cancel: oneshot::Receiver<()>,
+    ) -> Result<Answered, Unavailable> {
         self.run(envelope, call, Departed::Cancelled(cancel)).await
     }
 
     /// Refuses a message before it came to a call, so that the refusal is on record.
-    pub async fn refuse(&self, envelope: Envelope, method: &str, code: Code, operator: &str) -> Result<Public, Unavailable> {
-        let reason = match code {
-            Code::IntentNotDeclared => Reason::platform(code, "the call must name one of the workflow's intents", operator),
-            _ => Reason::platform(code, "the message is refused", operator),
+    pub async fn refuse(
+        &self,
+        envelope: Envelope,
+        method: &str,
+        code: Code,
+        operator: &str,
+    ) -> Result<Public, Unavailable> {
+        let public = if code == Code::IntentNotDeclared {
+            "the call must name one of the workflow's intents"
+        } else {
+            "the message is refused"
         };
+        let reason = Reason::platform(code, public, operator);
         self.refuse_with(envelope, method, method, reason).await
     }
 
     /// Refuses a tool whose name can't be any tool's here.
     pub async fn refuse_tool(&self, envelope: Envelope, name: &str) -> Result<Public, Unavailable> {
-        let reason = Reason::platform(Code::ToolUnknown, unknown_tool(name), "the name has no upstream's prefix");
+        let reason =
+            Reason::platform(Code::ToolUnknown, unknown_tool(name), "the name has no upstream's prefix");
         self.refuse_with(envelope, CALL, name, reason).await
     }
 
-    async fn refuse_with(&self, envelope: Envelope, method: &str, target: &str, reason: Reason) -> Result<Public, Unavailable> {
+    async fn refuse_with(
+        &self,
+        envelope: Envelope,
+        method: &str,
+        target: &str,
+        reason: Reason,
+    ) -> Result<Public, Unavailable> {
         self.ledger.ready().map_err(Unavailable)?;
         let attempt = Attempt {
             id: decision_id()?,
@@ -165,7 +189,12 @@ impl Gateway {
         }
     }
 
-    async fn run(self: &Arc<Self>, envelope: Envelope, call: ToolCall, departed: Departed) -> Result<Answered, Unavailable> {
+    async fn run(
+        self: &Arc<Self>,
+        envelope: Envelope,
+        call: ToolCall,
+        departed: Departed,
+    ) -> Result<Answered, Unavailable> {
         self.ledger.ready().map_err(Unavailable)?;
         let began = Instant::now();
         let now = self.ledger.now();
@@ -174,7 +203,7 @@ impl Gateway {
         let (decision, entry) = match self.classify(&envelope, &upstream, &tool, &arguments, id) {
             Ok((call, entry)) => {
                 let classified = Instant::now();
-                self.observer.took(Stage::Classify, classified - began);
+                self.observer.took(Stage::Classify, classified.duration_since(began));
                 let decision = self.authority.decide(envelope, call, now);
                 self.observer.took(Stage::Decide, classified.elapsed());
                 (decision, Some(entry))
@@ -186,7 +215,9 @@ impl Gateway {
         };
         let warrant = match (self.record(decision).await?, entry) {
             (Recorded::Granted(warrant), Some(entry)) => (warrant, entry),
-            (Recorded::Granted(_), None) => return Err(Unavailable("a permit without a catalog entry".to_owned())),
+            (Recorded::Granted(_), None) => {
+                return Err(Unavailable("a permit without a catalog entry".to_owned()));
+            }
             (Recorded::Refused(denial), _) => {
                 self.observer.decided("deny", &denial.reasons().first().code);
                 return Ok(Answered::Denied(Public::of(&denial)));
@@ -215,48 +246,103 @@ impl Gateway {
         tool: &str,
         arguments: &Value,
         id: DecisionId,
-    ) -> Result<(Call, Arc<Entry>), Box<(Attempt, placet_core::Reasons)>> {
+    ) -> Result<(Call, Arc<Entry>), NotAdmitted> {
         let refuse = |id: DecisionId, reason: Reason| {
             let target = format!("{upstream}.{tool}").chars().take(256).collect();
-            let attempt = Attempt { id, method: CALL.to_owned(), target, action: CALL.to_owned(), resources: Vec::new(), evidence: Evidence::Nothing };
+            let attempt = Attempt {
+                id,
+                method: CALL.to_owned(),
+                target,
+                action: CALL.to_owned(),
+                resources: Vec::new(),
+                evidence: Evidence::Nothing,
+            };
             Err(Box::new((attempt, reason.into())))
         };
         let behind = self.ledger.clock_behind();
         if behind > MAX_CLOCK_BEHIND {
             let operator = format!("the wall clock is {behind} ms behind the ledger");
-            return refuse(id, Reason::platform(Code::ClockBehind, "the server's clock is wrong, so nothing is permitted", operator));
+            return refuse(
+                id,
+                Reason::platform(
+                    Code::ClockBehind,
+                    "the server's clock is wrong, so nothing is permitted",
+                    operator,
+                ),
+            );
         }
         let Some(release) = self.ledger.releases().current() else {
-            return refuse(id, Reason::platform(Code::NoRelease, "no policy is in force, so nothing is permitted", "no release was ever promoted on this server"));
+            return refuse(
+                id,
+                Reason::platform(
+                    Code::NoRelease,
+                    "no policy is in force, so nothing is permitted",
+                    "no release was ever promoted on this server",
+                ),
+            );
         };
         let Ok(facts) = self.ledger.live().snapshot(envelope.tenant()) else {
-            return refuse(id, Reason::platform(Code::ToolUnknown, unknown_tool(tool), format!("there is no tenant `{}`", envelope.tenant())));
+            return refuse(
+                id,
+                Reason::platform(
+                    Code::ToolUnknown,
+                    unknown_tool(tool),
+                    format!("there is no tenant `{}`", envelope.tenant()),
+                ),
+            );
         };
         let offered = match self.upstreams.tools(upstream) {
             None => Offered::Unread,
-            Some(tools) => tools.get(tool).map_or(Offered::Absent, |offered| Offered::Definition(Digest::from_bytes(*offered.digest.as_bytes()))),
+            Some(tools) => tools.get(tool).map_or(Offered::Absent, |offered| {
+                Offered::Definition(Digest::from_bytes(*offered.digest.as_bytes()))
+            }),
         };
         release.admit(envelope, &*facts, id, upstream.as_str(), tool, arguments, offered)
     }
 
-    async fn carry_out(self: Arc<Self>, warrant: Warrant, entry: Arc<Entry>, client: Client, departed: Departed) -> Result<Answered, Unavailable> {
+    async fn carry_out(
+        self: Arc<Self>,
+        warrant: Warrant,
+        entry: Arc<Entry>,
+        client: Client,
+        departed: Departed,
+    ) -> Result<Answered, Unavailable> {
         let began = Instant::now();
         let decision = warrant.call().id.clone();
         let clock = || self.ledger.now();
-        let inspect = Inspect::new(move |call, envelope, result| match placet_catalog::inspect(&entry, envelope.tenant(), call, result) {
-            Guarded::Clean { .. } => Verdict::Clean,
-            Guarded::Foreign { path, .. } => Verdict::Foreign(format!("the result holds an item of another tenant, or of none, at `{path}`")),
+        let inspect = Inspect::new(move |call, envelope, result| {
+            match placet_catalog::inspect(&entry, envelope.tenant(), call, result) {
+                Guarded::Clean { .. } => Verdict::Clean,
+                Guarded::Foreign { path, .. } => Verdict::Foreign(format!(
+                    "the result holds an item of another tenant, or of none, at `{path}`"
+                )),
+            }
         });
         let connected = match self.credentials.partition(warrant.call(), warrant.envelope()) {
             Ok(partition) => {
-                let request = Request { call: warrant.call(), envelope: warrant.envelope(), partition, client, inspect };
+                let request = Request {
+                    call: warrant.call(),
+                    envelope: warrant.envelope(),
+                    partition,
+                    client,
+                    inspect,
+                };
                 self.upstreams.connect(request).await.map_err(|error| error.to_string())
             }
             Err(error) => Err(error.to_string()),
         };
         let ready = match connected {
             Ok(ready) => Cancellable { ready, departed },
-            Err(error) => return self.give_back(warrant, decision, format!("no connection: {error}"), "the tool can't be reached now; nothing was sent").await,
+            Err(error) => {
+                return self
+                    .give_back(
+                        warrant,
+                        decision,
+                        format!("no connection: {error}"),
+                        "the tool can't be reached now; nothing was sent",
+                    )
+                    .await;
+            }
         };
         let invocation = match self.authority.issue(warrant, ready, clock()) {
             Ok(invocation) => invocation,
@@ -278,7 +364,13 @@ impl Gateway {
         Ok(answer(decision, outcome))
     }
 
-    async fn give_back(&self, warrant: Warrant, decision: DecisionId, why: String, message: &'static str) -> Result<Answered, Unavailable> {
+    async fn give_back(
+        &self,
+        warrant: Warrant,
+        decision: DecisionId,
+        why: String,
+        message: &'static str,
+    ) -> Result<Answered, Unavailable> {
         tracing::warn!(decision = %decision, why, "a permitted call wasn't sent");
         self.authority.close_withdrawn(warrant.withdraw(why)).await?;
         self.observer.ended(Ending::Revoked.as_str());
@@ -294,9 +386,13 @@ fn answer(decision: DecisionId, outcome: Outcome) -> Answered {
         (ending, Answer::Nothing | Answer::Result(_) | Answer::Error(_)) => {
             tracing::warn!(decision = %decision, ending = ending.as_str(), sent, detail, "a permitted call didn't end well");
             let message = match ending {
-                Ending::Filtered => "the tool's answer held something that must not be passed on, so it is withheld",
+                Ending::Filtered => {
+                    "the tool's answer held something that must not be passed on, so it is withheld"
+                }
                 Ending::Revoked => "the authority for this call ended before it was sent; nothing was sent",
-                Ending::Done | Ending::Failed | Ending::Unknown => "the tool gave no whole answer; what it did is unknown, so look before you repeat it",
+                Ending::Done | Ending::Failed | Ending::Unknown => {
+                    "the tool gave no whole answer; what it did is unknown, so look before you repeat it"
+                }
             };
             Answered::Broken { decision, ending, message }
         }
@@ -348,15 +444,23 @@ impl<C: Connection> Connection for Cancellable<C> {
     }
     fn exchange(self, dispatch: Dispatch<'_>) -> impl Future<Output = Outcome> + Send {
         let Self { ready, departed } = self;
-        let (labels, sent) = (dispatch.call.labels.clone(), u64::try_from(dispatch.call.arguments.as_bytes().len()).unwrap_or(u64::MAX));
+        let (labels, sent) = (
+            dispatch.call.labels.clone(),
+            u64::try_from(dispatch.call.arguments.as_bytes().len()).unwrap_or(u64::MAX),
+        );
         async move {
             let exchange = pin!(ready.exchange(dispatch));
             let departed = pin!(departed.wait());
             match select(exchange, departed).await {
                 Either::Left((outcome, _)) => outcome,
-                Either::Right(_) => {
-                    Outcome { ending: Ending::Unknown, answer: Answer::Nothing, digest: None::<Digest>, sent, labels, detail: "the client cancelled".to_owned() }
-                }
+                Either::Right(_) => Outcome {
+                    ending: Ending::Unknown,
+                    answer: Answer::Nothing,
+                    digest: None::<Digest>,
+                    sent,
+                    labels,
+                    detail: "the client cancelled".to_owned(),
+                },
             }
         }
     }

@@ -20,7 +20,10 @@ pub struct Public {
 
 /// The words for a tool that is missing or hidden: the same.
 pub(crate) fn unknown_tool(name: &str) -> String {
-    format!("there is no tool `{}` here", name.chars().filter(|c| !c.is_control()).take(128).collect::<String>())
+    format!(
+        "there is no tool `{}` here",
+        name.chars().filter(|c| !c.is_control()).take(128).collect::<String>()
+    )
 }
 
 impl Public {
@@ -42,13 +45,16 @@ impl Public {
     #[must_use]
     pub fn to_value(&self) -> Value {
         let remedy = self.remedy.as_deref().map_or(Value::Null, Value::from);
-        Value::from(object! { "decision_id" => self.decision.as_str(), "code" => self.code.as_str(), "message" => self.message.as_str(), "remedy" => remedy })
+        Value::from(
+            object! { "decision_id" => self.decision.as_str(), "code" => self.code.as_str(), "message" => self.message.as_str(), "remedy" => remedy },
+        )
     }
 
     /// As one text for the model.
     #[must_use]
     pub fn text(&self) -> String {
         let Self { decision, code, message, remedy, unknown_tool: _ } = self;
+        let message = message.trim_end_matches('.');
         match remedy {
             Some(remedy) => format!("Denied ({code}): {message}. To go on, {remedy}. [{decision}]"),
             None => format!("Denied ({code}): {message}. [{decision}]"),

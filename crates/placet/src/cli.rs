@@ -39,6 +39,7 @@ enum Verb {
     Vault(verbs::vault::Vault),
     Key(verbs::key::Key),
     ToolProxy(verbs::tool_proxy::ToolProxy),
+    Audit(verbs::audit::Audit),
     Doctor(verbs::doctor::Doctor),
 }
 
@@ -69,6 +70,7 @@ impl Cli {
             Verb::Vault(verb) => verb.run(),
             Verb::Key(verb) => verb.run(),
             Verb::ToolProxy(verb) => verb.run(),
+            Verb::Audit(verb) => verb.run(),
             Verb::Doctor(verb) => verb.run(),
         }
     }

@@ -44,6 +44,7 @@ impl Release {
     /// Makes a call of what was asked, or an attempt with what it takes to refuse it again. `offered` is what the
     /// upstream offers under the tool's name at this moment.
     #[expect(clippy::too_many_arguments, reason = "each is one independent input of a pure function")]
+    #[expect(clippy::needless_pass_by_value, reason = "an identifier is used up by its decision")]
     pub fn admit(
         &self,
         envelope: &Envelope,

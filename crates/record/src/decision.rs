@@ -1,8 +1,9 @@
 //! The record of a decision, and the decision document that people and programs are shown.
 
 use placet_core::{
-    AgentId, Attribute, Basis, Bound, Call, Decimal, DecisionId, DelegationId, Determining, Digest, EffectClass, Envelope, Grant, HumanId, Name, Obligation, Reason,
-    Remedy, ResourceRef, Revision, TenantId, Timestamp, WorkflowId,
+    AgentId, Attribute, Basis, Bound, Call, Decimal, DecisionId, DelegationId, Determining, Digest,
+    EffectClass, Envelope, Grant, HumanId, Name, Obligation, Reason, Remedy, ResourceRef, Revision, TenantId,
+    Timestamp, WorkflowId,
     authority::{Asked, Denial, Evidence, Ground, Offered, Permit},
 };
 use placet_json::{Canonical, Limits, Object, Value, object};
@@ -58,7 +59,10 @@ pub fn denied(denial: &Denial) -> String {
         Asked::Refused(attempt) => parts.write(
             |w| {
                 let mut inner = Writer::new(128);
-                inner.text("action", &attempt.action).part("evidence", &evidence(&attempt.evidence)).text("method", &attempt.method);
+                inner
+                    .text("action", &attempt.action)
+                    .part("evidence", &evidence(&attempt.evidence))
+                    .text("method", &attempt.method);
                 resources(&mut inner, &attempt.resources);
                 let part = inner.text("target", &attempt.target).end();
                 w.part("attempt", &part);
@@ -87,7 +91,7 @@ impl Parts<'_> {
     /// Members in the order of canonical form; `asked` writes `attempt` or `call`.
     fn write(&self, asked: impl FnOnce(&mut Writer), id: &DecisionId) -> String {
         let grant = self.envelope.grant();
-        let mut w = Writer::new(2048 + self.input.map_or(0, |input| input.as_bytes().len()));
+        let mut w = Writer::new(self.input.map_or(0, |input| input.as_bytes().len()).saturating_add(2048));
         w.text("agent", grant.agent.as_str());
         asked(&mut w);
         w.list("chain", self.chain.iter().map(AgentId::as_str));
@@ -103,7 +107,10 @@ impl Parts<'_> {
                 w.null("facts");
             }
         }
-        w.number("flow_at", self.flow_at).text("human", grant.human.as_str()).text("id", id.as_str()).canonical("input", self.input);
+        w.number("flow_at", self.flow_at)
+            .text("human", grant.human.as_str())
+            .text("id", id.as_str())
+            .canonical("input", self.input);
         match self.basis {
             Some(basis) => w.shown("input_sha256", &basis.input),
             None => w.null("input_sha256"),
@@ -119,9 +126,16 @@ impl Parts<'_> {
             Some(it) => w.part("remedy", &remedy(it)),
             None => w.null("remedy"),
         };
-        w.list("spends", self.spends.iter().copied()).text("tenant", self.envelope.tenant().as_str()).shown("time", &self.time);
+        w.list("spends", self.spends.iter().copied())
+            .text("tenant", self.envelope.tenant().as_str())
+            .shown("time", &self.time);
         let mut token = Writer::new(256);
-        let token = token.shown("expires", &grant.expires).text("jti", &grant.token).text("key", &grant.key).text("proof", &grant.proof).end();
+        let token = token
+            .shown("expires", &grant.expires)
+            .text("jti", &grant.token)
+            .text("key", &grant.key)
+            .text("proof", &grant.proof)
+            .end();
         w.part("token", &token).number("v", 1).text("workflow", grant.workflow.local().as_str());
         w.end()
     }
@@ -140,16 +154,22 @@ fn evidence(evidence: &Evidence) -> String {
 }
 
 fn read_evidence(attempt: &Object) -> Result<Evidence, BadRecord> {
-    let evidence = match member(attempt, "evidence")? {
-        Value::Null => return Ok(Evidence::Nothing),
-        evidence => as_object(evidence, "attempt.evidence")?,
-    };
+    let evidence = member(attempt, "evidence")?;
+    if evidence.is_null() {
+        return Ok(Evidence::Nothing);
+    }
+    let evidence = as_object(evidence, "attempt.evidence")?;
     let offered = match text(evidence, "offered")? {
         "absent" => Offered::Absent,
         "unread" => Offered::Unread,
         _ => Offered::Definition(digest(evidence, "offered")?),
     };
-    Ok(Evidence::Call { upstream: text(evidence, "upstream")?.to_owned(), tool: text(evidence, "tool")?.to_owned(), arguments: text(evidence, "arguments")?.to_owned(), offered })
+    Ok(Evidence::Call {
+        upstream: text(evidence, "upstream")?.to_owned(),
+        tool: text(evidence, "tool")?.to_owned(),
+        arguments: text(evidence, "arguments")?.to_owned(),
+        offered,
+    })
 }
 
 fn determining(rule: &Determining) -> String {
@@ -158,20 +178,37 @@ fn determining(rule: &Determining) -> String {
 
 fn reason(reason: &Reason) -> String {
     let mut w = Writer::new(256);
-    w.text("at", &reason.at).text("code", &reason.code).text("message", &reason.public).text("operator", &reason.operator).text("policy", &reason.policy).end()
+    w.text("at", &reason.at)
+        .text("code", &reason.code)
+        .text("message", &reason.public)
+        .text("operator", &reason.operator)
+        .text("policy", &reason.policy)
+        .end()
 }
 
 fn remedy(remedy: &Remedy) -> String {
-    Writer::new(128).text("approval", remedy.approval.as_str()).shown("covers", &remedy.covers).text("role", remedy.role.as_str()).end()
+    Writer::new(128)
+        .text("approval", remedy.approval.as_str())
+        .shown("covers", &remedy.covers)
+        .text("role", remedy.role.as_str())
+        .end()
 }
 
 fn resources(w: &mut Writer, resources: &[ResourceRef]) {
-    w.parts("resources", resources.iter().map(|r| Writer::new(64).text("id", r.id.as_str()).text("type", r.kind.as_str()).end()));
+    w.parts(
+        "resources",
+        resources
+            .iter()
+            .map(|r| Writer::new(64).text("id", r.id.as_str()).text("type", r.kind.as_str()).end()),
+    );
 }
 
 fn call(w: &mut Writer, call: &Call) {
-    let mut inner = Writer::new(512 + call.arguments.as_bytes().len());
-    inner.text("action", call.action.as_str()).part("arguments", call.arguments.as_str()).shown("arguments_sha256", &Digest::from_bytes(call.arguments.digest()));
+    let mut inner = Writer::new(call.arguments.as_bytes().len().saturating_add(512));
+    inner
+        .text("action", call.action.as_str())
+        .part("arguments", call.arguments.as_str())
+        .shown("arguments_sha256", &Digest::from_bytes(call.arguments.digest()));
     inner.parts(
         "attributes",
         call.attributes.iter().map(|(name, value)| {
@@ -188,8 +225,17 @@ fn call(w: &mut Writer, call: &Call) {
             w.end()
         }),
     );
-    inner.parts("bound", call.bound.iter().map(|b| Writer::new(64).text("argument", &b.argument).text("from", &b.from).value("value", &b.value).end()));
-    inner.text("effect", call.effect.as_str()).text("entry", call.entry.as_str()).list("labels", call.labels.iter().map(Name::as_str)).text("method", call.method);
+    inner.parts(
+        "bound",
+        call.bound.iter().map(|b| {
+            Writer::new(64).text("argument", &b.argument).text("from", &b.from).value("value", &b.value).end()
+        }),
+    );
+    inner
+        .text("effect", call.effect.as_str())
+        .text("entry", call.entry.as_str())
+        .list("labels", call.labels.iter().map(Name::as_str))
+        .text("method", call.method);
     resources(&mut inner, &call.resources);
     let part = inner.text("tool", &call.tool).text("upstream", call.upstream.as_str()).end();
     w.part("call", &part);
@@ -252,21 +298,25 @@ impl DecisionRecord {
             proof: text(token, "proof")?.to_owned(),
         };
         let time = time(record, "time")?;
-        let basis = match member(record, "facts")? {
-            Value::Null => None,
-            facts => {
-                let facts = as_object(facts, "facts")?;
-                Some(Basis {
-                    release: digest(record, "release")?,
-                    revision: Revision(number(facts, "revision")?),
-                    age: number(facts, "age_ms")?,
-                    now: time,
-                    input: digest(record, "input_sha256")?,
-                })
-            }
+        let facts = member(record, "facts")?;
+        let basis = if facts.is_null() {
+            None
+        } else {
+            let facts = as_object(facts, "facts")?;
+            Some(Basis {
+                release: digest(record, "release")?,
+                revision: Revision(number(facts, "revision")?),
+                age: number(facts, "age_ms")?,
+                now: time,
+                input: digest(record, "input_sha256")?,
+            })
         };
         let asked = match record.get("call") {
-            Some(call) => AskedRecord::Call(Box::new(read_call(as_object(call, "call")?, id.clone(), basis.as_ref().map_or(Digest::of(b""), |b| b.release))?)),
+            Some(call) => AskedRecord::Call(Box::new(read_call(
+                as_object(call, "call")?,
+                id.clone(),
+                basis.as_ref().map_or(Digest::of(b""), |b| b.release),
+            )?)),
             None => AskedRecord::Attempt(read_evidence(as_object(member(record, "attempt")?, "attempt")?)?),
         };
         let permit = match text(record, "decision")? {
@@ -274,17 +324,16 @@ impl DecisionRecord {
             "deny" => false,
             _ => return Err(bad("decision", "is neither `permit` nor `deny`")),
         };
-        let input = match member(record, "input")? {
-            Value::Null => None,
-            input => Some(input.clone()),
-        };
+        let input = Some(member(record, "input")?).filter(|input| !input.is_null()).cloned();
         let (flow_at, spends) = (number(record, "flow_at")?, names(record, "spends")?);
         Ok(Self { id, permit, grant, asked, basis, time, flow_at, spends, input, document })
     }
 }
 
 fn read_call(call: &Object, id: DecisionId, release: Digest) -> Result<Call, BadRecord> {
-    let resources = list(call, "resources")?.iter().map(|r| as_object(r, "resources").and_then(|r| Ok(ResourceRef { kind: name(r, "type")?, id: name(r, "id")? })));
+    let resources = list(call, "resources")?.iter().map(|r| {
+        as_object(r, "resources").and_then(|r| Ok(ResourceRef { kind: name(r, "type")?, id: name(r, "id")? }))
+    });
     let attributes = list(call, "attributes")?.iter().map(|a| {
         let a = as_object(a, "attributes")?;
         let value = if a.contains_key("decimal") {
@@ -298,7 +347,11 @@ fn read_call(call: &Object, id: DecisionId, release: Digest) -> Result<Call, Bad
     });
     let bound = list(call, "bound")?.iter().map(|b| {
         let b = as_object(b, "bound")?;
-        Ok(Bound { argument: text(b, "argument")?.to_owned(), from: text(b, "from")?.to_owned(), value: member(b, "value")?.clone() })
+        Ok(Bound {
+            argument: text(b, "argument")?.to_owned(),
+            from: text(b, "from")?.to_owned(),
+            value: member(b, "value")?.clone(),
+        })
     });
     let effect = match text(call, "effect")? {
         "read" => EffectClass::Read,
@@ -338,7 +391,9 @@ pub fn document(record: &Value) -> Value {
     let facts = match record.get("facts").and_then(Value::as_object) {
         Some(facts) => {
             let get = |name: &str| facts.get(name).cloned().unwrap_or(Value::Null);
-            Value::from(object! { "tenant" => get_tenant(record), "revision" => get("revision"), "age_ms" => get("age_ms") })
+            Value::from(
+                object! { "tenant" => get_tenant(record), "revision" => get("revision"), "age_ms" => get("age_ms") },
+            )
         }
         None => Value::Null,
     };

@@ -13,30 +13,59 @@ use crate::{
 
 /// The record of an ending, in canonical form.
 #[must_use]
-pub fn ended(permit: &Permit, at: Position, credential: &CredentialNote, outcome: &Outcome, now: Timestamp) -> String {
+pub fn ended(
+    permit: &Permit,
+    at: Position,
+    credential: &CredentialNote,
+    outcome: &Outcome,
+    now: Timestamp,
+) -> String {
     let mut w = Writer::new(768);
     let call = permit.call();
     match &outcome.digest {
         Some(digest) => w.shown("answer_sha256", digest),
         None => w.null("answer_sha256"),
     };
-    w.number("at", at.0).part("credential", &note(credential)).text("decision", call.id.as_str()).text("detail", &outcome.detail);
-    w.part("downstream", &downstream(call.upstream.as_str(), &call.tool, Digest::from_bytes(call.arguments.digest())));
-    w.text("ending", outcome.ending.as_str()).list("labels", outcome.labels.iter().map(Name::as_str)).number("sent", outcome.sent);
+    w.number("at", at.0)
+        .part("credential", &note(credential))
+        .text("decision", call.id.as_str())
+        .text("detail", &outcome.detail);
+    w.part(
+        "downstream",
+        &downstream(call.upstream.as_str(), &call.tool, Digest::from_bytes(call.arguments.digest())),
+    );
+    w.text("ending", outcome.ending.as_str())
+        .list("labels", outcome.labels.iter().map(Name::as_str))
+        .number("sent", outcome.sent);
     tail(&mut w, permit.envelope(), now)
 }
 
 /// The record of a warrant of which nothing more is known: it was dropped, or the process ended.
 #[must_use]
-pub fn orphaned(decision: &DecisionId, at: Position, tenant: &str, workflow: &str, now: Timestamp, detail: &str) -> String {
+pub fn orphaned(
+    decision: &DecisionId,
+    at: Position,
+    tenant: &str,
+    workflow: &str,
+    now: Timestamp,
+    detail: &str,
+) -> String {
     let mut w = Writer::new(256);
-    w.null("answer_sha256").number("at", at.0).part("credential", &note(&CredentialNote::None)).text("decision", decision.as_str()).text("detail", detail);
+    w.null("answer_sha256")
+        .number("at", at.0)
+        .part("credential", &note(&CredentialNote::None))
+        .text("decision", decision.as_str())
+        .text("detail", detail);
     w.null("downstream").text("ending", "unknown").list("labels", []).null("sent");
     w.text("tenant", tenant).shown("time", &now).number("v", 1).text("workflow", workflow).end()
 }
 
 fn tail(w: &mut Writer, envelope: &Envelope, now: Timestamp) -> String {
-    w.text("tenant", envelope.tenant().as_str()).shown("time", &now).number("v", 1).text("workflow", envelope.workflow().local().as_str()).end()
+    w.text("tenant", envelope.tenant().as_str())
+        .shown("time", &now)
+        .number("v", 1)
+        .text("workflow", envelope.workflow().local().as_str())
+        .end()
 }
 
 fn downstream(upstream: &str, tool: &str, arguments: Digest) -> String {
@@ -47,8 +76,12 @@ fn note(credential: &CredentialNote) -> String {
     let mut w = Writer::new(128);
     match credential {
         CredentialNote::None => w.text("kind", "none"),
-        CredentialNote::CallToken { jti, audience, expires } => w.text("audience", audience).shown("expires", expires).text("jti", jti).text("kind", "call-token"),
-        CredentialNote::Vault { name, version } => w.text("kind", "vault").text("name", name.as_str()).number("version", *version),
+        CredentialNote::CallToken { jti, audience, expires } => {
+            w.text("audience", audience).shown("expires", expires).text("jti", jti).text("kind", "call-token")
+        }
+        CredentialNote::Vault { name, version } => {
+            w.text("kind", "vault").text("name", name.as_str()).number("version", *version)
+        }
         CredentialNote::Process => w.text("kind", "process"),
         CredentialNote::Unneeded => w.text("kind", "unneeded"),
     };
@@ -73,7 +106,8 @@ impl EffectRecord {
     pub fn read(bytes: &[u8]) -> Result<Self, BadRecord> {
         let document = placet_json::parse(bytes, &Limits::RESULT).map_err(|error| bad("", error))?;
         let record = object(&document, "")?;
-        let (decision, at, ending) = (name(record, "decision")?.into(), number(record, "at")?, text(record, "ending")?.to_owned());
+        let (decision, at, ending) =
+            (name(record, "decision")?.into(), number(record, "at")?, text(record, "ending")?.to_owned());
         Ok(Self { decision, at, ending, document })
     }
 }

@@ -31,7 +31,8 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds.
-    pub const ALL: &[Self] = &[Self::Facts, Self::Decision, Self::Effect, Self::Release, Self::Act, Self::Refusals];
+    pub const ALL: &[Self] =
+        &[Self::Facts, Self::Decision, Self::Effect, Self::Release, Self::Act, Self::Refusals];
 
     /// The tag in the journal's frame.
     #[must_use]

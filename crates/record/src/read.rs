@@ -44,6 +44,11 @@ pub(crate) fn list<'a>(object: &'a Object, name: &str) -> Result<&'a [Value], Ba
 pub(crate) fn names(object: &Object, member: &str) -> Result<Vec<Name>, BadRecord> {
     list(object, member)?
         .iter()
-        .map(|value| value.as_str().ok_or_else(|| bad(member, "holds something that is no string")).and_then(|text| Name::new(text).map_err(|error| bad(member, error))))
+        .map(|value| {
+            value
+                .as_str()
+                .ok_or_else(|| bad(member, "holds something that is no string"))
+                .and_then(|text| Name::new(text).map_err(|error| bad(member, error)))
+        })
         .collect()
 }

@@ -45,6 +45,7 @@ const fn default_timeout() -> u64 {
 /// One act of the client and what is expected of it.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(tag = "op", rename_all = "snake_case", deny_unknown_fields)]
+#[expect(clippy::large_enum_variant, reason = "a handful of them is parsed once")]
 pub enum Step {
     /// `tools/list`, all pages.
     ListTools {

@@ -1,5 +1,6 @@
 //! One file a verb.
 
+pub(crate) mod audit;
 pub(crate) mod authority;
 pub(crate) mod catalog;
 pub(crate) mod check;

@@ -97,6 +97,7 @@ impl Endpoint {
         }
     }
 
+    #[expect(clippy::unnecessary_box_returns, reason = "it is the large half of results")]
     fn challenge(&self, reason: &'static str, challenge: &Challenge) -> Box<Response> {
         self.refusals.refused(reason);
         let status = StatusCode::from_u16(challenge.status()).unwrap_or(StatusCode::UNAUTHORIZED);

@@ -146,7 +146,7 @@ impl Endpoint {
     ) -> Response {
         match method {
             Method::Ping => message(StatusCode::OK, pong(id)),
-            Method::ToolsList => self.tools_list(caller, only, Era::Legacy, id, &params).await,
+            Method::ToolsList => self.tools_list(caller, only, Era::Legacy, id, &params),
             Method::LoggingSetLevel => match LogLevel::from_params(&params) {
                 Some(level) => {
                     self.sessions.set_level(session, level);
@@ -184,7 +184,39 @@ impl Endpoint {
                 };
                 self.tools_call(caller, only, headers, id, params, meta.as_ref(), wanted).await
             }
-            other => self.unserved(caller, StatusCode::OK, id, other.name()).await,
+            // Not built yet, not of this era, or no request: refused, one by one, so that a new method must be placed.
+            Method::Discover
+            | Method::Initialize
+            | Method::Initialized
+            | Method::ResourcesList
+            | Method::ResourceTemplatesList
+            | Method::ResourcesRead
+            | Method::SubscriptionsListen
+            | Method::ResourcesSubscribe
+            | Method::ResourcesUnsubscribe
+            | Method::PromptsList
+            | Method::PromptsGet
+            | Method::Complete
+            | Method::TasksGet
+            | Method::TasksResult
+            | Method::TasksUpdate
+            | Method::TasksCancel
+            | Method::TasksList
+            | Method::Cancelled
+            | Method::Progress
+            | Method::LogMessage
+            | Method::RootsListChanged
+            | Method::Elicit
+            | Method::Sample
+            | Method::RootsList
+            | Method::ElicitationComplete
+            | Method::ToolsListChanged
+            | Method::ResourcesListChanged
+            | Method::PromptsListChanged
+            | Method::ResourcesUpdated
+            | Method::SubscriptionsAcknowledged
+            | Method::TasksNotification
+            | Method::TasksStatus => self.unserved(caller, StatusCode::OK, id, method.name()).await,
         }
     }
 }

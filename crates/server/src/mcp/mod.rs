@@ -133,9 +133,8 @@ impl Endpoint {
         if let Err(response) = self.check_origin(headers) {
             return *response;
         }
-        let only = match upstream.map(Name::new).transpose() {
-            Ok(only) => only,
-            Err(_) => return self.refused(StatusCode::NOT_FOUND, "path"),
+        let Ok(only) = upstream.map(Name::new).transpose() else {
+            return self.refused(StatusCode::NOT_FOUND, "path");
         };
         let path = only.as_ref().map_or_else(|| "/mcp".to_owned(), |name| format!("/mcp/{name}"));
         let Ok(url) = Htu::parse(&format!("{}{path}", self.base)) else {

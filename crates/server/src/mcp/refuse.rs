@@ -45,11 +45,9 @@ impl Endpoint {
 }
 
 fn answer(status: StatusCode, id: Option<Id>, error: RpcError) -> Response {
-    match id {
-        Some(id) => message(status, Message::error(id, error)),
-        None => {
-            let body = placet_json::object! { "jsonrpc" => "2.0", "id" => placet_json::Value::Null, "error" => error.into_value() };
-            json(status, placet_json::Value::from(body).to_bytes())
-        }
-    }
+    let Some(id) = id else {
+        let body = placet_json::object! { "jsonrpc" => "2.0", "id" => placet_json::Value::Null, "error" => error.into_value() };
+        return json(status, placet_json::Value::from(body).to_bytes());
+    };
+    message(status, Message::error(id, error))
 }

@@ -44,7 +44,7 @@ pub(super) struct Wanted {
 }
 
 impl Endpoint {
-    pub(super) async fn tools_list(
+    pub(super) fn tools_list(
         &self,
         caller: &Caller,
         only: Option<&Name>,
@@ -219,13 +219,11 @@ impl Drop for Running {
 
 /// Upstream and tool of a name: prefixed on the common path, bare on an upstream's own.
 fn split<'a>(only: Option<&Name>, name: &'a str) -> Option<(Name, &'a str)> {
-    match only {
-        Some(upstream) => Some((upstream.clone(), name)),
-        None => {
-            let (upstream, tool) = name.split_once(SEPARATOR)?;
-            Some((Name::new(upstream).ok()?, tool))
-        }
+    if let Some(upstream) = only {
+        return Some((upstream.clone(), name));
     }
+    let (upstream, tool) = name.split_once(SEPARATOR)?;
+    Some((Name::new(upstream).ok()?, tool))
 }
 
 fn finish(era: Era, id: Id, name: &str, answered: Result<Answered, Unavailable>) -> Response {

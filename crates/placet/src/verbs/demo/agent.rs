@@ -72,7 +72,9 @@ impl Agent {
     pub(super) async fn call_for(&mut self, tool: &str, arguments: Value, intent: Option<&str>) -> Seen {
         let arguments = match arguments {
             Value::Object(map) => map,
-            _ => Map::new(),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+                Map::new()
+            }
         };
         let mut call = Call::new(tool, arguments);
         call.expect = None;
@@ -99,7 +101,7 @@ impl Seen {
         let text = |name: &str| placet.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
         let mut code = text("code");
         if code.is_empty() {
-            code = placet.get("ending").and_then(Value::as_str).unwrap_or_default().to_owned();
+            placet.get("ending").and_then(Value::as_str).unwrap_or_default().clone_into(&mut code);
         }
         let mut message = text("message");
         if message.is_empty() {

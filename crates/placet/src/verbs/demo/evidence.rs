@@ -193,7 +193,7 @@ const ALL: &[(&str, &str, usize)] = &[
     ("search_customers", "permit", 2),
     ("export_customer_data", "export_forbidden", 1),
     ("read_balance", "intent_not_declared", 1),
-    ("read_balance", "workflow_expired", 1),
+    ("read_balance", "delegation_revoked", 1),
     ("summarize_case", "tool_unknown", 1),
     ("issue_refund", "argument_invalid", 3),
 ];
@@ -237,7 +237,7 @@ mod tests {
         let rows: &[i64] = if told == Told::All { &[8_000, 25_000, 2_000] } else { &[8_000, 25_000] };
         evidence.refunds =
             rows.iter().map(|cents| ("CASE-1837".to_owned(), "cust-101".to_owned(), *cents)).collect();
-        evidence.balance = Some(100_000 - rows.iter().sum::<i64>());
+        evidence.balance = Some(100_000_i64.saturating_sub(rows.iter().sum()));
         let mut add = |action: &str, outcome: &str, ending: &str, chain: &[&str]| {
             let id = format!("dc_{}", evidence.decisions.len());
             let permit = outcome == "permit";
@@ -280,7 +280,7 @@ mod tests {
             let mut changed: Vec<Evidence> = Vec::new();
             for i in 0..right.refunds.len() {
                 let mut other = right.clone();
-                other.refunds[i].2 += 1;
+                other.refunds[i].2 = 1;
                 changed.push(other);
                 let mut other = right.clone();
                 other.refunds[i].1 = "cust-102".to_owned();

@@ -73,7 +73,7 @@ impl Demo {
             tell.next(self.all, stage.data());
         }
         if self.keep {
-            tell.running(&stage);
+            Teller::running(&stage);
             tokio::signal::ctrl_c().await.or_fail("can't wait")?;
         }
         stage.end().await;

@@ -71,6 +71,13 @@ pub(super) async fn without(tell: &mut Teller) -> Result<(), Failure> {
 /// With Placet: the same script.
 pub(super) async fn with(tell: &mut Teller, stage: &mut Stage) -> Result<(), Failure> {
     tell.scene("With Placet: the same run");
+    tell.step(
+        Mark::Note,
+        &format!(
+            "one process, ready in {} ms; two tool-proxies; billing's key is in the vault now",
+            stage.ready_in.as_millis()
+        ),
+    );
     stage.open("acme", "wf-9", "maya", "CASE-1837", 3_600_000).await?;
     stage.delegate("acme", "dg-1", From::Human("maya"), "agent-7", "wf-9", 2).await?;
     let mut agent = stage.agent("agent-7", "acme/wf-9", "dg-1").await?;
@@ -124,6 +131,7 @@ pub(super) async fn with(tell: &mut Teller, stage: &mut Stage) -> Result<(), Fai
 pub(super) async fn why(tell: &mut Teller, stage: &mut Stage) -> Result<(), Failure> {
     tell.scene("Why: who said so, and how do we know?");
     let data = text(stage.data());
+    stage.signed("acme").await;
     let evidence = stage.evidence().await?;
     let paid =
         evidence.decision("issue_refund", "permit").map(|decision| decision.id.clone()).unwrap_or_default();
@@ -224,6 +232,9 @@ fn excerpt(body: &str) -> String {
         out.push_str(word);
         out.push(' ');
         width = width.saturating_add(length).saturating_add(1);
+    }
+    if body.split_whitespace().nth(70).is_some() {
+        out.push('…');
     }
     out
 }

@@ -316,6 +316,16 @@ impl Stage {
         &self.dir
     }
 
+    /// Waits until the ledger's tree of a tenant has a signed head, which a follower makes about once a second.
+    pub(super) async fn signed(&self, tenant: &str) {
+        for _ in 0..60 {
+            if self.data.join("tree").join(tenant).join("checkpoint").exists() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     /// What the tools' databases and the ledger say.
     pub(super) async fn evidence(&self) -> Result<Evidence, Failure> {
         // Denials ride the next commit, at most some milliseconds later.

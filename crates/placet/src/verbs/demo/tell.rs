@@ -36,14 +36,14 @@ impl Teller {
         }
     }
     pub(super) fn title(&mut self, text: &str) {
-        self.line(&format!("{}\n", self.paint("1", text)));
+        Self::line(&format!("{}\n", self.paint("1", text)));
     }
     pub(super) fn aside(&mut self, text: &str) {
-        self.line(&self.paint("2", text));
+        Self::line(&self.paint("2", text));
     }
     pub(super) fn scene(&mut self, text: &str) {
         self.scene = self.scene.saturating_add(1);
-        self.line(&format!("\n{}", self.paint("1", &format!("{}. {text}", self.scene))));
+        Self::line(&format!("\n{}", self.paint("1", &format!("{}. {text}", self.scene))));
     }
     pub(super) fn step(&mut self, mark: Mark, text: &str) {
         let sign = match mark {
@@ -52,11 +52,11 @@ impl Teller {
             Mark::Harm => self.paint("31", "!"),
             Mark::Note => " ".to_owned(),
         };
-        self.line(&format!("  {sign} {text}"));
+        Self::line(&format!("  {sign} {text}"));
     }
     pub(super) fn quote(&mut self, text: &str) {
         for line in text.lines() {
-            self.line(&self.paint("2", &format!("      {line}")));
+            Self::line(&self.paint("2", &format!("      {line}")));
         }
     }
     /// A step whose outcome is compared at once; the verdict at the end doesn't rest on it.
@@ -65,7 +65,7 @@ impl Teller {
             self.step(mark, text);
         } else {
             self.unexpected = self.unexpected.saturating_add(1);
-            self.line(&format!(
+            Self::line(&format!(
                 "  {} {}",
                 self.paint("31", "?"),
                 self.paint("31", &format!("not as told: {text}: {else_text}"))
@@ -79,26 +79,26 @@ impl Teller {
         self.scene("Verdict, from the tools' own databases and the ledger");
         self.step(Mark::Note, &evidence.summary());
         for problem in problems {
-            self.line(&format!("  {} {}", self.paint("31", "?"), self.paint("31", problem)));
+            Self::line(&format!("  {} {}", self.paint("31", "?"), self.paint("31", problem)));
         }
         if problems.is_empty() && self.came_out_as_told() {
             self.step(Mark::Permitted, "Everything came out as told.");
         }
     }
     pub(super) fn next(&mut self, all: bool, data: &Path) {
-        self.line("");
+        Self::line("");
         if !all {
             self.aside("Next: `placet demo --all` adds what attackers, other tenants and accidents try;");
         }
         self.aside(&format!("the ledger of this run: `placet audit verify --data {}` (kept with --data DIR); your own: `placet init DIR`.", data.display()));
     }
-    pub(super) fn running(&mut self, stage: &Stage) {
-        self.line(&format!("\nLeft running until Ctrl-C:\n{}", stage.addresses()));
+    pub(super) fn running(stage: &Stage) {
+        Self::line(&format!("\nLeft running until Ctrl-C:\n{}", stage.addresses()));
     }
     fn paint(&self, code: &str, text: &str) -> String {
         if self.colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }
-    fn line(&self, text: &str) {
+    fn line(text: &str) {
         // A closed pipe isn't worth a panic.
         let _closed = writeln!(std::io::stdout().lock(), "{text}");
     }

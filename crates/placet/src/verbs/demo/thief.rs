@@ -116,7 +116,7 @@ impl Loot {
 
     /// A genuine call of the agent with an amount spelled as no client would, and the code that it was refused with.
     pub(super) async fn refund_of(&self, amount: &str) -> Result<String, Failure> {
-        let request = self.request(
+        let request = Self::request(
             &format!("{}/mcp", self.gateway),
             amount,
             Some(&format!("DPoP {}", self.token)),
@@ -136,12 +136,11 @@ impl Loot {
         authorization: Option<&str>,
         proof: Option<&str>,
     ) -> Result<u16, Failure> {
-        let request = self.request(url, "99", authorization, proof)?;
+        let request = Self::request(url, "99", authorization, proof)?;
         Ok(self.http.fetch(request, 1 << 20, PATIENCE).await?.status().as_u16())
     }
 
     fn request(
-        &self,
         url: &str,
         amount: &str,
         authorization: Option<&str>,
@@ -165,8 +164,8 @@ impl Loot {
         request.body(Full::new(body.into())).or_fail(url)
     }
 
-    /// Lists the tools, with a genuine proof: 200 shows that the token is good in the right hands.
-    pub(super) async fn listing(&self) -> Result<u16, Failure> {
+    /// Lists the tools with this proof: 200 shows that the token is good in the right hands.
+    pub(super) async fn listing(&self, proof: &str) -> Result<u16, Failure> {
         let url = format!("{}/mcp", self.gateway);
         let request = Request::post(&url)
             .header(header::CONTENT_TYPE, "application/json")
@@ -174,7 +173,7 @@ impl Loot {
             .header("mcp-protocol-version", "2026-07-28")
             .header("mcp-method", "tools/list")
             .header(header::AUTHORIZATION, format!("DPoP {}", self.token))
-            .header("dpop", self.proof()?)
+            .header("dpop", proof)
             .body(Full::new(
                 format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{{"_meta":{META}}}}}"#)
                     .into(),

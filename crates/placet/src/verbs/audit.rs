@@ -1,0 +1,359 @@
+//! `placet audit`: the ledger of a data directory, read without a server.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand, ValueEnum};
+use placet_audit::{Data, Entry, Query, Scope};
+use placet_core::{DecisionId, TenantId, Timestamp};
+use placet_json::{Value, object};
+use placet_ledger::checkpoint::VerifyingKey;
+use placet_record::Kind;
+use placet_store::Row;
+
+use super::{common::cell, release::open};
+use crate::{
+    failure::{Failure, OrFail},
+    output::{Answer, Colour, Format, paint, show, table},
+};
+
+/// Verify, search, explain and replay the ledger
+#[derive(Debug, Args)]
+pub(crate) struct Audit {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Check journal, trees and signed checkpoints, and that every effect follows its permit
+    #[command(after_help = "Example:\n  placet audit verify --data data --key checkpoint.pub")]
+    Verify(Verify),
+    /// Tell one decision whole: for whom, why, on which facts, what came of it, with its proof
+    #[command(after_help = "Example:\n  placet audit show dc_4f0q2m8r6k1t5v9x3z7b2d6h0j --data data")]
+    Show(Show),
+    /// Find decisions, the newest first
+    #[command(
+        after_help = "Example:\n  placet audit search --agent agent-7 --decision deny --since 2026-03-01T00:00:00Z"
+    )]
+    Search(Search),
+    /// Decide again from record, release and facts of that time, and tell what differs
+    #[command(
+        after_help = "Example:\n  placet audit replay --data data\n  placet audit replay --release release/"
+    )]
+    Replay(Replay),
+}
+
+/// Where the ledger is.
+#[derive(Debug, Args)]
+struct Directory {
+    /// The data directory; a server may be using it
+    #[arg(long, env = "PLACET_DATA", default_value = "data", value_name = "DIR")]
+    data: PathBuf,
+    /// How to print
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+/// Whose checkpoints are believed.
+#[derive(Debug, Args)]
+struct Signer {
+    /// The key that signs the checkpoints: a C2SP verifier key, PEM, or a server's own key file; by default the data
+    /// directory's
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+    /// The organisation that the checkpoints must name; by default the one that they do
+    #[arg(long, value_name = "NAME")]
+    organisation: Option<String>,
+}
+
+#[derive(Debug, Args)]
+struct Verify {
+    #[command(flatten)]
+    directory: Directory,
+    #[command(flatten)]
+    signer: Signer,
+}
+
+#[derive(Debug, Args)]
+struct Show {
+    /// The decision
+    decision: DecisionId,
+    #[command(flatten)]
+    directory: Directory,
+    #[command(flatten)]
+    signer: Signer,
+}
+
+/// A kind of records.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Records {
+    Facts,
+    Decision,
+    Effect,
+    Release,
+    Act,
+    Refusals,
+}
+
+#[derive(Debug, Args)]
+struct Search {
+    /// The tenant
+    #[arg(long)]
+    tenant: Option<TenantId>,
+    /// The agent that acted
+    #[arg(long)]
+    agent: Option<String>,
+    /// The person for whom
+    #[arg(long)]
+    human: Option<String>,
+    /// The workflow
+    #[arg(long)]
+    workflow: Option<String>,
+    /// The declared purpose
+    #[arg(long)]
+    intent: Option<String>,
+    /// The action
+    #[arg(long)]
+    action: Option<String>,
+    /// The resource, as TYPE:ID
+    #[arg(long)]
+    resource: Option<String>,
+    /// `permit` or `deny`
+    #[arg(long, value_parser = ["permit", "deny"])]
+    decision: Option<String>,
+    /// The first reason's code
+    #[arg(long)]
+    reason: Option<String>,
+    /// The release that decided
+    #[arg(long)]
+    release: Option<String>,
+    /// Which records
+    #[arg(long, value_enum, default_value = "decision")]
+    kind: Records,
+    /// Recorded at this moment or later
+    #[arg(long, value_name = "MOMENT")]
+    since: Option<Timestamp>,
+    /// Recorded before this moment
+    #[arg(long, value_name = "MOMENT")]
+    until: Option<Timestamp>,
+    /// Positions below this one: the last of the page before
+    #[arg(long, value_name = "POSITION")]
+    below: Option<u64>,
+    /// Records at most
+    #[arg(long, default_value = "100", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    limit: u32,
+    #[command(flatten)]
+    directory: Directory,
+}
+
+#[derive(Debug, Args)]
+struct Replay {
+    /// Only this decision
+    #[arg(long, value_name = "ID")]
+    decision: Option<DecisionId>,
+    /// Only of this tenant
+    #[arg(long)]
+    tenant: Option<TenantId>,
+    /// From this position of the journal on
+    #[arg(long, value_name = "POSITION")]
+    from: Option<u64>,
+    /// Up to this position of the journal
+    #[arg(long, value_name = "POSITION")]
+    to: Option<u64>,
+    /// Recorded at this moment or later
+    #[arg(long, value_name = "MOMENT")]
+    since: Option<Timestamp>,
+    /// Recorded before this moment
+    #[arg(long, value_name = "MOMENT")]
+    until: Option<Timestamp>,
+    /// Ask this release instead of the recorded ones: its directory, or an archive
+    #[arg(long, value_name = "RELEASE")]
+    release: Option<PathBuf>,
+    #[command(flatten)]
+    directory: Directory,
+}
+
+impl Audit {
+    pub(crate) fn run(self) -> Result<Answer, Failure> {
+        match self.verb {
+            Verb::Verify(verb) => verb.run(),
+            Verb::Show(verb) => verb.run(),
+            Verb::Search(verb) => verb.run(),
+            Verb::Replay(verb) => verb.run(),
+        }
+    }
+}
+
+impl Verify {
+    fn run(self) -> Result<Answer, Failure> {
+        let Directory { data: dir, format } = self.directory;
+        if !dir.join("journal").is_dir() {
+            return Err(no_data(&dir));
+        }
+        let (organisation, key) = self.signer.of(&dir)?;
+        let report = placet_audit::verify(&dir, &organisation, key);
+        show(format, &report.to_value(), |_| coloured(&report.to_string(), report.is_sound()))?;
+        Ok(Answer::of(report.is_sound()))
+    }
+}
+
+impl Show {
+    fn run(self) -> Result<Answer, Failure> {
+        let Directory { data: dir, format } = self.directory;
+        let data = self::open_data(&dir)?;
+        let index = placet_audit::index(&data).or_fail("can't search the ledger")?;
+        // Without a key the story is told, and says that it isn't proven.
+        let signer = match &self.signer.key {
+            Some(_) => Some(self.signer.of(&dir)?),
+            None => self.signer.of(&dir).ok(),
+        };
+        let signer = signer.as_ref().map(|(organisation, key)| (organisation.as_str(), key));
+        match placet_audit::story(&data, &index, &self.decision, signer) {
+            Ok(story) => {
+                show(format, &story.to_value(), |_| story.to_string())?;
+                Ok(Answer::Yes)
+            }
+            Err(error @ placet_audit::StoryError::Unknown(_)) => Err(Failure::new(error.to_string()).no()),
+            Err(error) => Err(Failure::new(error.to_string())),
+        }
+    }
+}
+
+impl Search {
+    fn run(self) -> Result<Answer, Failure> {
+        let Self { tenant, agent, human, workflow, intent, action, resource, .. } = self;
+        let Self { decision, reason, release, kind, since, until, below, limit, directory, .. } = self;
+        let kind = match kind {
+            Records::Facts => Kind::Facts,
+            Records::Decision => Kind::Decision,
+            Records::Effect => Kind::Effect,
+            Records::Release => Kind::Release,
+            Records::Act => Kind::Act,
+            Records::Refusals => Kind::Refusals,
+        };
+        let row = Row {
+            human,
+            agent,
+            workflow,
+            intent,
+            action,
+            resource,
+            decision,
+            reason,
+            release,
+            decision_id: None,
+        };
+        let tenant = tenant.map(|tenant| tenant.as_str().to_owned());
+        let query = Query { tenant, kinds: vec![kind], row, since, until, below, limit: Some(limit) };
+        let data = open_data(&directory.data)?;
+        let index = placet_audit::index(&data).or_fail("can't search the ledger")?;
+        let found = placet_audit::search(&index, &query).or_fail("can't search the ledger")?;
+        let records: Vec<Value> = found.iter().map(Entry::to_value).collect();
+        show(directory.format, &Value::from(object! { "records" => records.clone() }), |_| listed(&records))?;
+        Ok(Answer::Yes)
+    }
+}
+
+impl Replay {
+    fn run(self) -> Result<Answer, Failure> {
+        let Self { decision, tenant, from, to, since, until, release, directory } = self;
+        let other = match &release {
+            None => None,
+            Some(path) => match open(path, directory.format)? {
+                Ok(release) => Some(release),
+                Err(()) => {
+                    return Err(Failure::new(format!("`{}` is no release", path.display()))
+                        .remedy("run `placet check` on it"));
+                }
+            },
+        };
+        let data = open_data(&directory.data)?;
+        let scope = Scope {
+            from,
+            to,
+            since_ms: since.map(Timestamp::millis),
+            until_ms: until.map(Timestamp::millis),
+            tenant,
+            decision: decision.clone(),
+        };
+        let mut progress = Progress::default();
+        let report =
+            placet_audit::replay(&data, &scope, other.as_ref(), &mut |at, last| progress.tell(at, last))
+                .or_fail("can't read the ledger")?;
+        if let Some(decision) = decision.filter(|_| report.total() == 0) {
+            return Err(Failure::new(format!("the ledger has no decision `{decision}` there")).no());
+        }
+        show(directory.format, &report.to_value(), |_| coloured(&report.to_string(), report.is_same()))?;
+        Ok(Answer::of(report.is_same()))
+    }
+}
+
+impl Signer {
+    fn of(&self, data: &Path) -> Result<(String, VerifyingKey), Failure> {
+        let key = match &self.key {
+            Some(path) => placet_audit::read_key(path),
+            None => placet_audit::checkpoint_key(data),
+        };
+        let key =
+            key.map_err(|error| Failure::new(error.to_string()).remedy("name the key's file with `--key`"))?;
+        let named = match &self.organisation {
+            Some(organisation) => Some(organisation.clone()),
+            None => placet_audit::organisation(data).or_fail("can't read the checkpoints")?,
+        };
+        // Where nothing is signed yet, no name is compared either.
+        Ok((named.unwrap_or_default(), key))
+    }
+}
+
+fn open_data(dir: &Path) -> Result<Data, Failure> {
+    if !dir.join("journal").is_dir() {
+        return Err(no_data(dir));
+    }
+    Data::open(dir).map_err(|error| {
+        Failure::new(error.to_string()).remedy("`placet audit verify` tells the first place that is wrong")
+    })
+}
+
+fn no_data(dir: &Path) -> Failure {
+    Failure::new(format!("`{}` is no data directory: it has no `journal`", dir.display()))
+        .remedy("name it with `--data`")
+}
+
+/// Paints the last line, the verdict.
+fn coloured(text: &str, good: bool) -> String {
+    let text = text.trim_end();
+    let (before, verdict) = text.rsplit_once('\n').unwrap_or(("", text));
+    let newline = if before.is_empty() { "" } else { "\n" };
+    format!("{before}{newline}{}", paint(verdict, if good { Colour::Green } else { Colour::Red }))
+}
+
+fn listed(records: &[Value]) -> String {
+    if records.is_empty() {
+        return "nothing found".to_owned();
+    }
+    let columns =
+        ["sequence", "time", "id", "decision", "human", "agent", "workflow", "action", "resource", "reason"];
+    let rows: Vec<Vec<String>> =
+        records.iter().map(|record| columns.iter().map(|name| cell(record, name)).collect()).collect();
+    table(&columns.map(str::to_uppercase).each_ref().map(String::as_str), &rows)
+}
+
+/// Tells on standard error how far a reading is that takes over a second.
+#[derive(Debug, Default)]
+struct Progress {
+    began: u64,
+    told: u64,
+}
+
+impl Progress {
+    fn tell(&mut self, at: u64, last: u64) {
+        let now = crate::clock::millis();
+        if self.began == 0 {
+            (self.began, self.told) = (now, now);
+        }
+        if now.saturating_sub(self.told) >= 1000 && at < last {
+            self.told = now;
+            eprintln!("placet: {at} of {last} records");
+        }
+    }
+}
