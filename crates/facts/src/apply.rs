@@ -10,6 +10,9 @@ use placet_core::{
 
 use crate::{Change, ChangeError, Kind, OrgFacts, TenantFacts, Transaction, allowed, noun, tuple};
 
+/// The organisation's own tree in the ledger: a tenant of this name would write into it.
+const RESERVED: &str = "organisation";
+
 type Applied = Result<(), ChangeError>;
 
 /// Revisions only grow: a log is applied in its order.
@@ -46,6 +49,13 @@ pub(crate) fn organisation(
 ) -> Applied {
     match change {
         Change::TenantCreated(id) => {
+            if id.as_str() == RESERVED {
+                return Err(ChangeError::malformed(
+                    "/id",
+                    format!("`{RESERVED}` is the organisation's own name in the ledger"),
+                    "choose another",
+                ));
+            }
             if tenants.contains_key(id) {
                 return Err(taken("tenant", id));
             }

@@ -98,3 +98,14 @@ fn ten_1_a_tenants_transaction_touches_that_tenant_only() {
         globex().workflow(&other("wf-9"))
     );
 }
+
+/// The ledger keeps the organisation's own records in a tree of that name.
+#[test]
+fn ten_1_no_tenant_may_be_named_like_the_organisations_tree() {
+    let file = crate::json(r#"{"tenants": ["organisation"]}"#);
+    let transactions = placet_facts::parse_file(&file).unwrap();
+    let refused = transactions
+        .iter()
+        .try_fold(placet_facts::World::new(), |world, transaction| world.apply(1, transaction));
+    assert!(refused.unwrap_err().message.contains("organisation"));
+}
