@@ -14,7 +14,8 @@ use placet_json::Value;
 use crate::{
     AgentId, Approval, Basis, Call, Code, DecisionId, Determining, Digest, Engine, EngineFault, Envelope,
     Evaluation, Facts, FactsView, FlowState, Freshness, Grantor, MAX_CHAIN, Moving, Name, NoSuchTenant,
-    Obligation, Reason, Reasons, Releases, Remedy, ResourceRef, Timestamp, Verdict, overlay::AsReserved,
+    Obligation, Reason, Reasons, Releases, Remedy, ResourceRef, Revision, Timestamp, Until, Verdict,
+    overlay::AsReserved,
 };
 
 /// How often a decision is made again because what it rested on moved before it was recorded.
@@ -280,6 +281,7 @@ pub struct Permit {
     flow: Arc<FlowState>,
     spent: Vec<Approval>,
     chain: Vec<AgentId>,
+    ends: Timestamp,
 }
 
 /// A no.
@@ -312,6 +314,7 @@ pub struct Invocation<C> {
     warrant: Warrant,
     connection: C,
     issued: Timestamp,
+    checked: Revision,
 }
 
 /// A warrant that may no longer be used. It still has to be closed.
@@ -600,7 +603,7 @@ impl<J: Journal> Authority<J> {
         now: Timestamp,
     ) -> Result<Invocation<C>, Box<Withdrawn>> {
         match self.holds(&warrant.permit, now) {
-            Ok(()) => Ok(Invocation { warrant, connection, issued: now }),
+            Ok(checked) => Ok(Invocation { warrant, connection, issued: now, checked }),
             Err(reason) => {
                 let credential = connection.credential().clone();
                 Err(Box::new(Withdrawn { warrant, reason, credential }))
@@ -611,7 +614,7 @@ impl<J: Journal> Authority<J> {
     /// Sends the call and waits for its end. If what it rests on ends meanwhile, the upstream call is cancelled and the
     /// effect is `unknown`, since bytes have left.
     pub async fn send<C: Connection>(&self, invocation: Invocation<C>, clock: Clock<'_>) -> Effect {
-        let Invocation { warrant, connection, issued } = invocation;
+        let Invocation { warrant, connection, issued, checked } = invocation;
         let credential = connection.credential().clone();
         if clock().since(issued) > INVOCATION_LIFE {
             let outcome =
@@ -622,15 +625,14 @@ impl<J: Journal> Authority<J> {
         let outcome = {
             let dispatch = Dispatch { call: &permit.call, envelope: &permit.envelope, _sealed: () };
             let mut exchange = pin!(connection.exchange(dispatch));
-            let mut seen = permit.basis.revision;
+            // What moved between the check and the first byte counts, too.
+            let mut seen = checked;
             loop {
-                if let Ok(newest) = self.facts.snapshot(permit.envelope.tenant()) {
-                    seen = newest.revision();
-                }
                 match select(exchange.as_mut(), self.facts.moved(permit.envelope.tenant(), seen)).await {
                     Either::Left((outcome, _)) => break outcome,
-                    Either::Right(((), _)) => {
-                        if let Err(reason) = self.holds(permit, clock()) {
+                    Either::Right(((), _)) => match self.holds(permit, clock()) {
+                        Ok(revision) => seen = revision,
+                        Err(reason) => {
                             break Outcome {
                                 ending: Ending::Unknown,
                                 answer: Answer::Nothing,
@@ -641,7 +643,7 @@ impl<J: Journal> Authority<J> {
                                 detail: format!("cancelled in mid-call: {reason}"),
                             };
                         }
-                    }
+                    },
                 }
             }
         };
@@ -688,8 +690,10 @@ impl<J: Journal> Authority<J> {
         }
     }
 
-    /// Whether a recorded permit would be given again, on the newest facts; its own reservations are excluded.
-    fn holds(&self, permit: &Permit, now: Timestamp) -> Result<(), String> {
+    /// Whether a recorded permit would be given again, on the newest facts, and on which; its own reservations are
+    /// excluded. Where no fact moved and nothing that it rests on has ended, the decision stands for the two seconds
+    /// that an invocation lives.
+    fn holds(&self, permit: &Permit, now: Timestamp) -> Result<Revision, String> {
         if now >= permit.envelope.expires() {
             return Err("the token expired".to_owned());
         }
@@ -701,12 +705,14 @@ impl<J: Journal> Authority<J> {
             .facts
             .snapshot(permit.envelope.tenant())
             .map_err(|NoSuchTenant| "the tenant is gone".to_owned())?;
-        if facts.revision() == permit.basis.revision && now.since(permit.basis.now) <= INVOCATION_LIFE {
-            return Ok(());
+        let revision = facts.revision();
+        let recent = now.since(permit.basis.now) <= INVOCATION_LIFE && now < permit.ends;
+        if revision == permit.basis.revision && recent {
+            return Ok(revision);
         }
         let facts = AsReserved { newest: &*facts, flow: &permit.flow, spent: &permit.spent };
         match engine.evaluate(&permit.envelope, &permit.call, &facts, now) {
-            Ok(Evaluation { verdict: Verdict::Allow { .. }, .. }) => Ok(()),
+            Ok(Evaluation { verdict: Verdict::Allow { .. }, .. }) => Ok(revision),
             Ok(Evaluation { verdict: Verdict::Deny { reasons, .. }, .. }) => {
                 Err(reasons.first().operator.clone())
             }
@@ -726,9 +732,6 @@ fn decide_on(
     let flow = facts.flow(envelope.workflow());
     let chain = chain(facts, &envelope);
     let evaluated = engine.evaluate(&envelope, &call, facts, now);
-    let input = |evaluation: &Evaluation| {
-        evaluation.input.as_ref().map(|i| i.as_bytes().to_vec()).unwrap_or_default()
-    };
     match evaluated {
         Err(EngineFault { code, operator }) => {
             let basis = basis(engine.release(), facts, now, &[]);
@@ -746,7 +749,8 @@ fn decide_on(
             )
         }
         Ok(evaluation) => {
-            let basis = basis(engine.release(), facts, now, &input(&evaluation));
+            let input = evaluation.input.as_ref().map_or(&b""[..], placet_json::Canonical::as_bytes);
+            let basis = basis(engine.release(), facts, now, input);
             match evaluation {
                 Evaluation {
                     verdict: Verdict::Deny { reasons, determining, remedy },
@@ -765,12 +769,10 @@ fn decide_on(
                     chain,
                 })),
                 Evaluation { verdict: Verdict::Allow { ref spends, .. }, .. } => {
-                    let spent = facts
-                        .approvals(envelope.workflow())
-                        .into_iter()
-                        .filter(|a| spends.contains(&a.id))
-                        .cloned()
-                        .collect();
+                    let mut spent = facts.approvals(envelope.workflow());
+                    spent.retain(|approval| spends.contains(&approval.id));
+                    let spent: Vec<Approval> = spent.into_iter().cloned().collect();
+                    let ends = ends(facts, &envelope, &spent);
                     Decision::Permit(Box::new(Permit {
                         envelope,
                         call,
@@ -779,6 +781,7 @@ fn decide_on(
                         flow,
                         spent,
                         chain,
+                        ends,
                     }))
                 }
             }
@@ -801,6 +804,27 @@ pub fn chain(facts: &dyn FactsView, envelope: &Envelope) -> Vec<AgentId> {
     }
     chain.reverse();
     chain
+}
+
+/// The first end among all that a permit rests on: token, workflow, delegations, assignment, approvals.
+fn ends(facts: &dyn FactsView, envelope: &Envelope, spent: &[Approval]) -> Timestamp {
+    let mut first = envelope.expires();
+    if let Some(workflow) = facts.workflow(envelope.workflow()) {
+        first = first.min(workflow.ends);
+    }
+    if let Some(Until::At(end)) = facts.assignment(envelope.human()).map(|assignment| assignment.until) {
+        first = first.min(end);
+    }
+    let mut next = facts.delegation(envelope.delegation());
+    for _ in 0..MAX_CHAIN {
+        let Some(delegation) = next else { break };
+        first = first.min(delegation.scope.ends);
+        next = match &delegation.grantor {
+            Grantor::Parent(parent) => facts.delegation(parent),
+            Grantor::Human => None,
+        };
+    }
+    spent.iter().fold(first, |first, approval| first.min(approval.ends))
 }
 
 fn basis(release: Digest, facts: &dyn FactsView, now: Timestamp, input: &[u8]) -> Basis {

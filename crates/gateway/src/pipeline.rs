@@ -15,8 +15,9 @@ use placet_core::{Facts as _, Name};
 use placet_json::Value;
 use placet_upstream::{Client, Inspect, Request, Upstreams, Verdict};
 use tokio::sync::oneshot;
+use tracing::Instrument as _;
 
-use crate::{Credentials, Ledger, MAX_CLOCK_BEHIND, Observer, Public, Stage, public::unknown_tool};
+use crate::{Credentials, Ledger, MAX_CLOCK_BEHIND, Observer, Public, Stage, public::unknown_tool, trace};
 
 /// The method of a call.
 const CALL: &str = "tools/call";
@@ -117,8 +118,8 @@ impl Gateway {
         &self.upstreams
     }
 
-    /// Takes a call through the pipeline. From the recorded permit on it runs detached: dropping the future doesn't
-    /// lose an effect.
+    /// Takes a call through the pipeline. From the decision on it runs detached: dropping the future loses neither a
+    /// record nor an effect.
     pub async fn call(self: &Arc<Self>, envelope: Envelope, call: ToolCall) -> Result<Answered, Unavailable> {
         // `_here` is dropped with this future when the client goes away.
         let (_here, gone) = oneshot::channel();
@@ -179,10 +180,12 @@ impl Gateway {
             resources: Vec::new(),
             evidence: Evidence::Nothing,
         };
+        trace::asked(&envelope, &attempt.id, || target.to_owned());
+        trace::action(&attempt.action);
         let decision = self.authority.refuse(envelope, attempt, reason.into(), self.ledger.now());
         match self.record(decision).await? {
             Recorded::Refused(denial) => {
-                self.observer.decided("deny", &denial.reasons().first().code);
+                self.decided("deny", &denial.reasons().first().code);
                 Ok(Public::of(&denial))
             }
             Recorded::Granted(_) => Err(Unavailable("a refusal came back as a permit".to_owned())),
@@ -200,42 +203,63 @@ impl Gateway {
         let now = self.ledger.now();
         let ToolCall { upstream, tool, arguments, client, departure: _ } = call;
         let id = decision_id()?;
-        let (decision, entry) = match self.classify(&envelope, &upstream, &tool, &arguments, id) {
+        trace::asked(&envelope, &id, || format!("{upstream}.{tool}"));
+        let admitted = trace::stage(Stage::Classify)
+            .in_scope(|| self.classify(&envelope, &upstream, &tool, &arguments, id));
+        let (decision, entry) = match admitted {
             Ok((call, entry)) => {
+                trace::action(call.action.as_str());
                 let classified = Instant::now();
                 self.observer.took(Stage::Classify, classified.duration_since(began));
-                let decision = self.authority.decide(envelope, call, now);
+                let decision =
+                    trace::stage(Stage::Decide).in_scope(|| self.authority.decide(envelope, call, now));
                 self.observer.took(Stage::Decide, classified.elapsed());
                 (decision, Some(entry))
             }
             Err(refused) => {
                 let (attempt, reason) = *refused;
+                trace::action(&attempt.action);
                 (self.authority.refuse(envelope, attempt, reason, now), None)
             }
         };
-        let warrant = match (self.record(decision).await?, entry) {
-            (Recorded::Granted(warrant), Some(entry)) => (warrant, entry),
-            (Recorded::Granted(_), None) => {
-                return Err(Unavailable("a permit without a catalog entry".to_owned()));
-            }
-            (Recorded::Refused(denial), _) => {
-                self.observer.decided("deny", &denial.reasons().first().code);
-                return Ok(Answered::Denied(Public::of(&denial)));
+        let gateway = Arc::clone(self);
+        // Detached before it is recorded: once the entry is on its way to the journal, somebody must carry the warrant.
+        let run = async move {
+            match (gateway.record(decision).await?, entry) {
+                (Recorded::Granted(warrant), Some(entry)) => {
+                    gateway.decided("permit", "");
+                    gateway.carry_out(warrant, entry, client, departed).await
+                }
+                (Recorded::Granted(_), None) => {
+                    Err(Unavailable("a permit without a catalog entry".to_owned()))
+                }
+                (Recorded::Refused(denial), _) => {
+                    gateway.decided("deny", &denial.reasons().first().code);
+                    Ok(Answered::Denied(Public::of(&denial)))
+                }
             }
         };
-        self.observer.decided("permit", "");
-        let gateway = Arc::clone(self);
-        let (warrant, entry) = warrant;
-        let run = tokio::spawn(async move { gateway.carry_out(warrant, entry, client, departed).await });
+        let run = tokio::spawn(run.in_current_span());
         run.await.map_err(|error| Unavailable(format!("the call's task ended: {error}")))?
     }
 
     async fn record(&self, decision: Decision) -> Result<Recorded, Unavailable> {
         let began = Instant::now();
         let clock = || self.ledger.now();
-        let recorded = self.authority.record(decision, &clock).await?;
+        let recorded =
+            self.authority.record(decision, &clock).instrument(trace::stage(Stage::Record)).await?;
         self.observer.took(Stage::Record, began.elapsed());
         Ok(recorded)
+    }
+
+    fn decided(&self, decision: &'static str, code: &str) {
+        self.observer.decided(decision, code);
+        trace::decided(decision, code);
+    }
+
+    fn ended(&self, ending: Ending) {
+        self.observer.ended(ending.as_str());
+        trace::ended(ending.as_str());
     }
 
     /// Names the call's action and resource by the release's catalog, as far as this envelope may see.
@@ -308,6 +332,7 @@ impl Gateway {
         departed: Departed,
     ) -> Result<Answered, Unavailable> {
         let began = Instant::now();
+        let issuing = trace::stage(Stage::Issue);
         let decision = warrant.call().id.clone();
         let clock = || self.ledger.now();
         let inspect = Inspect::new(move |call, envelope, result| {
@@ -327,7 +352,8 @@ impl Gateway {
                     client,
                     inspect,
                 };
-                self.upstreams.connect(request).await.map_err(|error| error.to_string())
+                let connected = self.upstreams.connect(request).instrument(issuing.clone()).await;
+                connected.map_err(|error| error.to_string())
             }
             Err(error) => Err(error.to_string()),
         };
@@ -344,23 +370,25 @@ impl Gateway {
                     .await;
             }
         };
-        let invocation = match self.authority.issue(warrant, ready, clock()) {
+        let issued = issuing.in_scope(|| self.authority.issue(warrant, ready, clock()));
+        drop(issuing);
+        let invocation = match issued {
             Ok(invocation) => invocation,
             Err(withdrawn) => {
                 self.authority.close_withdrawn(*withdrawn).await?;
-                self.observer.ended(Ending::Revoked.as_str());
+                self.ended(Ending::Revoked);
                 let message = "the authority for this call ended before it was sent; nothing was sent";
                 return Ok(Answered::Broken { decision, ending: Ending::Revoked, message });
             }
         };
         self.observer.took(Stage::Issue, began.elapsed());
         let sent = Instant::now();
-        let effect = self.authority.send(invocation, &clock).await;
+        let effect = self.authority.send(invocation, &clock).instrument(trace::stage(Stage::Exchange)).await;
         self.observer.took(Stage::Exchange, sent.elapsed());
         let back = Instant::now();
-        let outcome = self.authority.close(effect).await?;
+        let outcome = self.authority.close(effect).instrument(trace::stage(Stage::Close)).await?;
         self.observer.took(Stage::Close, back.elapsed());
-        self.observer.ended(outcome.ending.as_str());
+        self.ended(outcome.ending);
         Ok(answer(decision, outcome))
     }
 
@@ -373,7 +401,7 @@ impl Gateway {
     ) -> Result<Answered, Unavailable> {
         tracing::warn!(decision = %decision, why, "a permitted call wasn't sent");
         self.authority.close_withdrawn(warrant.withdraw(why)).await?;
-        self.observer.ended(Ending::Revoked.as_str());
+        self.ended(Ending::Revoked);
         Ok(Answered::Broken { decision, ending: Ending::Revoked, message })
     }
 }
