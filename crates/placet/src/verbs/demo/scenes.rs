@@ -127,6 +127,9 @@ pub(super) async fn with(tell: &mut Teller, stage: &mut Stage) -> Result<(), Fai
     Ok(())
 }
 
+/// What the demonstration shows of a decision's story.
+const TOLD: [&str; 8] = ["Permitted", "for", "chain", "workflow", "because", "facts", "effect", "proof"];
+
 /// Why: who said so, and how we know.
 pub(super) async fn why(tell: &mut Teller, stage: &mut Stage) -> Result<(), Failure> {
     tell.scene("Why: who said so, and how do we know?");
@@ -139,10 +142,15 @@ pub(super) async fn why(tell: &mut Teller, stage: &mut Stage) -> Result<(), Fail
     tell.check(
         told && story.contains("maya") && story.contains("CASE-1837"),
         Mark::Note,
-        "the ledger's story of the 80:",
+        "the 80, as the ledger tells it (`placet audit show` has it whole):",
         &story,
     );
-    tell.quote(story.trim_end());
+    for line in story.lines() {
+        let label = line.split_whitespace().next().unwrap_or_default().trim_end_matches(':');
+        if TOLD.contains(&label) {
+            tell.quote(line.trim_end());
+        }
+    }
 
     let mut agent = stage.agent("agent-7", "acme/wf-9", "dg-1").await?;
     let denied = agent.call("billing__refund", json!({"case_id": "CASE-1837", "amount": 250})).await;
