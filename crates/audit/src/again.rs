@@ -80,7 +80,7 @@ pub(crate) fn again(case: &Case, data: &Data, other: Option<&Release>) -> Outcom
         ));
     }
     let mut missing = |what: What, recorded: &dyn fmt::Display, now: &str| {
-        differences.push(Difference::new(what, recorded, now))
+        differences.push(Difference::new(what, recorded, now));
     };
     let archived;
     let release = match other {

@@ -19,6 +19,7 @@ mod replay;
 mod report;
 mod search;
 mod story;
+mod tell;
 mod verify;
 
 pub use data::{Data, DataError};

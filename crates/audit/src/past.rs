@@ -210,7 +210,7 @@ mod tests {
     fn worlds_before_the_window_are_one_and_those_in_it_are_kept() {
         let mut past = Past::new(10);
         let organisation = r#""organisation""#;
-        past.fold(&facts(1, organisation, r#"{"tenant_created":{"tenant":"acme"}}"#));
+        past.fold(&facts(1, organisation, r#"{"tenant_created":{"id":"acme"}}"#));
         assert_eq!(past.broken, None);
         past.fold(&resource(2));
         let workflow = WorkflowId::new(TenantId::new("acme").unwrap(), Name::new("wf-9").unwrap());
@@ -247,7 +247,7 @@ mod tests {
         let workflow = WorkflowId::new(TenantId::new("acme").unwrap(), Name::new("wf-9").unwrap());
         let why = past.snapshot(&workflow, Revision(0), None).unwrap_err();
         assert!(why.starts_with("the record 1 of facts can't be applied"), "{why}");
-        past.fold(&facts(2, r#""organisation""#, r#"{"tenant_created":{"tenant":"acme"}}"#));
+        past.fold(&facts(2, r#""organisation""#, r#"{"tenant_created":{"id":"acme"}}"#));
         assert_eq!(past.snapshot(&workflow, Revision(2), None).unwrap_err(), why);
     }
 }

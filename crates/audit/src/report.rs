@@ -221,7 +221,7 @@ impl fmt::Display for ReplayReport {
                     }
                 }
                 Outcome::CannotTell(why) => {
-                    writeln!(f, "record {sequence} ({tenant}) {id}: can't tell: {why}")?
+                    writeln!(f, "record {sequence} ({tenant}) {id}: can't tell: {why}")?;
                 }
                 Outcome::Same | Outcome::NotDecided => {}
             }

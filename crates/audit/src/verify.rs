@@ -39,6 +39,9 @@ pub struct Misfit {
 pub struct VerifyReport {
     /// Bytes, chain, trees and checkpoints.
     pub ledger: placet_store::VerifyReport,
+    /// Whether all records that check out were followed: not where damage hides the journal's end. Then no permit is
+    /// called open.
+    pub followed: bool,
     /// Permits.
     pub permits: u64,
     /// Denials.
@@ -55,13 +58,13 @@ impl VerifyReport {
     /// Whether everything holds. Open permits don't count against it.
     #[must_use]
     pub fn is_sound(&self) -> bool {
-        self.ledger.is_sound() && self.misfits.is_empty()
+        self.ledger.is_sound() && self.followed && self.misfits.is_empty()
     }
 
     /// As JSON.
     #[must_use]
     pub fn to_value(&self) -> Value {
-        let Self { ledger, permits, denials, effects, open, misfits } = self;
+        let Self { ledger, followed, permits, denials, effects, open, misfits } = self;
         let trees = ledger.trees.iter().map(|tree| {
             Value::from(object! { "tree" => tree.tree.as_str(), "records" => tree.records, "signed" => tree.signed.map_or(Value::Null, Value::from) })
         });
@@ -78,7 +81,7 @@ impl VerifyReport {
             "segments" => u64::try_from(ledger.segments).unwrap_or(u64::MAX),
             "trees" => trees.collect::<Vec<_>>(),
             "torn" => ledger.torn.map_or(Value::Null, |torn| Value::from(object! { "segment" => torn.segment, "offset" => torn.offset, "sequence" => torn.sequence })),
-            "permits" => *permits, "denials" => *denials, "effects" => *effects,
+            "followed" => *followed, "permits" => *permits, "denials" => *denials, "effects" => *effects,
             "open" => open.collect::<Vec<_>>(),
             "misfits" => misfits.collect::<Vec<_>>(),
         })
@@ -88,7 +91,7 @@ impl VerifyReport {
 impl fmt::Display for VerifyReport {
     /// For people: what is wrong first.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { ledger, permits, denials, effects, open, misfits } = self;
+        let Self { ledger, followed, permits, denials, effects, open, misfits } = self;
         if let Some(finding) = &ledger.finding {
             writeln!(f, "wrong: {finding}")?;
         }
@@ -117,13 +120,21 @@ impl fmt::Display for VerifyReport {
             };
             writeln!(f, "tree {}: {} records, {signed}", tree.tree, tree.records)?;
         }
-        writeln!(
-            f,
-            "{} records in {} segments: {permits} permits, {denials} denials, {effects} effects, {} open",
-            ledger.records,
-            ledger.segments,
-            open.len()
-        )?;
+        if *followed {
+            writeln!(
+                f,
+                "{} records in {} segments: {permits} permits, {denials} denials, {effects} effects, {} open",
+                ledger.records,
+                ledger.segments,
+                open.len()
+            )?;
+        } else {
+            writeln!(
+                f,
+                "{} records check out; whether effects follow their permits wasn't looked at",
+                ledger.records
+            )?;
+        }
         writeln!(f, "{}", if self.is_sound() { "the ledger holds" } else { "the ledger does not hold" })
     }
 }
@@ -134,19 +145,30 @@ impl fmt::Display for VerifyReport {
 pub fn verify(data: &Path, organisation: &str, key: VerifyingKey) -> VerifyReport {
     let ledger = placet_store::verify(data, organisation, key);
     let sound = ledger.records;
-    let mut report =
-        VerifyReport { ledger, permits: 0, denials: 0, effects: 0, open: Vec::new(), misfits: Vec::new() };
-    let mut open = BTreeMap::new();
+    let mut report = VerifyReport {
+        ledger,
+        followed: false,
+        permits: 0,
+        denials: 0,
+        effects: 0,
+        open: Vec::new(),
+        misfits: Vec::new(),
+    };
+    let (mut open, mut seen) = (BTreeMap::new(), 0_u64);
     // A record that can't be read is the ledger's finding already, and nothing behind it is believed.
     let reader = Reader::open(data);
     for record in reader.iter().flat_map(|reader| reader.range(1, sound)).map_while(Result::ok) {
+        seen = record.sequence;
         if let Err(what) = follow(&mut report, &mut open, &record)
             && report.misfits.len() < MAX_DETAILS
         {
             report.misfits.push(Misfit { sequence: record.sequence, what });
         }
     }
-    report.open = open.into_values().collect();
+    report.followed = reader.is_ok() && seen == sound;
+    if report.followed {
+        report.open = open.into_values().collect();
+    }
     report
 }
 

@@ -6,7 +6,7 @@ use placet_audit::{Outcome, ReplayReport, Scope, What, replay, verify};
 use placet_record::Kind;
 use tempfile::TempDir;
 
-use crate::desk::{self, ORGANISATION, morning, public, rewritten};
+use crate::desk::{self, ORGANISATION, POLICY, morning, public, rewritten};
 
 fn again(dir: &TempDir) -> ReplayReport {
     replay(&desk::data(dir), &Scope::default(), None, &mut |_, _| ()).unwrap()
@@ -42,11 +42,7 @@ fn of_decision(
 async fn rep_1_an_edited_rule_of_the_archived_release_is_found() {
     let dir = morning().await;
     let other = desk::release(|path, text| {
-        if path.ends_with(".rego") {
-            text.replace("input.amount <= 100", "input.amount <= 1000")
-        } else {
-            text
-        }
+        if path == POLICY { text.replace("input.amount <= 100", "input.amount <= 1000") } else { text }
     });
     fs::write(archive(&dir), other.archive()).unwrap();
     let report = again(&dir);
@@ -196,6 +192,7 @@ async fn led_3_a_flipped_bit_and_a_dropped_tail_are_named() {
         assert!(!report.is_sound(), "byte {at}: {report}");
         let said = report.to_string();
         assert!(said.starts_with("wrong: ") && said.contains("record"), "byte {at}: {said}");
+        assert!(!report.followed && report.open.is_empty(), "byte {at}: {said}");
         assert!(said.ends_with("the ledger does not hold\n"));
     }
     let mut bytes = whole.clone();

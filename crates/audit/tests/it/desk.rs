@@ -4,7 +4,6 @@
 use std::{
     error::Error,
     fs,
-    future::Future,
     path::Path,
     sync::{
         Arc,
@@ -34,6 +33,8 @@ use placet_policy::{Release, Tree};
 use placet_store::{At, Fold, FrameSink, Journal, Notary, Options, Receipt};
 use tempfile::TempDir;
 
+/// The desk's one policy.
+pub(crate) const POLICY: &str = "policies/support.rego";
 pub(crate) const ORGANISATION: &str = "example";
 /// RFC 8037 appendix A: an Ed25519 key and its thumbprint.
 const KEY: &str = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
@@ -282,6 +283,7 @@ impl Desk {
 }
 
 /// A tool that answers at once.
+#[derive(Debug)]
 struct Ready(CredentialNote);
 
 impl Ready {
@@ -390,10 +392,4 @@ impl Fold for Raw {
 /// One member of a report's JSON.
 pub(crate) fn at<'v>(value: &'v Value, pointer: &str) -> &'v Value {
     value.pointer(pointer).unwrap_or_else(|| panic!("no `{pointer}` in {value}"))
-}
-
-/// Holds that futures of the desk may cross threads, as the gateway's do.
-#[expect(dead_code, reason = "it is compiled, not run")]
-fn crosses(desk: &Desk) -> impl Future<Output = Result<DecisionId, Box<Denial>>> + Send + '_ {
-    desk.call("crm.get_case", "{}")
 }
