@@ -3,6 +3,7 @@ import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js';
 import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
 import { ErrorCode, McpError } from '@modelcontextprotocol/sdk/types.js';
+import { signedIn } from './dpop.mjs';
 import { fail, readArguments, run, versionOf } from './scenario.mjs';
 
 const { scenario, url, command } = readArguments();
@@ -10,7 +11,10 @@ if (scenario.mode === 'modern') fail('the SDK 1.x speaks no modern revision');
 
 const client = new Client({ name: 'peer-ts1', version: '1.0.0' }, { capabilities: {} });
 const transport = url
-  ? new StreamableHTTPClientTransport(url, { requestInit: { headers: scenario.headers } })
+  ? new StreamableHTTPClientTransport(url, {
+      requestInit: { headers: scenario.headers },
+      fetch: scenario.agent ? await signedIn(scenario.agent).catch((error) => fail(`sign-in: ${error.message}`)) : fetch,
+    })
   : new StdioClientTransport({ command: command[0], args: command.slice(1), env: process.env, stderr: 'inherit' });
 
 // The negotiated version reaches the transport only.

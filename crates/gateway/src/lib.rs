@@ -10,6 +10,7 @@ mod listing;
 mod observe;
 mod pipeline;
 mod public;
+pub mod trace;
 
 pub use credential::{Credentials, Injection, OpenVault, Scheme, Service, VaultAccess};
 pub use fold::ORGANISATION;

@@ -41,6 +41,7 @@ enum Verb {
     ToolProxy(verbs::tool_proxy::ToolProxy),
     Audit(verbs::audit::Audit),
     Doctor(verbs::doctor::Doctor),
+    Bench(verbs::bench::Bench),
 }
 
 impl Cli {
@@ -72,6 +73,7 @@ impl Cli {
             Verb::ToolProxy(verb) => verb.run(),
             Verb::Audit(verb) => verb.run(),
             Verb::Doctor(verb) => verb.run(),
+            Verb::Bench(verb) => verb.run(),
         }
     }
 }

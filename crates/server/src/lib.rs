@@ -15,6 +15,7 @@ pub mod metrics;
 pub mod oauth;
 pub mod run;
 pub mod settings;
+mod telemetry;
 pub mod tree;
 pub mod vault;
 pub mod window;

@@ -44,7 +44,7 @@ use crate::{
     },
     tree,
     vault::{VaultFile, VaultFileError},
-    window::FileWindow,
+    window::{FileWindow, Outlasts},
 };
 
 /// Assertions and proofs remembered at once: administrators' and the token endpoint's, of some minutes.
@@ -195,6 +195,8 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
     let window = |name: &str| {
         FileWindow::open(&used.join(name), WINDOW, now).map(Mutex::new).map_err(StartError::Window)
     };
+    let proofs = FileWindow::open_as(&used.join("proofs"), mcp::MAX_PROOFS, now, Outlasts::Process)
+        .map_err(StartError::Window)?;
     let codes = Arc::new(Codes::default());
     let keys = KeySet::of(token.public());
     let server = &settings.server;
@@ -206,6 +208,10 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
         base: server.public_url.clone(),
         hosts: vec![authority_of(&server.public_url)],
         sessions: mcp::SessionKey::new(&session),
+        proofs,
+        max_body: settings.limits.body_bytes,
+        streams: settings.limits.streams,
+        body_read: Duration::from_millis(settings.limits.body_read_ms),
     }));
     let oauth = token_service(
         server,

@@ -1,4 +1,4 @@
-//! A replay window that outlasts a restart: each use is on disk before it counts.
+//! A replay window that outlasts a restart: each use is in a file before it counts.
 //!
 //! The file is a log of 40-byte entries, the key's digest and the second at which it may be forgotten. A torn last
 //! entry was never acknowledged and is cut; forgotten entries go when the log is written anew.
@@ -30,13 +30,29 @@ pub struct FileWindow {
     by_end: BTreeSet<(u64, Digest)>,
     entries: usize,
     capacity: usize,
+    outlasts: Outlasts,
     broken: bool,
+}
+
+/// What a use is remembered over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outlasts {
+    /// The end of the machine: each use is on disk before it counts.
+    Machine,
+    /// The end of the process, however sudden: each use is with the operating system before it counts. For what lives
+    /// too briefly to be used again once a machine has started.
+    Process,
 }
 
 impl FileWindow {
     /// Opens the window in `path`, or makes it. `capacity` bounds the uses remembered at once; `now` is in seconds since
     /// the Unix epoch.
     pub fn open(path: &Path, capacity: usize, now: u64) -> io::Result<Self> {
+        Self::open_as(path, capacity, now, Outlasts::Machine)
+    }
+
+    /// The same, remembering over less.
+    pub fn open_as(path: &Path, capacity: usize, now: u64, outlasts: Outlasts) -> io::Result<Self> {
         let lock =
             OpenOptions::new().create(true).truncate(false).write(true).open(path.with_extension("lock"))?;
         lock.try_lock()
@@ -55,6 +71,7 @@ impl FileWindow {
             by_end: BTreeSet::new(),
             entries: 0,
             capacity,
+            outlasts,
             broken: false,
         };
         for entry in bytes.chunks_exact(ENTRY) {
@@ -107,9 +124,12 @@ impl FileWindow {
         }
         let mut file = File::create(&fresh)?;
         file.write_all(&bytes)?;
-        file.sync_all()?;
+        let durable = self.outlasts == Outlasts::Machine;
+        if durable {
+            file.sync_all()?;
+        }
         std::fs::rename(&fresh, &self.path)?;
-        if let Some(dir) = self.path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
+        if let Some(dir) = self.path.parent().filter(|dir| durable && !dir.as_os_str().is_empty()) {
             File::open(dir)?.sync_all()?;
         }
         self.file = file;
@@ -121,7 +141,9 @@ impl FileWindow {
         let mut entry = [0; ENTRY];
         entry.iter_mut().zip(key.iter().chain(&end.to_be_bytes())).for_each(|(to, from)| *to = *from);
         self.file.write_all(&entry)?;
-        self.file.sync_data()?;
+        if self.outlasts == Outlasts::Machine {
+            self.file.sync_data()?;
+        }
         self.entries = self.entries.saturating_add(1);
         if self.entries > self.seen.len().saturating_add(SLACK) { self.rewrite() } else { Ok(()) }
     }

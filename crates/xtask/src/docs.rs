@@ -51,8 +51,10 @@ fn write(path: &str, text: &str) -> std::io::Result<()> {
 /// The policy input that every release shares, as JSON Schema.
 fn schema() -> Result<String, String> {
     let compact = placet_policy::input_schema().to_string();
-    let value: serde_json::Value = serde_json::from_str(&compact).map_err(|error| format!("the input's schema: {error}"))?;
-    let pretty = serde_json::to_string_pretty(&value).map_err(|error| format!("the input's schema: {error}"))?;
+    let value: serde_json::Value =
+        serde_json::from_str(&compact).map_err(|error| format!("the input's schema: {error}"))?;
+    let pretty =
+        serde_json::to_string_pretty(&value).map_err(|error| format!("the input's schema: {error}"))?;
     Ok(pretty + "\n")
 }
 
@@ -64,14 +66,19 @@ fn reasons(now: Option<&str>) -> Result<String, String> {
     for code in Code::ALL {
         let code = code.as_str();
         let text = texts.iter().position(|(name, _)| name == code).map(|at| texts.swap_remove(at).1);
-        page.push_str(&format!("\n{}", heading(code)));
+        page.push('\n');
+        page.push_str(&heading(code));
         if let Some(text) = text.filter(|text| !text.is_empty()) {
-            page.push_str(&format!("\n{text}\n"));
+            page.push('\n');
+            page.push_str(&text);
+            page.push('\n');
         }
     }
     match texts.first() {
         None => Ok(page),
-        Some((gone, _)) => Err(format!("{REASONS} has a section `{gone}`, which is no code any more; move its text")),
+        Some((gone, _)) => {
+            Err(format!("{REASONS} has a section `{gone}`, which is no code any more; move its text"))
+        }
     }
 }
 

@@ -38,7 +38,8 @@ pub(crate) fn run(words: &[&str]) -> Outcome {
         command.args([format!("-max_total_time={seconds}"), format!("-rss_limit_mb={MEMORY}")]);
         match command.status() {
             Ok(status) if status.success() => {}
-            Ok(status) => problems.push(format!("`{target}` failed ({status}); the input is in fuzz/artifacts/{target}")),
+            Ok(status) => problems
+                .push(format!("`{target}` failed ({status}); the input is in fuzz/artifacts/{target}")),
             Err(error) => problems.push(format!("cargo fuzz: {error}")),
         }
     }
@@ -47,11 +48,10 @@ pub(crate) fn run(words: &[&str]) -> Outcome {
 
 /// The targets that have sources; one without a corpus is a mistake.
 fn targets() -> Result<Vec<String>, Vec<String>> {
-    let entries = fs::read_dir("fuzz/fuzz_targets").map_err(|error| vec![format!("fuzz/fuzz_targets: {error}")])?;
-    let mut targets: Vec<String> = entries
-        .flatten()
-        .filter_map(|entry| Some(entry.path().file_stem()?.to_str()?.to_owned()))
-        .collect();
+    let entries =
+        fs::read_dir("fuzz/fuzz_targets").map_err(|error| vec![format!("fuzz/fuzz_targets: {error}")])?;
+    let mut targets: Vec<String> =
+        entries.flatten().filter_map(|entry| Some(entry.path().file_stem()?.to_str()?.to_owned())).collect();
     targets.sort();
     let bare: Vec<String> = targets
         .iter()

@@ -2,6 +2,7 @@
 
 pub(crate) mod audit;
 pub(crate) mod authority;
+pub(crate) mod bench;
 pub(crate) mod catalog;
 pub(crate) mod check;
 pub(crate) mod common;

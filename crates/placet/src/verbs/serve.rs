@@ -38,7 +38,8 @@ impl Serve {
             })?;
             return Ok(Answer::Yes);
         }
-        log::start(&settings.log).map_err(Failure::new)?;
+        // The last traces are sent when this is dropped, after the server's end.
+        let _started = log::start(&settings).map_err(Failure::new)?;
         let runtime =
             tokio::runtime::Builder::new_multi_thread().enable_all().build().or_fail("can't start")?;
         runtime.block_on(async {

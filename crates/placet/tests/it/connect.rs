@@ -1,8 +1,10 @@
 //! From a client without a key, through gateway and guard, to a tool: the whole road.
 
 use std::{
-    io::{BufRead, BufReader, Write},
+    io::{BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
     process::{Child, ChildStdin, Command, Stdio},
+    sync::{Arc, Mutex},
 };
 
 use placet_json::{Limits, Value};
@@ -60,19 +62,26 @@ impl Client {
     }
 }
 
-const INITIALIZE: &str =
+pub(crate) const INITIALIZE: &str =
     r#"{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"test","version":"1"}}"#;
 pub(crate) const MODERN: &str = r#""_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}"#;
 
 /// Sample CRM behind `tool-proxy` behind a server with the support desk's release; an agent with a delegation.
-struct Road {
-    server: Server,
-    sample: placet_samples::Control,
+pub(crate) struct Road {
+    pub(crate) server: Server,
+    pub(crate) sample: placet_samples::Control,
+    /// All that the guard sent to the tool.
+    pub(crate) sent: Arc<Mutex<Vec<u8>>>,
     _guard: Serving,
     _runtime: tokio::runtime::Runtime,
 }
 
 fn road() -> Road {
+    road_with("", &[])
+}
+
+/// With these further settings of the server, and variables of its process.
+pub(crate) fn road_with(further: &str, variables: &[(&str, &str)]) -> Road {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let dir = tempdir().unwrap();
     let database = dir.path().join("crm.sqlite");
@@ -82,6 +91,8 @@ fn road() -> Road {
     let sample = Sample::open(Kind::Crm, &database).unwrap();
     let control = sample.control();
     runtime.spawn(sample.serve_http(listener, None));
+    let sent = Arc::new(Mutex::new(Vec::new()));
+    let upstream = tap(upstream, Arc::clone(&sent));
 
     placet(dir.path(), &["key", "generate", "token.pem"]).expect(0);
     let keys = placet(dir.path(), &["key", "show", "token.pem", "--jwks"]).expect(0);
@@ -109,18 +120,44 @@ fn road() -> Road {
 
     copy(&policies("support"), &dir.path().join("release"));
     let settings = format!(
-        "public_url = \"{issuer}\"\n[keys]\ntoken = {{ file = \"token.pem\" }}\n[release]\ndir = \"release\"\n[[upstream]]\nname = \"crm\"\nurl = \"{audience}\"\nallow_private = true\nlist_with = \"call-token\"\n"
+        "public_url = \"{issuer}\"\n[keys]\ntoken = {{ file = \"token.pem\" }}\n[release]\ndir = \"release\"\n[[upstream]]\nname = \"crm\"\nurl = \"{audience}\"\nallow_private = true\nlist_with = \"call-token\"\n{further}"
     );
     // The public URL names the port, so the listener must have it.
     let settings = settings.replacen("public_url", &format!("listen = \"{agents}\"\npublic_url"), 1);
     let base = dir.path().join("placet.toml");
     std::fs::write(&base, format!("[server]\nadmin_listen = \"127.0.0.1:0\"\n{settings}")).unwrap();
-    let serving = Serving::start(dir.path(), &["serve"], "serves agents at");
+    let serving = Serving::start_with(dir.path(), &["serve"], variables, "serves agents at");
     let (agents, admin) = (serving.word("serves agents at "), serving.word("administrators at "));
 
     let server = Server { dir, serving, agents, admin };
     delegated(&server);
-    Road { server, sample: control, _guard: guard, _runtime: runtime }
+    Road { server, sample: control, sent, _guard: guard, _runtime: runtime }
+}
+
+/// An address that passes everything on to this one, and keeps what was sent there.
+fn tap(to: SocketAddr, sent: Arc<Mutex<Vec<u8>>>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for from in listener.incoming().map(Result::unwrap) {
+            let there = TcpStream::connect(to).unwrap();
+            let (mut back, mut client) = (there.try_clone().unwrap(), from.try_clone().unwrap());
+            std::thread::spawn(move || {
+                drop(std::io::copy(&mut back, &mut client));
+                drop(client.shutdown(std::net::Shutdown::Both));
+            });
+            let (mut from, mut there, sent) = (from, there, Arc::clone(&sent));
+            std::thread::spawn(move || {
+                let mut buffer = [0; 4096];
+                while let Ok(read @ 1..) = from.read(&mut buffer) {
+                    sent.lock().unwrap().extend_from_slice(&buffer[..read]);
+                    there.write_all(&buffer[..read]).unwrap();
+                }
+                drop(there.shutdown(std::net::Shutdown::Write));
+            });
+        }
+    });
+    address
 }
 
 /// People, a reviewed tool, an enrolled agent with a delegation.
@@ -199,7 +236,7 @@ fn copy(from: &std::path::Path, to: &std::path::Path) {
     }
 }
 
-fn connect(server: &Server, more: &[&str]) -> Command {
+pub(crate) fn connect(server: &Server, more: &[&str]) -> Command {
     let mut command = command(server.dir());
     command
         .args(["connect", "--server", &server.agents, "--key", "agent.pem", "--workflow", "acme/wf-9"])

@@ -12,4 +12,5 @@ mod connect;
 mod pure;
 mod server;
 mod support;
+mod telemetry;
 mod tool_proxy;

@@ -83,8 +83,18 @@ pub(crate) struct Serving {
 impl Serving {
     /// Starts the binary and waits for a line of standard error that contains `ready`.
     pub(crate) fn start(dir: &Path, arguments: &[&str], ready: &str) -> Self {
+        Self::start_with(dir, arguments, &[], ready)
+    }
+    /// Starts it with these variables besides.
+    pub(crate) fn start_with(
+        dir: &Path,
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+        ready: &str,
+    ) -> Self {
         let mut child = command(dir)
             .args(arguments)
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -102,6 +112,12 @@ impl Serving {
         }
         std::thread::spawn(move || lines.for_each(drop));
         Self { child, said }
+    }
+    /// Asks it to end, and waits until it has.
+    pub(crate) fn end(mut self) -> Option<i32> {
+        let asked = Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
+        assert!(asked.success());
+        self.child.wait().unwrap().code()
     }
     /// The word after `before` in what it said.
     pub(crate) fn word(&self, before: &str) -> String {

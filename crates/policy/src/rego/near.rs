@@ -6,7 +6,10 @@ use std::{
     fmt::Write as _,
 };
 
-use regorus::unstable::{AssignOp, BoolOp, Expr, Literal, Rule, RuleAssign, RuleBody, RuleHead, Span};
+use regorus::{
+    Value,
+    unstable::{AssignOp, BoolOp, Expr, Literal, LiteralStmt, Rule, RuleAssign, RuleBody, RuleHead, Span},
+};
 
 use super::{
     RESERVED,
@@ -33,6 +36,61 @@ pub(crate) struct Condition {
     depends: Vec<usize>,
     /// The rule of the same package that it is nothing but the name of.
     helper: Option<String>,
+    /// The same condition, where it needs no interpreter.
+    test: Option<Test>,
+}
+
+/// A comparison of the input's value at a path with a constant.
+#[derive(Debug, Clone)]
+struct Test {
+    path: Vec<Value>,
+    op: BoolOp,
+    constant: Value,
+}
+
+impl Test {
+    /// Reads it off a statement that is nothing else.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "of a syntax tree only some forms are meant")]
+    fn of(statement: &LiteralStmt) -> Option<Self> {
+        let Literal::Expr { expr, .. } = &statement.literal else { return None };
+        let Expr::BoolExpr { op, lhs, rhs, .. } = expr.as_ref() else { return None };
+        let constant = match rhs.as_ref() {
+            Expr::String { value, .. }
+            | Expr::RawString { value, .. }
+            | Expr::Number { value, .. }
+            | Expr::Bool { value, .. } => value.clone(),
+            _ => return None,
+        };
+        let (root, steps) = ast::reference(lhs).filter(|_| statement.with_mods.is_empty())?;
+        let path = steps.into_iter().map(|step| match step {
+            ast::Step::Name(name) => Some(Value::from(name)),
+            ast::Step::Computed => None,
+        });
+        let path: Vec<Value> = path.collect::<Option<_>>()?;
+        (root == "input" && !path.is_empty()).then(|| Self { path, op: op.clone(), constant })
+    }
+
+    /// Whether it can't hold: there is no such value, or it compares otherwise. Values are ordered as the
+    /// interpreter orders them.
+    fn fails(&self, input: &Value) -> bool {
+        let mut value = input;
+        for step in &self.path {
+            match value.as_object().ok().and_then(|object| object.get(step)) {
+                Some(next) => value = next,
+                None => return true,
+            }
+        }
+        let order = value.cmp(&self.constant);
+        let holds = match self.op {
+            BoolOp::Lt => order.is_lt(),
+            BoolOp::Le => order.is_le(),
+            BoolOp::Eq => order.is_eq(),
+            BoolOp::Ge => order.is_ge(),
+            BoolOp::Gt => order.is_gt(),
+            BoolOp::Ne => order.is_ne(),
+        };
+        !holds
+    }
 }
 
 /// An `allow` rule's body.
@@ -42,6 +100,8 @@ pub(crate) struct Candidate {
     pub(crate) file: String,
     pub(crate) line: u32,
     pub(crate) conditions: Vec<Condition>,
+    /// It gives `true` and no other body comes before it, so that its conditions are all that it takes.
+    labelled: bool,
 }
 
 /// What is known of a package.
@@ -91,6 +151,7 @@ impl Conditions {
                             key: body.key,
                             file: parsed.file.clone(),
                             line,
+                            labelled: body.labelled,
                             conditions: conditions.into_iter().map(|(condition, _)| condition).collect(),
                         });
                     } else {
@@ -106,6 +167,15 @@ impl Conditions {
             }
         }
         all
+    }
+
+    /// The candidate that made `allow` true, where every other one is ruled out by plain comparisons: then nothing
+    /// has to be evaluated again to name it.
+    pub(crate) fn only(&self, input: &Value) -> Option<&Candidate> {
+        let fails = |condition: &Condition| condition.test.as_ref().is_some_and(|test| test.fails(input));
+        let mut left = self.candidates.iter().filter(|candidate| !candidate.conditions.iter().any(fails));
+        let first = left.next().filter(|candidate| candidate.labelled)?;
+        left.next().is_none().then_some(first)
     }
 
     /// The conditions of a candidate that don't hold, each followed into the rules that it names.
@@ -169,6 +239,16 @@ fn bodies_by_name(modules: &[&Parsed]) -> BTreeMap<String, usize> {
         }
     }
     count
+}
+
+/// Whether all that can make a package's `allow` true are its candidates.
+pub(crate) fn allows_by_candidates(modules: &[&Parsed]) -> bool {
+    modules.iter().flat_map(|parsed| &parsed.module.policy).all(|rule| {
+        ast::rule_name(rule).is_some_and(|(name, _)| name != "allow")
+            || complete(rule).is_some()
+            || matches!(rule.as_ref(), Rule::Default { value, .. }
+                if matches!(value.as_ref(), Expr::Bool { value: Value::Bool(false), .. }))
+    })
 }
 
 /// A rule without arguments that has a value: its name, the value assigned, its bodies.
@@ -242,6 +322,7 @@ fn split(
                 format!("{key}.{number}.{index}"),
                 helper,
             );
+            condition.test = Test::of(statement);
             let names = names(&mentions, parsed, helpers);
             condition.depends = closure(&bound, &names);
             bound.push(names);
@@ -289,6 +370,7 @@ fn condition(
         inputs,
         depends: Vec::new(),
         helper,
+        test: None,
     }
 }
 

@@ -21,7 +21,7 @@ use super::{
     CHECK, RESERVED,
     ast::{self, Mentions, Parsed},
     convert::to_rego,
-    near::{Candidate, Condition, Conditions},
+    near::{Candidate, Condition, Conditions, allows_by_candidates},
 };
 use crate::finding::{Finding, Severity};
 
@@ -56,6 +56,10 @@ impl std::fmt::Debug for Program {
 struct Entry {
     package: String,
     verdict: String,
+    /// Which bodies of `allow` hold; asked only where plain comparisons leave more than one.
+    by: Option<String>,
+    /// Nothing but a candidate of `conditions` makes `allow` true.
+    closed: bool,
     holds: Option<String>,
     conditions: Conditions,
     /// Places of the denies, by the text that they give, and of the first of them.
@@ -76,6 +80,7 @@ pub(crate) struct Fired {
 pub(crate) struct Run<'a> {
     program: &'a Program,
     engine: Engine,
+    input: Value,
     facts: Option<(&'a dyn FactsView, &'a RelationModel)>,
     memo: Arc<Mutex<Memo>>,
     pub(crate) allowed: Vec<Determining>,
@@ -148,7 +153,13 @@ impl Program {
             let own: Vec<&Parsed> =
                 modules.iter().filter(|parsed| parsed.package.join(".") == *entrypoint).collect();
             match Self::entry(entrypoint, &own, v1, &mut engine).map_err(broken("release.toml"))? {
-                Some(entry) => entries.push(entry),
+                Some(mut entry) => {
+                    // A rule of a package around it may define this package's `allow` as well.
+                    let around =
+                        |parsed: &Parsed| entrypoint.starts_with(&format!("{}.", parsed.package.join(".")));
+                    entry.closed &= !modules.iter().any(around);
+                    entries.push(entry);
+                }
                 None => findings.push(Finding::new(
                     Severity::Warning,
                     "release.toml",
@@ -194,15 +205,11 @@ impl Program {
             engine.add_policy(file.clone(), text.clone())?;
         }
         let labelled = conditions.modules.iter().any(|(_, text, _)| text.contains(&format!("{RESERVED}by")));
-        let parts = [
-            ("allow", allow, "allow".to_owned()),
-            ("deny", deny, "deny".to_owned()),
-            ("by", labelled, format!("{RESERVED}by")),
-        ];
+        let parts = [("allow", allow), ("deny", deny)];
         let parts: Vec<String> = parts
             .iter()
-            .filter(|(_, there, _)| *there)
-            .map(|(name, _, rule)| format!("\"{name}\": [{RESERVED}x | {RESERVED}x := {rule}]"))
+            .filter(|(_, there)| *there)
+            .map(|(name, _)| format!("\"{name}\": [{RESERVED}x | {RESERVED}x := {name}]"))
             .collect();
         engine.set_rego_v0(!v1);
         engine.add_policy(
@@ -213,6 +220,8 @@ impl Program {
         Ok(Some(Entry {
             package: package.to_owned(),
             verdict: rule_path(&first.package, &format!("{RESERVED}verdict")),
+            by: labelled.then(|| rule_path(&first.package, &format!("{RESERVED}by"))),
+            closed: allows_by_candidates(own),
             holds: (!conditions.modules.is_empty())
                 .then(|| rule_path(&first.package, &format!("{RESERVED}holds"))),
             denies: denies(own),
@@ -285,8 +294,9 @@ impl Program {
                 .add_data(Value::from(BTreeMap::from([(Value::from("facts"), slice)])))
                 .map_err(|e| fault(e.to_string()))?;
         }
-        engine.set_input(input);
-        let mut run = Run { program: self, engine, facts, memo, allowed: Vec::new(), denied: Vec::new() };
+        engine.set_input(input.clone());
+        let mut run =
+            Run { program: self, engine, input, facts, memo, allowed: Vec::new(), denied: Vec::new() };
         for entry in &self.entries {
             run.entry(entry)?;
         }
@@ -379,12 +389,11 @@ impl<'a> Run<'a> {
         }
         // Only `true` permits: not "yes", not 1, not an object.
         if part("allow") == Some(&Value::Bool(true)) {
-            let by: BTreeSet<String> = part("by")
-                .and_then(|set| set.as_set().ok())
-                .map(|set| {
-                    set.iter().filter_map(|key| key.as_string().ok()).map(ToString::to_string).collect()
-                })
-                .unwrap_or_default();
+            let by = match (entry.conditions.only(&self.input).filter(|_| entry.closed), &entry.by) {
+                (Some(only), _) => BTreeSet::from([only.key.clone()]),
+                (None, Some(path)) => keys(&self.eval(path, &entry.package)?),
+                (None, None) => BTreeSet::new(),
+            };
             let places = entry
                 .conditions
                 .candidates
@@ -410,13 +419,7 @@ impl<'a> Run<'a> {
         let mut near = Vec::new();
         for entry in &self.program.entries {
             let Some(path) = &entry.holds else { continue };
-            let value = self.eval(path, &entry.package)?;
-            let holds: BTreeSet<String> = value
-                .as_set()
-                .map(|set| {
-                    set.iter().filter_map(|key| key.as_string().ok()).map(ToString::to_string).collect()
-                })
-                .unwrap_or_default();
+            let holds = keys(&self.eval(path, &entry.package)?);
             for candidate in &entry.conditions.candidates {
                 if candidate
                     .conditions
@@ -486,6 +489,16 @@ impl<'a> Run<'a> {
             operator: error.to_string(),
         })
     }
+}
+
+/// The texts of a set.
+fn keys(set: &Value) -> BTreeSet<String> {
+    let set = set.as_set().ok();
+    set.into_iter()
+        .flat_map(|set| set.iter())
+        .filter_map(|key| key.as_string().ok())
+        .map(ToString::to_string)
+        .collect()
 }
 
 fn fault_of(package: &str, error: &anyhow::Error) -> EngineFault {

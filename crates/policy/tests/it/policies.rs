@@ -518,3 +518,41 @@ fn a_relationship_is_the_same_from_rego_and_from_cedar() {
     let facts = snapshot(&world());
     assert_eq!(codes_of(&evaluate(&build(&in_rego), &open(grant()), &facts, search)), ["engine_fault"]);
 }
+
+#[test]
+fn every_rule_that_permitted_is_named_and_no_other() {
+    let policy = r#"package p
+default allow := false
+limit := 100
+allow if {
+  input.action == "issue_refund"
+  input.amount <= limit
+}
+allow if {
+  input.action == "issue_refund"
+  input.amount < 50
+}
+allow if {
+  input.action == "issue_refund"
+  input.amount > 100
+  input.amount < 1e3
+}
+allow if {
+  input.action == "issue_refund"
+  not input.amount < 5000
+}
+allow if input.workflow.nothing == "x"
+"#;
+    let places = |release: &Release, amount: &str| -> Vec<String> {
+        let permit = decide(release, "issue_refund", amount);
+        assert!(permit.permits(), "{amount}: {permit:?}");
+        permit.determining.iter().map(|rule| rule.at.clone()).collect()
+    };
+    let release = build(&rego(policy));
+    // Comparisons with constants rule out all others, or leave some to the interpreter; the answer is the same.
+    assert_eq!(places(&release, "20"), ["policies/p.rego:4", "policies/p.rego:8"]);
+    assert_eq!(places(&release, "50"), ["policies/p.rego:4"]);
+    assert_eq!(places(&release, "100.5"), ["policies/p.rego:12"]);
+    assert_eq!(places(&release, "5000"), ["policies/p.rego:17"]);
+    assert!(!decide(&release, "issue_refund", "1000").permits());
+}

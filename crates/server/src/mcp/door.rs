@@ -66,7 +66,7 @@ impl Endpoint {
                 return Err(self.challenge("proof", &Challenge::InvalidProof));
             }
         };
-        // Uses before the start aren't remembered, so what was made before it isn't taken.
+        // Uses before the start may be lost with the machine, so what was made before it isn't taken.
         if opened.proof.issued_at() < self.started {
             return Err(self.challenge("proof_before_start", &Challenge::InvalidProof));
         }

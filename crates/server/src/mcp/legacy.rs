@@ -7,7 +7,7 @@ use axum::{
     response::Response,
 };
 use placet_core::{Code, Name};
-use placet_json::{Object, Value};
+use placet_json::Object;
 use placet_mcp::{
     Direction, Era, Id, Message, Method, RpcError,
     headers::SESSION_ID,
@@ -22,6 +22,7 @@ use super::{
     session::Session,
     tools::Wanted,
 };
+use crate::telemetry::Parent;
 
 impl Endpoint {
     pub(super) async fn legacy(
@@ -171,16 +172,7 @@ impl Endpoint {
                         .and_then(|meta| meta.get(placet_mcp::meta::PROGRESS_TOKEN))
                         .and_then(Id::from_value),
                     log_level: self.sessions.level(session),
-                    traceparent: meta
-                        .as_ref()
-                        .and_then(|meta| meta.get("traceparent"))
-                        .and_then(Value::as_str)
-                        .map(str::to_owned),
-                    tracestate: meta
-                        .as_ref()
-                        .and_then(|meta| meta.get("tracestate"))
-                        .and_then(Value::as_str)
-                        .map(str::to_owned),
+                    parent: Parent::in_meta(meta.as_ref()),
                 };
                 self.tools_call(caller, only, headers, id, params, meta.as_ref(), wanted).await
             }

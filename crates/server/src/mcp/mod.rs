@@ -8,12 +8,14 @@ mod legacy;
 mod modern;
 mod refuse;
 mod session;
+mod slots;
 mod stream;
 mod tools;
 
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use axum::{
@@ -26,14 +28,15 @@ use axum::{
 };
 use placet_core::Name;
 use placet_gateway::Gateway;
-use placet_jose::{access::Access, htu::Htu, replay::MemoryWindow};
+use placet_jose::{access::Access, htu::Htu};
 use placet_json::{Limits, Object, object};
 use placet_mcp::{Era, Id, Message, modern::era_of};
 use tokio::sync::oneshot;
 
 pub use session::SessionKey;
 
-use self::{door::Caller, session::Sessions};
+use self::{door::Caller, session::Sessions, slots::Slots};
+use crate::window::FileWindow;
 
 /// Counts what is refused before there is an envelope.
 pub trait Refusals: Send + Sync {
@@ -45,7 +48,7 @@ pub trait Refusals: Send + Sync {
 pub struct Endpoint {
     gateway: Arc<Gateway>,
     access: Access,
-    replays: Mutex<MemoryWindow>,
+    replays: Mutex<FileWindow>,
     refusals: Arc<dyn Refusals>,
     /// `https://gw.example`, without a slash at the end.
     base: String,
@@ -53,6 +56,9 @@ pub struct Endpoint {
     started: u64,
     sessions: Sessions,
     running: Mutex<HashMap<(String, Id), oneshot::Sender<()>>>,
+    slots: Slots,
+    body_read: Duration,
+    max_body: usize,
 }
 
 impl std::fmt::Debug for Endpoint {
@@ -75,6 +81,14 @@ pub struct Parts {
     pub hosts: Vec<String>,
     /// Seals legacy session ids; kept over restarts.
     pub sessions: SessionKey,
+    /// The proofs that were used, also before this start.
+    pub proofs: FileWindow,
+    /// The longest body of a request in bytes.
+    pub max_body: usize,
+    /// How long a body may take to arrive.
+    pub body_read: Duration,
+    /// The most open answers of one agent at once; a further call is refused.
+    pub streams: usize,
 }
 
 impl std::fmt::Debug for Parts {
@@ -84,26 +98,28 @@ impl std::fmt::Debug for Parts {
 }
 
 /// Proofs that are remembered at once: 61 s of 2 000 calls a second, about 18 MB.
-const MAX_PROOFS: usize = 122_000;
-/// The largest request body in bytes.
-pub const MAX_BODY: usize = 1 << 20;
+pub const MAX_PROOFS: usize = 122_000;
 
 impl Endpoint {
-    /// An endpoint. Proofs made before this moment are refused, since those that were used then aren't remembered.
+    /// An endpoint. Proofs made before this second are refused: their uses may have been lost with the machine. What was
+    /// used in this second, or is dated ahead, `proofs` remembers.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { gateway, access, refusals, base, hosts, sessions } = parts;
+        let Parts { gateway, access, refusals, base, hosts, sessions, proofs, max_body, body_read, streams } = parts;
         let started = gateway.ledger().now().secs();
         Self {
             gateway,
             access,
-            replays: Mutex::new(MemoryWindow::new(MAX_PROOFS)),
+            replays: Mutex::new(proofs),
             refusals,
             base,
             hosts,
             started,
             sessions: Sessions::new(sessions),
             running: Mutex::default(),
+            slots: Slots::new(streams),
+            body_read,
+            max_body,
         }
     }
 }
@@ -156,11 +172,11 @@ impl Endpoint {
         if !json {
             return self.refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_type");
         }
-        let body = match read(body).await {
+        let body = match read(body, self.max_body, self.body_read).await {
             Ok(body) => body,
             Err(status) => return self.refused(status, "body"),
         };
-        let message = match Message::parse(&body, &Limits { bytes: MAX_BODY, ..Limits::MESSAGE }) {
+        let message = match Message::parse(&body, &Limits { bytes: self.max_body, ..Limits::MESSAGE }) {
             Ok(message) => message,
             Err(error) => return self.not_a_message(&opened, &error).await,
         };
@@ -195,8 +211,11 @@ impl Endpoint {
     }
 }
 
-async fn read(body: Body) -> Result<Bytes, StatusCode> {
-    axum::body::to_bytes(body, MAX_BODY).await.map_err(|_| StatusCode::PAYLOAD_TOO_LARGE)
+async fn read(body: Body, most: usize, within: Duration) -> Result<Bytes, StatusCode> {
+    match tokio::time::timeout(within, axum::body::to_bytes(body, most)).await {
+        Ok(body) => body.map_err(|_| StatusCode::PAYLOAD_TOO_LARGE),
+        Err(_) => Err(StatusCode::REQUEST_TIMEOUT),
+    }
 }
 
 /// Header fields as text; what isn't text can't equal anything that the body mirrors, and is left out.

@@ -7,10 +7,11 @@ use axum::{
     response::Response,
 };
 use placet_core::Name;
-use placet_json::{Value, object};
+use placet_json::object;
 use placet_mcp::{Era, Message, Method, RpcError, discover, modern, tools::CallParams};
 
 use super::{Caller, Endpoint, empty, fields, message, tools::Wanted};
+use crate::telemetry::Parent;
 
 impl Endpoint {
     pub(super) async fn modern(
@@ -48,8 +49,7 @@ impl Endpoint {
                     session: None,
                     progress: meta.progress_token,
                     log_level: meta.log_level,
-                    traceparent: meta.rest.get("traceparent").and_then(Value::as_str).map(str::to_owned),
-                    tracestate: meta.rest.get("tracestate").and_then(Value::as_str).map(str::to_owned),
+                    parent: Parent::in_meta(Some(&meta.rest)),
                 };
                 match CallParams::parse(request.params) {
                     Ok(params) => {

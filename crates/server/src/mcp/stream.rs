@@ -26,7 +26,8 @@ where
     let first = tokio::select! {
         biased;
         answer = &mut answer => return message(StatusCode::OK, answer),
-        item = items.recv() => item,
+        // Whoever could say something may be gone a moment before the answer is here: that is no news.
+        Some(item) = items.recv() => Some(item),
         () = tokio::time::sleep(KEEP_ALIVE) => None,
     };
     let first = first.map_or_else(|| Bytes::from_static(b": \n\n"), |item| event(era, item));

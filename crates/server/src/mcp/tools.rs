@@ -21,8 +21,10 @@ use placet_mcp::{
 };
 use placet_upstream::Client;
 use tokio::sync::{mpsc, oneshot};
+use tracing::Instrument as _;
 
 use super::{Caller, Endpoint, door::NoIntent, message, stream};
+use crate::telemetry::{self, Parent};
 
 /// Between an upstream's name and a tool's on the common path.
 const SEPARATOR: &str = "__";
@@ -39,8 +41,7 @@ pub(super) struct Wanted {
     pub(super) session: Option<String>,
     pub(super) progress: Option<Id>,
     pub(super) log_level: Option<LogLevel>,
-    pub(super) traceparent: Option<String>,
-    pub(super) tracestate: Option<String>,
+    pub(super) parent: Parent,
 }
 
 impl Endpoint {
@@ -102,8 +103,11 @@ impl Endpoint {
         id: Id,
         params: CallParams,
         meta: Option<&Object>,
-        wanted: Wanted,
+        mut wanted: Wanted,
     ) -> Response {
+        let Some(slot) = self.slots.take(&caller.agent) else {
+            return self.refused(StatusCode::TOO_MANY_REQUESTS, "streams");
+        };
         let now = self.gateway.ledger().now();
         let CallParams { name, arguments, input_responses, request_state, task, meta: _ } = params;
         if input_responses.is_some() || request_state.is_some() || task.is_some() {
@@ -122,6 +126,7 @@ impl Endpoint {
                 ),
             );
         }
+        let span = telemetry::open(&mut wanted.parent, headers);
         let intent = match caller.intent(meta, headers) {
             Ok(intent) => intent,
             Err(error) => {
@@ -138,6 +143,7 @@ impl Endpoint {
                 let refused = self
                     .gateway
                     .refuse(envelope, Method::ToolsCall.name(), Code::IntentNotDeclared, what)
+                    .instrument(span)
                     .await;
                 return finish(wanted.era, id, &name, refused.map(Answered::Denied));
             }
@@ -146,11 +152,11 @@ impl Endpoint {
             return self.refused(StatusCode::UNAUTHORIZED, "token");
         };
         let Some((upstream, tool)) = split(only, &name) else {
-            let refused = self.gateway.refuse_tool(envelope, &name).await;
+            let refused = self.gateway.refuse_tool(envelope, &name).instrument(span).await;
             return finish(wanted.era, id, &name, refused.map(Answered::Denied));
         };
         let tool = tool.to_owned();
-        let Wanted { era, session, progress, log_level, traceparent, tracestate } = wanted;
+        let Wanted { era, session, progress, log_level, parent: Parent { traceparent, tracestate } } = wanted;
         let (items, received) = mpsc::channel(MAX_ITEMS);
         let client = Client {
             progress: progress.map(|token| token.to_value()),
@@ -167,6 +173,7 @@ impl Endpoint {
         let (gateway, endpoint) = (Arc::clone(&self.gateway), Arc::clone(&self));
         let cancelled = session.map(|session| self.running(session, &id));
         let answer = async move {
+            let _open = slot;
             let answered = match cancelled {
                 None => gateway.call(envelope, call).await,
                 Some((guard, cancelled)) => {
@@ -178,11 +185,12 @@ impl Endpoint {
             };
             if let Err(error) = &answered {
                 endpoint.refusals.refused("unavailable");
+                tracing::Span::current().record("otel.status_code", "ERROR");
                 tracing::error!(%error, "the pipeline takes no calls");
             }
             reply(era, id, &name, answered)
         };
-        stream::respond(era, answer, received).await
+        stream::respond(era, answer.instrument(span), received).await
     }
 
     fn running(self: &Arc<Self>, session: String, id: &Id) -> (Running, oneshot::Receiver<()>) {

@@ -69,6 +69,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Logs.
     pub log: Log,
+    /// Traces.
+    pub telemetry: Telemetry,
     /// Switches for development.
     pub dev: Dev,
     /// Where each value came from.
@@ -178,6 +180,14 @@ pub enum LogFormat {
     Json,
 }
 
+/// `[telemetry]`: traces of governed calls.
+#[derive(Debug, Clone)]
+pub struct Telemetry {
+    /// `otlp`: the base URL of a collector that takes OTLP over HTTP, below which `v1/traces` lies. Without one there are
+    /// no traces.
+    pub otlp: Option<Url>,
+}
+
 /// `[dev]`: switches that only a development environment may have.
 #[derive(Debug, Clone, Copy)]
 pub struct Dev {
@@ -284,7 +294,7 @@ fn sections(root: &mut read::Section<'_, '_>) -> Option<Settings> {
         _ => (None, None),
     };
     let upstreams = upstream::read(root);
-    let (limits, log) = (limits(root), log(root));
+    let (limits, log, telemetry) = (limits(root), log(root), telemetry(root));
     let dev = dev(root, server.as_ref());
     Some(Settings {
         server: server?,
@@ -294,6 +304,7 @@ fn sections(root: &mut read::Section<'_, '_>) -> Option<Settings> {
         vault: vault?,
         limits: limits?,
         log: log?,
+        telemetry: telemetry?,
         dev: dev?,
         origins: Vec::new(),
     })
@@ -452,6 +463,21 @@ fn log(root: &mut read::Section<'_, '_>) -> Option<Log> {
     let level = section.word("level", "info", |text| Some(text.to_owned()), "write a level, as in `info`");
     section.finish();
     Some(Log { format: format?, level: level? })
+}
+
+fn telemetry(root: &mut read::Section<'_, '_>) -> Option<Telemetry> {
+    let mut section = root.section("telemetry");
+    let otlp = section.optional_word(
+        "otlp",
+        |text| {
+            Url::parse(text).ok().filter(|url| {
+                matches!(url.scheme(), "http" | "https") && url.query().is_none() && url.fragment().is_none()
+            })
+        },
+        "write the collector's URL, as in `http://127.0.0.1:4318`",
+    );
+    section.finish();
+    Some(Telemetry { otlp: otlp? })
 }
 
 /// The section itself is refused outside dev, whatever it says.

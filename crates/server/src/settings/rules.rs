@@ -46,6 +46,17 @@ pub(super) fn check(reader: &Reader<'_>, settings: &Settings) {
             );
         }
     }
+    if let Some(url) = &settings.telemetry.otlp {
+        let line = reader.line_of("telemetry.otlp");
+        if url.scheme() == "http" && !is_loopback(url) && !(dev && settings.dev.plain_http) {
+            let remedy = "use `https`, or a collector on loopback that passes them on";
+            reader.note(line, "traces would be sent by plain HTTP", remedy);
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            let remedy = "give it to a collector on loopback that passes them on";
+            reader.note(line, "`telemetry.otlp` has a secret in its URL", remedy);
+        }
+    }
     for (i, upstream) in settings.upstreams.iter().enumerate() {
         if let Some(first) = settings.upstreams.iter().take(i).find(|other| other.name == upstream.name) {
             let message = format!("`{}` is an upstream already, in line {}", upstream.name, first.line);

@@ -158,6 +158,31 @@ fn ops_3_plain_http_on_a_public_address_is_refused() {
     assert!(parse("[server]\nlisten = \"[::1]:8717\"").is_ok());
 }
 
+#[test]
+fn ops_3_traces_go_by_https_or_to_loopback() {
+    assert!(parse("").unwrap().telemetry.otlp.is_none(), "off by default");
+    for (text, told) in [
+        ("otlp = \"http://collector.example:4318\"", "placet.toml:2: traces would be sent by plain HTTP"),
+        (
+            "otlp = \"https://u:p@collector.example\"",
+            "placet.toml:2: `telemetry.otlp` has a secret in its URL",
+        ),
+        ("otlp = \"grpc://127.0.0.1:4317\"", "placet.toml:2: `telemetry.otlp` can't be"),
+        ("otpl = \"http://127.0.0.1:4318\"", "placet.toml:2: there is no key `telemetry.otpl`"),
+    ] {
+        let refusal = refused(&format!("[telemetry]\n{text}"));
+        assert!(refusal.starts_with(told), "{refusal}");
+    }
+    for text in [
+        "[telemetry]\notlp = \"http://127.0.0.1:4318\"",
+        "[telemetry]\notlp = \"http://[::1]:4318\"",
+        "[telemetry]\notlp = \"https://collector.example/base\"",
+        "[telemetry]\notlp = \"http://collector.example\"\n[dev]\nplain_http = true",
+    ] {
+        assert!(parse(text).unwrap().telemetry.otlp.is_some(), "{text}");
+    }
+}
+
 fn file(dir: &Path, name: &str, text: &str, mode: u32) -> PathBuf {
     let path = dir.join(name);
     fs::create_dir_all(path.parent().unwrap()).unwrap();

@@ -1,0 +1,17 @@
+//! Hostile cases, each through a whole server: what was answered, recorded, counted, and what reached the tool.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a test that can't go on has failed"
+)]
+
+mod arguments;
+mod envelope;
+mod operations;
+mod protocol;
+mod races;
+mod support;
+mod tenancy;
+mod tools;
