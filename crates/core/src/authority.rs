@@ -241,6 +241,23 @@ pub enum Offered {
     Unread,
 }
 
+/// What a refusal before the decision was judged on.
+pub enum Judged {
+    /// These facts, and the catalog of this release.
+    On(Arc<dyn FactsView>, Digest),
+    /// Neither was looked at, or there was none.
+    Blind,
+}
+
+impl std::fmt::Debug for Judged {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::On(facts, release) => write!(f, "On(revision {}, {release})", facts.revision()),
+            Self::Blind => f.write_str("Blind"),
+        }
+    }
+}
+
 /// What a denial rests on.
 #[derive(Debug)]
 pub enum Ground {
@@ -537,14 +554,22 @@ impl<J: Journal> Authority<J> {
         decide_on(&*engine, &*facts, envelope, call, now)
     }
 
-    /// Denies what the catalog couldn't classify, so that it is recorded like every other denial.
-    pub fn refuse(&self, envelope: Envelope, attempt: Attempt, reasons: Reasons, now: Timestamp) -> Decision {
-        let facts = self.facts.snapshot(envelope.tenant());
-        let ground = match (&facts, self.releases.in_force()) {
-            (Ok(facts), Some(engine)) => Ground::Basis(basis(engine.release(), &**facts, now, &[])),
-            (Err(NoSuchTenant), _) | (_, None) => Ground::Nothing(now),
+    /// Denies what never came to a call, so that it is recorded like every other denial. `judged` is what the refusal
+    /// was judged on: whoever replays it judges on the same.
+    pub fn refuse(
+        &self,
+        envelope: Envelope,
+        attempt: Attempt,
+        reasons: Reasons,
+        judged: &Judged,
+        now: Timestamp,
+    ) -> Decision {
+        let (ground, chain) = match judged {
+            Judged::On(facts, release) => {
+                (Ground::Basis(basis(*release, &**facts, now, &[])), chain(&**facts, &envelope))
+            }
+            Judged::Blind => (Ground::Nothing(now), Vec::new()),
         };
-        let chain = facts.map(|facts| chain(&*facts, &envelope)).unwrap_or_default();
         deny(envelope, chain, Asked::Refused(attempt), ground, reasons)
     }
 

@@ -7,17 +7,18 @@ use placet_catalog::{Entry, Guarded};
 use placet_core::{
     Call, Code, DecisionId, Digest, Envelope, FactsView, NoSuchTenant, Reason,
     authority::{
-        Answer, Attempt, Authority, Connection, CredentialNote, Decision, Dispatch, Ending, Evidence,
+        Answer, Attempt, Authority, Connection, CredentialNote, Decision, Dispatch, Ending, Evidence, Judged,
         Offered, Outcome, Recorded, Unrecorded, Warrant,
     },
 };
 use placet_core::{Facts as _, Name};
 use placet_json::Value;
+use placet_policy::unknown_tool;
 use placet_upstream::{Client, Inspect, Request, Upstreams, Verdict};
 use tokio::sync::oneshot;
 use tracing::Instrument as _;
 
-use crate::{Credentials, Ledger, MAX_CLOCK_BEHIND, Observer, Public, Stage, public::unknown_tool, trace};
+use crate::{Credentials, Ledger, MAX_CLOCK_BEHIND, Observer, Public, Stage, trace};
 
 /// The method of a call.
 const CALL: &str = "tools/call";
@@ -182,7 +183,8 @@ impl Gateway {
         };
         trace::asked(&envelope, &attempt.id, || target.to_owned());
         trace::action(&attempt.action);
-        let decision = self.authority.refuse(envelope, attempt, reason.into(), self.ledger.now());
+        let judged = self.judged(&envelope);
+        let decision = self.authority.refuse(envelope, attempt, reason.into(), &judged, self.ledger.now());
         match self.record(decision).await? {
             Recorded::Refused(denial) => {
                 self.decided("deny", &denial.reasons().first().code);
@@ -204,8 +206,9 @@ impl Gateway {
         let ToolCall { upstream, tool, arguments, client, departure: _ } = call;
         let id = decision_id()?;
         trace::asked(&envelope, &id, || format!("{upstream}.{tool}"));
+        let judged = self.judged(&envelope);
         let admitted = trace::stage(Stage::Classify)
-            .in_scope(|| self.classify(&envelope, &upstream, &tool, &arguments, id));
+            .in_scope(|| self.classify(&judged, &envelope, &upstream, &tool, &arguments, id));
         let (decision, entry) = match admitted {
             Ok((call, entry)) => {
                 trace::action(call.action.as_str());
@@ -219,7 +222,7 @@ impl Gateway {
             Err(refused) => {
                 let (attempt, reason) = *refused;
                 trace::action(&attempt.action);
-                (self.authority.refuse(envelope, attempt, reason, now), None)
+                (self.authority.refuse(envelope, attempt, reason, &judged, now), None)
             }
         };
         let gateway = Arc::clone(self);
@@ -262,9 +265,18 @@ impl Gateway {
         trace::ended(ending.as_str());
     }
 
+    /// The facts and the release that a message is judged on.
+    fn judged(&self, envelope: &Envelope) -> Judged {
+        match (self.ledger.live().snapshot(envelope.tenant()), self.ledger.releases().current()) {
+            (Ok(facts), Some(release)) => Judged::On(facts, release.digest()),
+            (Err(NoSuchTenant), _) | (_, None) => Judged::Blind,
+        }
+    }
+
     /// Names the call's action and resource by the release's catalog, as far as this envelope may see.
     fn classify(
         &self,
+        judged: &Judged,
         envelope: &Envelope,
         upstream: &Name,
         tool: &str,
@@ -305,15 +317,16 @@ impl Gateway {
                 ),
             );
         };
-        let Ok(facts) = self.ledger.live().snapshot(envelope.tenant()) else {
-            return refuse(
-                id,
-                Reason::platform(
-                    Code::ToolUnknown,
-                    unknown_tool(tool),
-                    format!("there is no tenant `{}`", envelope.tenant()),
-                ),
-            );
+        let facts = match judged {
+            Judged::On(facts, digest) if *digest == release.digest() => facts,
+            Judged::On(..) => {
+                let public = "the policy changed while the call was on its way; try again";
+                return refuse(id, Reason::platform(Code::ReleaseChanged, public, "promoted in between"));
+            }
+            Judged::Blind => {
+                let operator = format!("there is no tenant `{}`", envelope.tenant());
+                return refuse(id, Reason::platform(Code::ToolUnknown, unknown_tool(tool), operator));
+            }
         };
         let offered = match self.upstreams.tools(upstream) {
             None => Offered::Unread,
@@ -321,7 +334,7 @@ impl Gateway {
                 Offered::Definition(Digest::from_bytes(*offered.digest.as_bytes()))
             }),
         };
-        release.admit(envelope, &*facts, id, upstream.as_str(), tool, arguments, offered)
+        release.admit(envelope, &**facts, id, upstream.as_str(), tool, arguments, offered)
     }
 
     async fn carry_out(

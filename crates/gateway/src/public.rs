@@ -18,14 +18,6 @@ pub struct Public {
     pub unknown_tool: bool,
 }
 
-/// The words for a tool that is missing or hidden: the same.
-pub(crate) fn unknown_tool(name: &str) -> String {
-    format!(
-        "there is no tool `{}` here",
-        name.chars().filter(|c| !c.is_control()).take(128).collect::<String>()
-    )
-}
-
 impl Public {
     pub(crate) fn of(denial: &Denial) -> Self {
         let first = denial.reasons().first();

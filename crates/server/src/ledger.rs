@@ -15,10 +15,7 @@ use placet_record::{DecisionRecord, Kind};
 use placet_store::{Filter, Projection, Row};
 use placet_upstream::{Health, Upstreams};
 
-use crate::{
-    books::{Books, Deed, Offer, Offers, Pending, ReleaseInfo, Unpromoted, Unwritten},
-    index,
-};
+use crate::books::{Books, Deed, Offer, Offers, Pending, ReleaseInfo, Unpromoted, Unwritten};
 
 /// The ledger, its index, the archives of releases.
 pub(crate) struct LedgerBooks {
@@ -31,7 +28,7 @@ impl LedgerBooks {
     /// Searches the index, brought up to the last durable entry first.
     fn search(&self, filter: &Filter) -> Result<Vec<placet_store::Found>, String> {
         let mut index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
-        index.catch_up(self.ledger.reader(), index::row).map_err(|error| error.to_string())?;
+        index.catch_up(self.ledger.reader(), placet_audit::extract).map_err(|error| error.to_string())?;
         index.search(filter).map_err(|error| error.to_string())
     }
     fn payload(&self, sequence: u64) -> Result<Value, String> {

@@ -5,7 +5,6 @@
 
 pub mod admin;
 pub mod books;
-pub mod index;
 pub mod keys;
 mod ledger;
 pub mod listen;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use placet_json::{Value, object};
-use placet_server::{index, settings::Settings};
+use placet_server::settings::Settings;
 use placet_store::{Projection, Reader};
 
 use super::{common::cell, serve::variable};
@@ -63,7 +63,7 @@ impl Doctor {
             if self.rebuild {
                 let reader = Reader::open(data).or_fail("can't read the journal")?;
                 let rows = Projection::open(data)
-                    .and_then(|mut index| index.rebuild(&reader, index::row))
+                    .and_then(|mut index| index.rebuild(&reader, placet_audit::extract))
                     .or_fail("can't make the index")?;
                 looked.push(Looked {
                     what: format!("search index: {rows} records indexed anew"),

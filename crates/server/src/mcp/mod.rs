@@ -105,7 +105,8 @@ impl Endpoint {
     /// used in this second, or is dated ahead, `proofs` remembers.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { gateway, access, refusals, base, hosts, sessions, proofs, max_body, body_read, streams } = parts;
+        let Parts { gateway, access, refusals, base, hosts, sessions, proofs, max_body, body_read, streams } =
+            parts;
         let started = gateway.ledger().now().secs();
         Self {
             gateway,

@@ -6,8 +6,8 @@ use clap::Args;
 use placet_core::{
     DecisionId, Digest, Engine as _, FactsView as _, TenantId, Timestamp, Verdict, authority::Offered,
 };
-use placet_facts::World;
-use placet_jose::{Algorithm, SigningKey};
+use placet_facts::{World, parse_file};
+use placet_jose::{Algorithm, PublicKey, SigningKey};
 use placet_json::{Value, object};
 
 use super::{
@@ -45,8 +45,7 @@ impl Decide {
         let envelope = release::envelope(key.public(), now)?;
         let mut rows = Vec::new();
         for &count in &self.facts {
-            let file = release::facts(key.public(), now.plus_millis(3_600_000), count)?;
-            let world = World::from_file(&file).or_fail("the facts")?;
+            let world = world(key.public(), now.plus_millis(3_600_000), count)?;
             let tenant = TenantId::new("acme").or_fail("a name")?;
             let facts = world.snapshot(&tenant).ok_or_else(|| Failure::new("the facts have no tenant"))?;
             for tool in [Tool::Read, Tool::Write] {
@@ -90,6 +89,27 @@ impl Decide {
         show(self.format, &object! { "decisions" => rows }.into(), told)?;
         Ok(Answer::Yes)
     }
+}
+
+/// A file holds a bounded number of changes, so the further resources come in files of their own.
+fn world(key: &PublicKey, ends: Timestamp, count: usize) -> Result<World, Failure> {
+    const PART: usize = 10_000;
+    let all = release::facts(key, ends, count)?;
+    let mut first = all.clone();
+    let mut rest: Vec<Value> = Vec::new();
+    if let Some(resources) = first.get_mut("resources").and_then(Value::as_array_mut) {
+        rest = resources.split_off(resources.len().min(PART));
+    }
+    let mut world = World::from_file(&first).or_fail("the facts")?;
+    for part in rest.chunks(PART) {
+        let file: Value =
+            object! { "tenant" => "acme", "why" => "a measurement", "resources" => part.to_vec() }.into();
+        for transaction in parse_file(&file).or_fail("the facts")? {
+            let revision = world.revision().0.saturating_add(1);
+            world = world.apply(revision, &transaction).or_fail("the facts")?;
+        }
+    }
+    Ok(world)
 }
 
 fn told(document: &Value) -> String {
