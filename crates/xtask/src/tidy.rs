@@ -94,11 +94,7 @@ fn drawn() -> Result<BTreeMap<String, BTreeSet<String>>, String> {
 
 /// Where a text may stand in the sources, and nowhere else.
 const ONLY_IN: &[(&str, &[&str], &str)] = &[
-    (
-        "Authority::new(",
-        &["crates/server/src/"],
-        "there is one place that builds an `Authority`",
-    ),
+    ("Authority::new(", &["crates/server/src/"], "there is one place that builds an `Authority`"),
     (
         "jsonwebtoken::decode",
         &["crates/jose/src/jws.rs"],

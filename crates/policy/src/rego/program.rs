@@ -152,6 +152,19 @@ impl Program {
         for entrypoint in entrypoints {
             let own: Vec<&Parsed> =
                 modules.iter().filter(|parsed| parsed.package.join(".") == *entrypoint).collect();
+            let inside = format!("{entrypoint}.");
+            let absent = own.is_empty() && !modules.is_empty();
+            if absent && !modules.iter().any(|m| m.package.join(".").starts_with(&inside)) {
+                // A typo would silence the package's denies, while what other packages allow stands.
+                let packages: BTreeSet<String> = modules.iter().map(|m| m.package.join(".")).collect();
+                let packages: Vec<&str> = packages.iter().map(String::as_str).collect();
+                return Err(Finding::error(
+                    "release.toml",
+                    (0, 0),
+                    format!("no module has the package `{entrypoint}` of `entrypoints`"),
+                    &format!("name one of these: {}", packages.join(", ")),
+                ));
+            }
             match Self::entry(entrypoint, &own, v1, &mut engine).map_err(broken("release.toml"))? {
                 Some(mut entry) => {
                     // A rule of a package around it may define this package's `allow` as well.
