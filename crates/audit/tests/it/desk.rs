@@ -18,7 +18,7 @@ use placet_core::{
     TenantId, Timestamp, WorkflowId,
     authority::{
         Answer, Asked, Attempt, Authority, Connection, CredentialNote, Decision, Denial, Dispatch, Ending,
-        Evidence, Offered, Outcome, Recorded,
+        Evidence, Judged, Offered, Outcome, Recorded,
     },
 };
 use placet_core::{Approval, Code, Facts as _, Standing};
@@ -173,7 +173,13 @@ impl Desk {
             Ok((call, _)) => self.authority.decide(envelope, call, now),
             Err(refused) => {
                 let (attempt, reasons) = *refused;
-                self.authority.refuse(envelope, attempt, reasons, now)
+                self.authority.refuse(
+                    envelope,
+                    attempt,
+                    reasons,
+                    &Judged::On(facts, self.release.digest()),
+                    now,
+                )
             }
         }
     }
@@ -197,7 +203,9 @@ impl Desk {
             evidence: Evidence::Nothing,
         };
         let reason = Reason::platform(Code::MethodRefused, "not here", "the method isn't governed");
-        let decision = self.authority.refuse(self.envelope(), attempt, reason.into(), self.now());
+        let facts = self.ledger.live().snapshot(self.envelope().tenant()).unwrap();
+        let judged = Judged::On(facts, self.release.digest());
+        let decision = self.authority.refuse(self.envelope(), attempt, reason.into(), &judged, self.now());
         self.carry_out(decision).await.unwrap_err()
     }
     pub(crate) async fn carry_out(&self, decision: Decision) -> Result<DecisionId, Box<Denial>> {
