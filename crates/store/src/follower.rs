@@ -17,6 +17,9 @@ use crate::disk;
 use crate::fault::{Faults, Point};
 use crate::trees::{self, CHECKPOINT, HASHES, TreeCheck};
 
+/// How long leaves are let come together before they are appended.
+const LULL: Duration = Duration::from_millis(20);
+
 /// Who signs the checkpoints, and how often.
 #[derive(Clone, Debug)]
 pub struct Notary {
@@ -86,12 +89,13 @@ impl Follower {
         loop {
             let wait = due.map_or(self.notary.every, |due| due.saturating_duration_since(Instant::now()));
             match inbox.recv_timeout(wait) {
-                Ok(Follow::Leaves(leaves)) => self.append(leaves),
-                Ok(Follow::Seal(answer)) => {
-                    let sealed = self.seal();
-                    if answer.send(sealed).is_err() {
-                        tracing::debug!("nobody waits for the checkpoint any more");
+                Ok(told) => {
+                    if matches!(told, Follow::Leaves(_)) {
+                        // Nobody waits for leaves: a commit that comes meanwhile needn't wake this thread.
+                        std::thread::sleep(LULL);
                     }
+                    self.follow(told);
+                    inbox.try_iter().for_each(|told| self.follow(told));
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
@@ -105,6 +109,18 @@ impl Follower {
         }
         if let Err(error) = self.seal() {
             tracing::warn!(error, "the last checkpoint couldn't be written");
+        }
+    }
+
+    fn follow(&mut self, told: Follow) {
+        match told {
+            Follow::Leaves(leaves) => self.append(leaves),
+            Follow::Seal(answer) => {
+                let sealed = self.seal();
+                if answer.send(sealed).is_err() {
+                    tracing::debug!("nobody waits for the checkpoint any more");
+                }
+            }
         }
     }
 
