@@ -1,7 +1,10 @@
 //! What an envelope may see: delegation ∩ workflow type ∩ the release's action index. A preview; no policy runs, and
 //! nothing that is listed is thereby permitted.
 
-use placet_core::{Digest, Envelope, Facts as _, Name};
+use placet_core::{
+    DelegationState, Digest, Envelope, Facts as _, FactsView, Freeze, Grantor, MAX_CHAIN, Name, Standing,
+    Timestamp, WorkflowState,
+};
 use placet_json::Value;
 
 use crate::Gateway;
@@ -26,6 +29,9 @@ impl Gateway {
         else {
             return Vec::new();
         };
+        if !stands(&*facts, envelope, self.ledger().now()) {
+            return Vec::new();
+        }
         let mut listed = Vec::new();
         for entry in release.catalog().entries() {
             if only.is_some_and(|only| only != entry.upstream())
@@ -63,4 +69,37 @@ impl Gateway {
             .find(|listed| listed.tool == tool)
             .map(|listed| listed.definition)
     }
+}
+
+/// Whether anything that this envelope rests on has ended. A call would be told why; a listing is just empty.
+fn stands(facts: &dyn FactsView, envelope: &Envelope, now: Timestamp) -> bool {
+    let frozen = |what: Freeze| facts.frozen(&what);
+    let workflow = facts.workflow(envelope.workflow());
+    let human = facts.human(envelope.human());
+    let assignment = facts.assignment(envelope.human());
+    if frozen(Freeze::All)
+        || frozen(Freeze::Tenant(envelope.tenant().clone()))
+        || !workflow.is_some_and(|workflow| workflow.state == WorkflowState::Open && now < workflow.ends)
+        || !human.is_some_and(|human| human.standing == Standing::Active)
+        || !assignment.is_some_and(|assignment| assignment.until.lives(now))
+    {
+        return false;
+    }
+    let mut next = facts.delegation(envelope.delegation());
+    for _ in 0..MAX_CHAIN {
+        let Some(delegation) = next else { return false };
+        let agent = facts.agent(&delegation.agent);
+        if delegation.state != DelegationState::Live
+            || now >= delegation.scope.ends
+            || !agent.is_some_and(|agent| agent.standing == Standing::Active)
+            || frozen(Freeze::Agent(delegation.agent.clone()))
+        {
+            return false;
+        }
+        match &delegation.grantor {
+            Grantor::Human => return true,
+            Grantor::Parent(parent) => next = facts.delegation(parent),
+        }
+    }
+    false
 }

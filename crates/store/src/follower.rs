@@ -95,7 +95,9 @@ impl Follower {
                         std::thread::sleep(LULL);
                     }
                     self.follow(told);
-                    inbox.try_iter().for_each(|told| self.follow(told));
+                    for told in inbox.try_iter() {
+                        self.follow(told);
+                    }
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
