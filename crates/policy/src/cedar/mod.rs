@@ -254,12 +254,9 @@ impl Program {
         for relation in &self.relations {
             // A type without the relation has nobody in it.
             let holds = model.rewrite(&object.kind, relation).is_some()
-                && facts.check(model, &object, relation, &subject).map_err(|error| match error {
-                    placet_core::CheckError::Bound(_) => {
-                        EngineFault { code: Code::Limit, operator: error.to_string() }
-                    }
-                    placet_core::CheckError::Unknown { .. } => failed(error.to_string()),
-                })?;
+                && facts
+                    .check(model, &object, relation, &subject)
+                    .map_err(|error| EngineFault { code: error.code(), operator: error.to_string() })?;
             answers.push((relation.as_str().to_owned(), holds));
         }
         Ok(answers)
