@@ -43,8 +43,8 @@ fn objects() -> Vec<ResourceRef> {
 /// A rewrite that looks at relations up to its own level and takes away lower ones only, so that it has one meaning.
 fn rewrite(dice: &mut Dice, level: usize, depth: usize) -> Rewrite {
     let relation = |dice: &mut Dice| format!("r{}", dice.roll(level + 1));
-    match dice.roll(if depth == 0 { 5 } else { 9 }) {
-        0 | 1 => {
+    match dice.roll(if depth == 0 { 5 } else { 10 }) {
+        0 | 1 | 9 => {
             let usersets: Vec<String> =
                 (0..=level).flat_map(|l| KINDS.map(|kind| format!("{kind}#r{l}"))).collect();
             let mut subjects: Vec<&str> = vec!["user"];
@@ -54,7 +54,7 @@ fn rewrite(dice: &mut Dice, level: usize, depth: usize) -> Rewrite {
             if dice.roll(3) == 0 {
                 subjects.push("bot");
             }
-            subjects.extend(usersets.iter().map(String::as_str).filter(|_| dice.roll(2) == 0));
+            subjects.extend(usersets.iter().map(String::as_str).filter(|_| dice.roll(4) > 0));
             direct(&subjects)
         }
         2 => computed(&relation(dice)),
@@ -112,7 +112,7 @@ fn a_model(dice: &mut Dice) -> RelationModel {
 fn some_tuples(dice: &mut Dice) -> BTreeSet<Tuple> {
     let objects = objects();
     let mut tuples = BTreeSet::new();
-    for _ in 0..dice.roll(24) {
+    for _ in 0..dice.roll(80) {
         let object = dice.pick(&objects).clone();
         let subject = match dice.roll(8) {
             0..=2 => dice.pick(&["user:a", "user:b", "bot:x"]).parse().unwrap(),
@@ -121,7 +121,7 @@ fn some_tuples(dice: &mut Dice) -> BTreeSet<Tuple> {
         };
         tuples.insert(Tuple { object, relation: name(&format!("r{}", dice.roll(LEVELS))), subject });
     }
-    for _ in 0..dice.roll(7) {
+    for _ in 0..dice.roll(10) {
         let (object, other) = (dice.pick(&objects).clone(), dice.pick(&objects).clone());
         tuples.insert(Tuple { object, relation: name("via"), subject: Subject::Object(other) });
     }
