@@ -13,6 +13,8 @@ mod change;
 mod check;
 mod error;
 mod file;
+mod keep;
+mod keys;
 mod live;
 mod noun;
 mod read;
@@ -27,6 +29,8 @@ pub use change::Change;
 pub use check::{MAX_DEPTH, MAX_STEPS, allowed};
 pub use error::{ChangeError, Kind};
 pub use file::{parse_file, tenant_of};
+pub use keep::Rebuilding;
+pub use keys::{Keys, MAX_KEYS};
 pub use live::Live;
 pub use snapshot::Snapshot;
 pub use sources::{
