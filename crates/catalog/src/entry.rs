@@ -8,7 +8,7 @@ use std::{
 use placet_core::{Digest, EffectClass, Name};
 use placet_json::{Object, Value, object};
 
-use crate::{Path, Problem, Source, Type, parse};
+use crate::{Path, Problem, Source, ToolLimits, Type, parse};
 
 /// All tools that exist, by upstream and name.
 #[derive(Debug, Clone, Default)]
@@ -35,6 +35,7 @@ pub struct Entry {
     pub(crate) fields: BTreeMap<Path, BTreeSet<Name>>,
     /// Of both: the most that a result may be labelled with.
     pub(crate) labels: BTreeSet<Name>,
+    pub(crate) limits: ToolLimits,
 }
 
 /// How a call's resource is found.
@@ -220,6 +221,11 @@ impl Entry {
     pub fn labels(&self) -> &BTreeSet<Name> {
         &self.labels
     }
+    /// How often, how much, how many at once.
+    #[must_use]
+    pub fn limits(&self) -> &ToolLimits {
+        &self.limits
+    }
 
     /// As JSON, for reports and digests of releases.
     #[must_use]
@@ -238,6 +244,7 @@ impl Entry {
             whole,
             fields,
             labels: _,
+            limits,
         } = self;
         let resources = resources.iter().map(|resource| {
             let id = match &resource.id {
@@ -261,7 +268,7 @@ impl Entry {
             };
             result.insert("guard", object! { "items" => items.to_string(), kind => path.to_string() });
         }
-        Value::Object(object! {
+        let mut out = object! {
             "upstream" => upstream.as_str(),
             "tool" => tool,
             "action" => action.as_str(),
@@ -276,7 +283,9 @@ impl Entry {
             "accepts" => Value::Array(accepts.iter().map(|digest| Value::from(digest.to_string())).collect()),
             "args" => arguments.iter().map(|(name, argument)| (name.clone(), argument.to_value())).collect::<Object>(),
             "result" => result,
-        })
+        };
+        limits.write(&mut out);
+        Value::Object(out)
     }
 }
 
@@ -300,4 +309,11 @@ impl Argument {
 
 fn names(names: &BTreeSet<Name>) -> Value {
     Value::Array(names.iter().map(|name| Value::from(name.as_str())).collect())
+}
+
+impl Entry {
+    /// Whether every call has an attribute `amount` of no less than zero, so that amounts can be added up; else why not.
+    pub fn adds_up(&self) -> Result<(), String> {
+        parse::adds_up(&self.arguments)
+    }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use placet_json::Canonical;
 
-use crate::{ApprovalId, Digest, Name, Revision, Timestamp};
+use crate::{ApprovalId, Claims, Digest, Name, Revision, Timestamp};
 
 macro_rules! codes {
     ($($(#[$doc:meta])* $variant:ident = $text:literal;)*) => {
@@ -94,6 +94,14 @@ codes! {
     ProofReplayed = "proof_replayed";
     /// What the decision rested on kept moving; try again.
     Contended = "contended";
+    /// It is over a budget of the workflow, the person, the agent, the tool or the tenant.
+    BudgetExceeded = "budget_exceeded";
+    /// The agent calls the tool more often than its rate admits.
+    RateLimited = "rate_limited";
+    /// The same call was permitted a moment ago.
+    DuplicateEffect = "duplicate_effect";
+    /// As many calls of the agent and the tool are under way as may be at once.
+    ConcurrencyLimit = "concurrency_limit";
     /// The wall clock is behind the ledger.
     ClockBehind = "clock_behind";
 }
@@ -222,6 +230,8 @@ pub struct Evaluation {
     pub labels_at: u64,
     /// The totals' position, if the release's policies read totals; see [`Moving`].
     pub totals: Moving,
+    /// What must still hold of budgets and limits when the permit's entry is written.
+    pub claims: Claims,
 }
 
 /// Whether the verdict depends on the workflow's totals.

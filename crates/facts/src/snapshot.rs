@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use placet_core::{
     Agent, AgentId, Approval, Assignment, CheckError, Delegation, DelegationId, FactsView, FlowState, Freeze,
-    Freshness, Human, HumanId, Name, RelationModel, Resource, ResourceRef, Revision, TenantId, Timestamp,
+    Freshness, Human, HumanId, Name, RelationModel, Resource, ResourceRef, Revision, Tallies, TenantId, Timestamp,
     Workflow, WorkflowId,
 };
 use placet_json::{Object, Value};
@@ -16,11 +16,18 @@ use crate::{OrgFacts, TenantFacts, check, tuple::subject_text};
 pub struct Snapshot {
     org: Arc<OrgFacts>,
     tenant: Arc<TenantFacts>,
+    /// Whether what is counted is told.
+    counted: bool,
 }
 
 impl Snapshot {
     pub(crate) fn new(org: Arc<OrgFacts>, tenant: Arc<TenantFacts>) -> Self {
-        Self { org, tenant }
+        Self { org, tenant, counted: true }
+    }
+    /// The same facts as those saw them who didn't count beyond a workflow: for the replay of their decisions.
+    #[must_use]
+    pub fn uncounted(self) -> Self {
+        Self { counted: false, ..self }
     }
     /// The organisation's facts.
     #[must_use]
@@ -71,6 +78,9 @@ impl FactsView for Snapshot {
     }
     fn flow(&self, workflow: &WorkflowId) -> Arc<FlowState> {
         self.tenant.flow(workflow)
+    }
+    fn tallies(&self) -> Option<Arc<Tallies>> {
+        self.counted.then(|| Arc::clone(self.tenant.tallies()))
     }
     fn check(
         &self,

@@ -8,7 +8,7 @@ use std::{
 use imbl::{OrdMap, OrdSet};
 use placet_core::{
     Agent, AgentId, Approval, ApprovalId, Assignment, Delegation, DelegationId, FlowState, Freeze, Human,
-    HumanId, Name, Resource, ResourceRef, Revision, Subject, TenantId, Tuple, Workflow, WorkflowId,
+    HumanId, Name, Resource, ResourceRef, Revision, Subject, Tallies, TenantId, Tuple, Workflow, WorkflowId,
 };
 
 /// The organisation's facts at one revision.
@@ -40,6 +40,8 @@ pub struct TenantFacts {
     /// In the order of object, relation, subject: the subjects of a relation stand together, single ones first.
     pub(crate) tuples: OrdSet<Tuple>,
     pub(crate) flows: OrdMap<Name, Arc<FlowState>>,
+    /// What is counted of permits and their endings.
+    pub(crate) tallies: Arc<Tallies>,
 }
 
 impl OrgFacts {
@@ -96,6 +98,7 @@ impl TenantFacts {
             resources: OrdMap::new(),
             tuples: OrdSet::new(),
             flows: OrdMap::new(),
+            tallies: Arc::default(),
         }
     }
     /// The tenant.
@@ -159,6 +162,11 @@ impl TenantFacts {
             .and_then(|local| self.flows.get(local))
             .unwrap_or(&EMPTY)
             .clone()
+    }
+    /// What is counted of permits and their endings.
+    #[must_use]
+    pub fn tallies(&self) -> &Arc<Tallies> {
+        &self.tallies
     }
     /// Whether this tuple is there, by itself: nothing is followed.
     #[must_use]

@@ -9,7 +9,7 @@ mod read;
 mod writer;
 
 pub use decision::{AskedRecord, DecisionRecord, denied, document, permitted};
-pub use effect::{EffectRecord, ended, orphaned};
+pub use effect::{EffectRecord, ended, orphaned, returns};
 pub use read::BadRecord;
 
 /// What kind of entry a frame holds.
