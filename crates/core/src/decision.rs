@@ -92,6 +92,8 @@ codes! {
     TokenExpired = "token_expired";
     /// The proof of possession was seen before.
     ProofReplayed = "proof_replayed";
+    /// The proof of possession isn't one for this token, this request and this moment.
+    ProofInvalid = "proof_invalid";
     /// What the decision rested on kept moving; try again.
     Contended = "contended";
     /// It is over a budget of the workflow, the person, the agent, the tool or the tenant.

@@ -8,7 +8,7 @@ use std::{
 };
 
 use placet_core::{
-    ApprovalId, Attribute, Decimal, DecisionId, Digest, Moving, Name, TenantId, Timestamp, WorkflowId,
+    ApprovalId, Claims, Decimal, DecisionId, Digest, Moving, Name, Spending, TenantId, Timestamp, WorkflowId,
     authority::Position,
 };
 use placet_facts::{ChangeError, Live, Place, Transaction, World};
@@ -32,7 +32,7 @@ pub(crate) enum Commit {
     /// A denial.
     Denial { tenant: TenantId, id: DecisionId, remediable: bool, record: String },
     /// The end of a warrant.
-    Ended { tenant: TenantId, at: Position, record: String },
+    Ended { tenant: TenantId, at: Position, returned: bool, record: String },
     /// A warrant of which nothing more is known.
     Orphan { tenant: TenantId, workflow: Name, decision: DecisionId, at: Position, detail: &'static str },
     /// A release comes into force.
@@ -53,6 +53,8 @@ pub(crate) struct Reservation {
     pub(crate) labels_at: u64,
     pub(crate) totals: Moving,
     pub(crate) spends: Vec<ApprovalId>,
+    pub(crate) spending: Spending,
+    pub(crate) claims: Claims,
     pub(crate) record: String,
 }
 
@@ -148,8 +150,8 @@ pub(crate) enum Token {
     World(World),
     /// Publish this, and the warrant is open.
     Opened(World, u64, Open),
-    /// The warrant has ended.
-    Closed(u64),
+    /// Publish this, and the warrant has ended.
+    Closed(World, u64),
     /// A denial that an approval may turn.
     Remediable(DecisionId),
     /// A release.
@@ -165,9 +167,13 @@ impl State {
     fn permit(&self, at: u64, reservation: &Reservation) -> Result<World, Refusal> {
         let Reservation { workflow, entry, action, amount, labels, labels_at, totals, spends, .. } =
             reservation;
-        let flow =
-            self.world.tenant(workflow.tenant()).map(|tenant| tenant.flow(workflow)).ok_or(Refusal::Moved)?;
-        if flow.labels_at != *labels_at || !totals.still(flow.totals_at) {
+        let Reservation { spending, claims, .. } = reservation;
+        let tenant = self.world.tenant(workflow.tenant()).ok_or(Refusal::Moved)?;
+        let flow = tenant.flow(workflow);
+        if flow.labels_at != *labels_at
+            || !totals.still(flow.totals_at)
+            || !claims.hold(spending, tenant.tallies(), &flow)
+        {
             return Err(Refusal::Moved);
         }
         let world = if spends.is_empty() {
@@ -175,7 +181,16 @@ impl State {
         } else {
             self.world.spend(at, spends).map_err(|_| Refusal::Moved)?
         };
-        world.permitted(at, workflow, labels, entry, action, *amount).map_err(Refusal::Change)
+        world
+            .permitted(at, workflow, labels, entry, action, *amount)
+            .and_then(|world| world.counted(at, spending.clone(), spends.clone(), claims.keep))
+            .map_err(Refusal::Change)
+    }
+    /// Ends an open warrant.
+    fn end(&mut self, sequence: u64, tenant: &TenantId, at: Position, returned: bool) -> Token {
+        self.open.remove(&at.0);
+        self.world = self.world.ended(sequence, tenant, at.0, returned);
+        Token::Closed(self.world.clone(), at.0)
     }
 }
 
@@ -195,6 +210,7 @@ impl Fold for State {
             }
             Some(Kind::Decision) => {
                 let record = DecisionRecord::read(frame.payload)?;
+                let (spending, keep) = (record.spending(), record.keep);
                 match (record.permit, record.asked) {
                     (true, AskedRecord::Call(call)) => {
                         let spends: Vec<_> = record
@@ -211,8 +227,11 @@ impl Fold for State {
                             &call.labels,
                             &call.entry,
                             &call.action,
-                            amount(&call.attributes).unwrap_or(Decimal::ZERO),
+                            call.amount().unwrap_or(Decimal::ZERO),
                         )?;
+                        if let Some(spending) = spending {
+                            self.world = self.world.counted(at, spending, spends, keep)?;
+                        }
                         let open = Open {
                             tenant: record.grant.workflow.tenant().clone(),
                             workflow: record.grant.workflow.local().clone(),
@@ -229,7 +248,10 @@ impl Fold for State {
                 }
             }
             Some(Kind::Effect) => {
-                self.open.remove(&EffectRecord::read(frame.payload)?.at);
+                let effect = EffectRecord::read(frame.payload)?;
+                if let Some(open) = self.open.remove(&effect.at) {
+                    self.world = self.world.ended(at, &open.tenant, effect.at, effect.returned);
+                }
             }
             Some(Kind::Release) => {
                 let document = placet_json::parse(frame.payload, &Limits::RESULT)?;
@@ -290,13 +312,12 @@ impl Fold for State {
                 out.push(tenant.as_str(), Kind::Decision.tag(), record.as_bytes())?;
                 Ok(if remediable { Token::Remediable(id) } else { Token::Nothing })
             }
-            Commit::Ended { tenant, at, record } => {
+            Commit::Ended { tenant, at, returned, record } => {
                 if !self.open.contains_key(&at.0) {
                     return Err(Refusal::Ended);
                 }
                 out.push(tenant.as_str(), Kind::Effect.tag(), record.as_bytes())?;
-                self.open.remove(&at.0);
-                Ok(Token::Closed(at.0))
+                Ok(self.end(sequence, &tenant, at, returned))
             }
             Commit::Orphan { tenant, workflow, decision, at, detail } => {
                 if !self.open.contains_key(&at.0) {
@@ -311,8 +332,7 @@ impl Fold for State {
                     detail,
                 );
                 out.push(tenant.as_str(), Kind::Effect.tag(), record.as_bytes())?;
-                self.open.remove(&at.0);
-                Ok(Token::Closed(at.0))
+                Ok(self.end(sequence, &tenant, at, false))
             }
             Commit::Release { digest, record } => {
                 out.push(ORGANISATION, Kind::Release.tag(), record.as_bytes())?;
@@ -337,8 +357,9 @@ impl Fold for State {
                 open().insert(at, warrant);
                 self.live.publish_flow(world);
             }
-            Token::Closed(at) => {
+            Token::Closed(world, at) => {
                 open().remove(&at);
+                self.live.publish_flow(world);
             }
             Token::Remediable(id) => self.seen.remember(id, receipt.first),
             Token::Release(digest) => {
@@ -347,12 +368,4 @@ impl Fold for State {
             Token::Nothing => {}
         }
     }
-}
-
-/// The amount that a call adds to its action's total: its attribute `amount`, where it has one.
-pub(crate) fn amount(attributes: &[(Name, Attribute)]) -> Option<Decimal> {
-    attributes.iter().find_map(|(name, value)| match value {
-        Attribute::Decimal(amount) if name.as_str() == "amount" => Some(*amount),
-        Attribute::Decimal(_) | Attribute::Text(_) | Attribute::Bool(_) => None,
-    })
 }

@@ -4,6 +4,7 @@
 //! to a tool. Listings are previews: they filter and yield no permit. Nothing here parses HTTP or serves a socket.
 
 mod credential;
+mod flood;
 mod fold;
 mod ledger;
 mod listing;
@@ -13,6 +14,7 @@ mod public;
 pub mod trace;
 
 pub use credential::{Credentials, Injection, OpenVault, Scheme, Service, VaultAccess};
+pub use flood::{MAX_PAIRS, WINDOW as REFUSAL_WINDOW};
 pub use fold::ORGANISATION;
 pub use ledger::{Act, InForce, Ledger, MAX_CLOCK_BEHIND, Refused};
 pub use listing::Listed;
