@@ -9,6 +9,7 @@
 
 mod arguments;
 mod envelope;
+mod limits;
 mod operations;
 mod protocol;
 mod races;
