@@ -8,8 +8,8 @@ use std::{
 };
 
 use placet_core::{
-    AgentId, ApprovalId, Attribute, Decimal, DecisionId, Digest, Moving, Name, TenantId, Timestamp, Tuple,
-    WorkflowId,
+    AgentId, ApprovalId, Claims, Decimal, DecisionId, Digest, Moving, Name, Spending, TenantId, Timestamp,
+    Tuple, WorkflowId,
     authority::{Ending, Position},
 };
 use placet_facts::{ChangeError, Live, Place, Transaction, World};
@@ -35,7 +35,7 @@ pub(crate) enum Commit {
     /// A denial.
     Denial { tenant: TenantId, id: DecisionId, remediable: bool, record: String },
     /// The end of a warrant.
-    Ended { at: Position, ending: Ending, record: String },
+    Ended { at: Position, ending: Ending, returned: bool, record: String },
     /// A warrant of which nothing more is known.
     Orphan { tenant: TenantId, workflow: Name, decision: DecisionId, at: Position, detail: &'static str },
     /// A release comes into force.
@@ -58,6 +58,8 @@ pub(crate) struct Reservation {
     pub(crate) spends: Vec<ApprovalId>,
     pub(crate) agent: AgentId,
     pub(crate) writes: Vec<Tuple>,
+    pub(crate) spending: Spending,
+    pub(crate) claims: Claims,
     pub(crate) record: String,
 }
 
@@ -158,9 +160,9 @@ pub(crate) enum Token {
     /// Publish this, and the warrant is open.
     Opened(World, u64, Open),
     /// The warrant has ended.
-    Closed(u64),
+    Closed(World, u64),
     /// The warrant has ended, and left this behind.
-    Left(u64, World),
+    Left(World, u64),
     /// A denial that an approval may turn.
     Remediable(DecisionId),
     /// A release.
@@ -176,30 +178,37 @@ impl State {
     /// Ends an open warrant: frames its effect, and after it what the effect leaves behind.
     fn end(
         &mut self,
+        sequence: u64,
         at: Position,
-        ending: Ending,
+        (ending, returned): (Ending, bool),
         time_ms: u64,
         record: &str,
         out: &mut FrameSink<'_>,
     ) -> Result<Token, Refusal> {
         let open = self.open.get(&at.0).ok_or(Refusal::Ended)?;
         out.push(open.tenant.as_str(), Kind::Effect.tag(), record.as_bytes())?;
-        let left = writes::leave(&self.world, open, ending, time_ms, out)?;
+        let ended = self.world.ended(sequence, &open.tenant, at.0, returned);
+        let left = writes::leave(&ended, open, ending, time_ms, out)?;
         self.open.remove(&at.0);
-        Ok(match left {
-            Some(world) => {
-                self.world = world.clone();
-                Token::Left(at.0, world)
-            }
-            None => Token::Closed(at.0),
-        })
+        let token = match left {
+            Some(left) => Token::Left(left, at.0),
+            None => Token::Closed(ended, at.0),
+        };
+        if let Token::Left(world, _) | Token::Closed(world, _) = &token {
+            self.world = world.clone();
+        }
+        Ok(token)
     }
     fn permit(&self, at: u64, reservation: &Reservation) -> Result<World, Refusal> {
         let Reservation { workflow, entry, action, amount, labels, labels_at, totals, spends, .. } =
             reservation;
-        let flow =
-            self.world.tenant(workflow.tenant()).map(|tenant| tenant.flow(workflow)).ok_or(Refusal::Moved)?;
-        if flow.labels_at != *labels_at || !totals.still(flow.totals_at) {
+        let Reservation { spending, claims, .. } = reservation;
+        let tenant = self.world.tenant(workflow.tenant()).ok_or(Refusal::Moved)?;
+        let flow = tenant.flow(workflow);
+        if flow.labels_at != *labels_at
+            || !totals.still(flow.totals_at)
+            || !claims.hold(spending, tenant.tallies(), &flow)
+        {
             return Err(Refusal::Moved);
         }
         let world = if spends.is_empty() {
@@ -207,7 +216,10 @@ impl State {
         } else {
             self.world.spend(at, spends).map_err(|_| Refusal::Moved)?
         };
-        world.permitted(at, workflow, labels, entry, action, *amount).map_err(Refusal::Change)
+        world
+            .permitted(at, workflow, labels, entry, action, *amount)
+            .and_then(|world| world.counted(at, spending.clone(), spends.clone(), claims.keep))
+            .map_err(Refusal::Change)
     }
 }
 
@@ -227,6 +239,7 @@ impl Fold for State {
             }
             Some(Kind::Decision) => {
                 let record = DecisionRecord::read(frame.payload)?;
+                let (spending, keep) = (record.spending(), record.keep);
                 match (record.permit, record.asked) {
                     (true, AskedRecord::Call(call)) => {
                         let spends: Vec<_> = record
@@ -243,8 +256,11 @@ impl Fold for State {
                             &call.labels,
                             &call.entry,
                             &call.action,
-                            amount(&call.attributes).unwrap_or(Decimal::ZERO),
+                            call.amount().unwrap_or(Decimal::ZERO),
                         )?;
+                        if let Some(spending) = spending {
+                            self.world = self.world.counted(at, spending, spends, keep)?;
+                        }
                         let open = Open {
                             tenant: record.grant.workflow.tenant().clone(),
                             workflow: record.grant.workflow.local().clone(),
@@ -263,7 +279,10 @@ impl Fold for State {
                 }
             }
             Some(Kind::Effect) => {
-                self.open.remove(&EffectRecord::read(frame.payload)?.at);
+                let effect = EffectRecord::read(frame.payload)?;
+                if let Some(open) = self.open.remove(&effect.at) {
+                    self.world = self.world.ended(at, &open.tenant, effect.at, effect.returned);
+                }
             }
             Some(Kind::Release) => {
                 let document = placet_json::parse(frame.payload, &Limits::RESULT)?;
@@ -329,7 +348,9 @@ impl Fold for State {
                 out.push(tenant.as_str(), Kind::Decision.tag(), record.as_bytes())?;
                 Ok(if remediable { Token::Remediable(id) } else { Token::Nothing })
             }
-            Commit::Ended { at, ending, record } => self.end(at, ending, time_ms, &record, out),
+            Commit::Ended { at, ending, returned, record } => {
+                self.end(sequence, at, (ending, returned), time_ms, &record, out)
+            }
             Commit::Orphan { tenant, workflow, decision, at, detail } => {
                 let record = orphaned(
                     &decision,
@@ -339,7 +360,7 @@ impl Fold for State {
                     Timestamp::from_millis(time_ms),
                     detail,
                 );
-                self.end(at, Ending::Unknown, time_ms, &record, out)
+                self.end(sequence, at, (Ending::Unknown, false), time_ms, &record, out)
             }
             Commit::Release { digest, record } => {
                 out.push(ORGANISATION, Kind::Release.tag(), record.as_bytes())?;
@@ -364,10 +385,11 @@ impl Fold for State {
                 open().insert(at, warrant);
                 self.live.publish_flow(world);
             }
-            Token::Closed(at) => {
+            Token::Closed(world, at) => {
                 open().remove(&at);
+                self.live.publish_flow(world);
             }
-            Token::Left(at, world) => {
+            Token::Left(world, at) => {
                 open().remove(&at);
                 self.live.publish(world);
             }
@@ -378,12 +400,4 @@ impl Fold for State {
             Token::Nothing => {}
         }
     }
-}
-
-/// The amount that a call adds to its action's total: its attribute `amount`, where it has one.
-pub(crate) fn amount(attributes: &[(Name, Attribute)]) -> Option<Decimal> {
-    attributes.iter().find_map(|(name, value)| match value {
-        Attribute::Decimal(amount) if name.as_str() == "amount" => Some(*amount),
-        Attribute::Decimal(_) | Attribute::Text(_) | Attribute::Bool(_) => None,
-    })
 }

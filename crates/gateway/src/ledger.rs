@@ -11,16 +11,19 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 use placet_core::{
-    DecisionId, Digest, Engine, Envelope, Name, Releases, Revision, TenantId, Timestamp,
+    Code, DecisionId, Digest, Engine, Envelope, Name, Releases, Revision, Spending, TenantId, Timestamp,
     authority::{Asked, Entry, Journal as CoreJournal, Orphans, Position, Unrecorded},
 };
 use placet_facts::{ChangeError, Live, Transaction, World};
 use placet_json::{Value, object};
 use placet_policy::Release;
-use placet_record::{DecisionRecord, Kind, denied, ended, permitted};
+use placet_record::{DecisionRecord, Kind, denied, ended, permitted, returns};
 use placet_store::{Journal, OpenError, OpenReport, Options, Reader, SubmitError};
 
-use crate::fold::{Commit, Refusal, Reservation, Seen, State, amount};
+use crate::{
+    flood::{Floods, Summary},
+    fold::{Commit, Refusal, Reservation, Seen, State},
+};
 
 /// The most that a wall clock may be behind the ledger, in milliseconds.
 pub const MAX_CLOCK_BEHIND: u64 = 5_000;
@@ -84,6 +87,7 @@ struct Inner {
     archives: PathBuf,
     wall: Arc<dyn Fn() -> u64 + Send + Sync>,
     last: AtomicU64,
+    floods: Floods,
 }
 
 impl std::fmt::Debug for Ledger {
@@ -107,8 +111,19 @@ impl Ledger {
         let reader = journal.reader();
         let last = AtomicU64::new(journal.status().time_ms);
         let archives = data.join("releases");
-        let ledger =
-            Self { inner: Arc::new(Inner { journal, reader, live, seen, releases, archives, wall, last }) };
+        let ledger = Self {
+            inner: Arc::new(Inner {
+                journal,
+                reader,
+                live,
+                seen,
+                releases,
+                archives,
+                wall,
+                last,
+                floods: Floods::default(),
+            }),
+        };
         for (at, open) in ledger.inner.seen.open() {
             let orphan = Commit::Orphan {
                 tenant: open.tenant,
@@ -218,6 +233,33 @@ impl Ledger {
         self.commit(Commit::Act { tenant, kind: Kind::Act, record: record.as_str().to_owned() }).await
     }
 
+    /// Records that a token of ours came with a wrong proof, which is evidence of theft; of a flood of them, how many.
+    pub async fn evidence(&self, by: Name, code: Code, why: String) -> Result<(), Refused> {
+        self.sweep();
+        if self.inner.floods.counts_evidence(&by, code, self.now()) {
+            return Ok(());
+        }
+        let act = Act { by, verb: "present_token".to_owned(), refused: true, why, tenant: None };
+        self.act(act).await.map(drop)
+    }
+
+    /// Writes down the refusals that were only counted, of the windows that are over.
+    pub fn sweep(&self) {
+        for summary in self.inner.floods.over(self.now()) {
+            let Summary { tenant, record } = summary;
+            let commit = Commit::Act { tenant, kind: Kind::Refusals, record };
+            if let Err(error) = self.inner.journal.queued(commit) {
+                tracing::error!(error = %down_text(&error), "counted refusals couldn't be recorded");
+            }
+        }
+    }
+
+    /// How many refusals were counted instead of recorded one by one, since the start.
+    #[must_use]
+    pub fn only_counted(&self) -> u64 {
+        self.inner.floods.total()
+    }
+
     /// A recent denial with a remedy, by its identifier.
     pub fn remediable(&self, id: &DecisionId) -> Result<Option<DecisionRecord>, String> {
         let Some(at) = self.inner.seen.remediable(id) else { return Ok(None) };
@@ -229,6 +271,12 @@ impl Ledger {
 
     /// Writes the newest checkpoints now, for instance before an orderly end.
     pub fn checkpoint(&self) -> Result<(), String> {
+        for Summary { tenant, record } in self.inner.floods.all(self.now()) {
+            let commit = Commit::Act { tenant, kind: Kind::Refusals, record };
+            if let Err(error) = self.inner.journal.durable(commit).wait() {
+                tracing::error!(error = %down_text(&error), "counted refusals couldn't be recorded");
+            }
+        }
         self.inner.journal.checkpoint()
     }
 
@@ -274,13 +322,23 @@ impl CoreJournal for Ledger {
                 self.inner.last.fetch_max(receipt.time_ms, Ordering::AcqRel);
                 Ok(Position(receipt.first))
             }
-            Err(SubmitError::Refused(Refusal::Moved)) => Err(Unrecorded::Moved),
+            Err(SubmitError::Refused(Refusal::Moved)) => {
+                // What it is decided on again must be what it was refused for, which others see once it is durable.
+                self.inner.journal.flush().await;
+                Err(Unrecorded::Moved)
+            }
             Err(SubmitError::Refused(other)) => Err(Unrecorded::Down(other.to_string())),
             Err(down) => Err(Unrecorded::Down(down_text(&down))),
         }
     }
 
     fn queued(&self, entry: Entry<'_>) -> Result<(), Unrecorded> {
+        if let Entry::Denied(denial) = &entry {
+            self.sweep();
+            if self.inner.floods.counts(denial, self.now()) {
+                return Ok(());
+            }
+        }
         self.inner.journal.queued(self.entry(&entry)).map_err(|error| Unrecorded::Down(down_text(&error)))
     }
 }
@@ -295,13 +353,20 @@ impl Ledger {
                     workflow: permit.envelope().workflow().clone(),
                     entry: call.entry.clone(),
                     action: call.action.clone(),
-                    amount: amount(&call.attributes).unwrap_or(placet_core::Decimal::ZERO),
+                    amount: call.amount().unwrap_or(placet_core::Decimal::ZERO),
                     labels: call.labels.clone(),
                     labels_at: evaluation.labels_at,
                     totals: evaluation.totals,
                     spends: permit.spends().iter().map(|approval| approval.id.clone()).collect(),
                     agent: permit.envelope().agent().clone(),
                     writes: call.writes.clone(),
+                    spending: Spending::of(
+                        permit.envelope().grant(),
+                        call,
+                        permit.chain(),
+                        permit.basis().now,
+                    ),
+                    claims: evaluation.claims.clone(),
                     record: permitted(permit),
                 }))
             }
@@ -317,6 +382,7 @@ impl Ledger {
             Entry::Ended { permit, at, credential, outcome } => Commit::Ended {
                 at: *at,
                 ending: outcome.ending,
+                returned: returns(outcome),
                 record: ended(permit, *at, credential, outcome, self.now()),
             },
         }

@@ -4,6 +4,7 @@
 //! to a tool. Listings are previews: they filter and yield no permit. Nothing here parses HTTP or serves a socket.
 
 mod credential;
+mod flood;
 mod fold;
 mod ledger;
 mod listing;
@@ -14,6 +15,7 @@ pub mod trace;
 mod writes;
 
 pub use credential::{Credentials, Injection, OpenVault, Scheme, Service, VaultAccess};
+pub use flood::{MAX_PAIRS, WINDOW as REFUSAL_WINDOW};
 pub use fold::ORGANISATION;
 pub use ledger::{Act, InForce, Ledger, MAX_CLOCK_BEHIND, Refused};
 pub use listing::Listed;

@@ -32,6 +32,7 @@ use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
 use crate::{
     admin::{self, Admin, Codes, Door},
+    flood,
     keys::{Keyring, KeyringError},
     ledger::{LedgerBooks, LiveOffers},
     listen::{self, Bounds},
@@ -240,7 +241,9 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
     });
 
     let app = Router::new().merge(mcp::routes(endpoint)).merge(oauth::routes(oauth));
-    let (stop, tasks) = at_work((agents, app), (admins, admin::routes(admin)), upstreams, settings.limits);
+    let (stop, mut tasks) =
+        at_work((agents, app), (admins, admin::routes(admin)), upstreams, settings.limits);
+    tasks.spawn(flood::sweep(ledger.clone(), metrics, stop.subscribe()));
     tracing::info!(agents = %agent_addr, administrators = %admin_addr, took_ms = started.elapsed().as_millis(), "serving");
     Ok(Running {
         agent_addr,

@@ -5,6 +5,8 @@
 #[cfg(test)]
 mod common;
 #[cfg(test)]
+mod limits;
+#[cfg(test)]
 mod ours;
 #[cfg(test)]
 mod platform;

@@ -19,6 +19,7 @@ mod relations;
 mod releases;
 mod rights;
 mod safe;
+mod totals;
 
 use std::{sync::Arc, time::Instant};
 
@@ -91,6 +92,7 @@ pub fn routes(admin: Arc<Admin>) -> Router {
         .route("/v1/tenants/{tenant}/delegations/{delegation}/revoke", post(acts::revoke))
         .route("/v1/tenants/{tenant}/approvals", get(read::approvals))
         .route("/v1/tenants/{tenant}/approvals/{approval}/withdraw", post(approvals::withdraw))
+        .route("/v1/tenants/{tenant}/totals", get(totals::totals))
         .route("/v1/approvals", post(approvals::give))
         .route("/v1/facts", get(read::facts).post(acts::apply))
         .route("/v1/facts/history", get(read::history))

@@ -140,6 +140,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         "200",
         &[WHY],
     ),
+    read("/v1/tenants/{tenant}/totals", "What was permitted today, and what is under way"),
     read("/v1/tenants/{tenant}/approvals", "Approvals, spent ones too"),
     act("/v1/tenants/{tenant}/approvals/{approval}/withdraw", "Take an unspent approval back", "200", &[WHY]),
     act(

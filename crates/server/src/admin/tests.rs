@@ -469,6 +469,7 @@ async fn ten_1_another_tenant_looks_like_none() {
     let fixture = fixture();
     let pairs = [
         ("GET", "/v1/tenants/{}/workflows", ""),
+        ("GET", "/v1/tenants/{}/totals", ""),
         ("GET", "/v1/facts?tenant={}", ""),
         ("POST", "/v1/tenants/{}/workflows/wf-9/close", ""),
         ("POST", "/v1/tenants/{}/delegations", "{}"),
