@@ -5,6 +5,8 @@
 #[cfg(test)]
 mod common;
 #[cfg(test)]
+mod models;
+#[cfg(test)]
 mod ours;
 #[cfg(test)]
 mod platform;
