@@ -10,6 +10,7 @@
 mod arguments;
 mod duties;
 mod envelope;
+mod neighbour;
 mod operations;
 mod protocol;
 mod races;
