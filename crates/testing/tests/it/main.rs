@@ -8,6 +8,7 @@
 )]
 
 mod arguments;
+mod duties;
 mod envelope;
 mod limits;
 mod neighbour;
