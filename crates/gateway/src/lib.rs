@@ -5,6 +5,7 @@
 
 mod credential;
 mod fold;
+mod keep;
 mod ledger;
 mod listing;
 mod observe;

@@ -291,7 +291,11 @@ pub(super) async fn apply(State(admin): Shared, Caller(by): Caller, body: Bytes)
     let mut world: World = (*admin.books.live().world()).clone();
     let base = world.revision().0;
     for (i, transaction) in (1..).zip(&transactions) {
-        world = world.apply(base.saturating_add(i), transaction)?;
+        // What was applied under its key already isn't applied again; the answer is the first one.
+        let sent = Transaction { author: author.clone(), ..transaction.clone() };
+        if admin.books.repeated(&sent)?.is_none() {
+            world = world.apply(base.saturating_add(i), transaction)?;
+        }
     }
     let mut last = Revision(base);
     let mut changes = 0_u64;

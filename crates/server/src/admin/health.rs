@@ -10,7 +10,7 @@ use http::{StatusCode, header};
 use placet_gateway::MAX_CLOCK_BEHIND;
 use placet_json::{Value, object};
 
-use super::{Admin, error::json};
+use super::{Admin, error::json, sources};
 
 /// `GET /healthz`: the process answers.
 pub(super) async fn alive() -> Response {
@@ -46,9 +46,12 @@ fn stale(admin: &Admin) -> Option<String> {
 
 /// `GET /metrics`
 pub(super) async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
-    admin.metrics.gauge("ready", u64::from(admin.books.ready().is_ok() && admin.books.in_force().is_some()));
+    let sources = admin.books.live().sources().list(admin.books.now());
+    let fresh = sources.iter().all(|status| status.stale.is_none());
+    let ready = admin.books.ready().is_ok() && admin.books.in_force().is_some() && fresh;
+    admin.metrics.gauge("ready", u64::from(ready));
     admin.metrics.gauge("facts_revision", admin.books.live().world().revision().0);
     admin.metrics.gauge("uptime_seconds", admin.started.elapsed().as_secs());
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], admin.metrics.render())
-        .into_response()
+    let page = admin.metrics.render() + &sources::metrics(&sources);
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], page).into_response()
 }
