@@ -106,9 +106,9 @@ fn tenant(facts: &TenantFacts) -> impl Iterator<Item = Value> + '_ {
         tuples,
         flows,
     } = facts;
-    let mut rest = tuples.iter();
+    let mut rest = tuples.all().into_iter();
     let tuples = std::iter::from_fn(move || {
-        let some: Vec<Value> = rest.by_ref().take(TUPLES).map(|tuple| tuple_text(tuple).into()).collect();
+        let some: Vec<Value> = rest.by_ref().take(TUPLES).map(|tuple| tuple_text(&tuple).into()).collect();
         if some.is_empty() { None } else { Some(one("tuples", Value::Array(some))) }
     });
     std::iter::once(one("tenant", object! { "id" => id.as_str(), "revision" => *revision }))
@@ -169,7 +169,9 @@ fn read_tenant(facts: &mut TenantFacts, kind: &str, body: &Value, path: &str) ->
             for tuple in elements(body, path)? {
                 let tuple = parse_tuple(text(tuple, path)?)
                     .map_err(|error| ChangeError::malformed(path, error.to_string(), ""))?;
-                facts.tuples.insert(tuple);
+                facts.tuples.insert(&tuple).ok_or_else(|| {
+                    ChangeError::malformed(path, "are more tuples than a tenant can hold", "")
+                })?;
             }
         }
         "flow" => {

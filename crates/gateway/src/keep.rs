@@ -7,8 +7,8 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use placet_core::{DecisionId, Digest, Name, TenantId};
-use placet_facts::{Keys, Live, Rebuilding, World};
+use placet_core::{AgentId, DecisionId, Digest, Name, TenantId};
+use placet_facts::{Keys, Live, Rebuilding, World, parse_tuple, tuple_text};
 use placet_json::{Limits, Value, object};
 use placet_ledger::frame::Frame;
 use placet_store::{Fold as _, Keep, KeptStates, ReadError, Reader, Record};
@@ -44,11 +44,13 @@ impl Parts {
             let mut line = |document: &Value| writeln!(out, "{document}");
             world.documents().try_for_each(|document| line(&document))?;
             keys.documents().try_for_each(|key| line(&one("key", key)))?;
-            for (at, Open { tenant, workflow, decision }) in open {
-                line(&one(
-                    "open",
-                    object! { "at" => at, "tenant" => tenant.as_str(), "workflow" => workflow.as_str(), "decision" => decision.as_str() },
-                ))?;
+            for (at, Open { tenant, workflow, decision, agent, writes }) in open {
+                let writes = Value::Array(writes.iter().map(|tuple| tuple_text(tuple).into()).collect());
+                let body = object! {
+                    "at" => at, "tenant" => tenant.as_str(), "workflow" => workflow.as_str(),
+                    "decision" => decision.as_str(), "agent" => agent.as_str(), "writes" => writes,
+                };
+                line(&one("open", body))?;
             }
             for (id, at) in remediable {
                 line(&one("remediable", object! { "id" => id.as_str(), "at" => at }))?;
@@ -89,6 +91,14 @@ impl Parts {
                     tenant: TenantId::new(text(body, "tenant")?)?,
                     workflow: Name::new(text(body, "workflow")?)?,
                     decision: DecisionId::new(text(body, "decision")?)?,
+                    agent: AgentId::new(text(body, "agent")?)?,
+                    writes: body
+                        .get("writes")
+                        .and_then(Value::as_array)
+                        .ok_or("`writes` is missing")?
+                        .iter()
+                        .map(|tuple| parse_tuple(tuple.as_str().unwrap_or_default()))
+                        .collect::<Result<_, _>>()?,
                 };
                 self.open.insert(number(body, "at")?, open);
             }
@@ -172,12 +182,13 @@ impl Moments {
             && state.sequence > last
             && reader.get(state.sequence)?.is_some_and(|record| record.link == state.link)
         {
-            let mut fresh = State::new(Arc::new(Live::new(World::new())), Arc::default());
+            let mut fresh = State::new(Arc::new(Live::new(World::new())), Arc::default(), Arc::default());
             fresh.restore(state.sequence, state.body())?;
             return Ok((state.sequence, fresh));
         }
-        Ok(in_memory
-            .unwrap_or_else(|| (0, State::new(Arc::new(Live::new(World::new())), Arc::<Seen>::default()))))
+        Ok(in_memory.unwrap_or_else(|| {
+            (0, State::new(Arc::new(Live::new(World::new())), Arc::<Seen>::default(), Arc::default()))
+        }))
     }
 }
 

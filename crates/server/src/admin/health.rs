@@ -41,7 +41,13 @@ pub(super) async fn ready(State(admin): State<Arc<Admin>>) -> Response {
 
 /// The first source of facts that is stale: decisions that depend on it are denied.
 fn stale(admin: &Admin) -> Option<String> {
-    admin.books.live().sources().stale(admin.books.now()).map(|status| status.to_string())
+    // Without a signature nothing of what the source said is shown.
+    admin.books.live().sources().stale(admin.books.now()).map(|status| {
+        format!(
+            "the source `{}` is stale, {} ms old; see `placet facts sources`",
+            status.source.name, status.age_ms
+        )
+    })
 }
 
 /// `GET /metrics`

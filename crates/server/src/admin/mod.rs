@@ -17,6 +17,7 @@ mod feed;
 mod health;
 mod openapi;
 mod read;
+mod relations;
 mod releases;
 mod rights;
 mod safe;
@@ -103,6 +104,10 @@ pub fn routes(admin: Arc<Admin>) -> Router {
         .route("/v1/facts/changes", get(feed::changes))
         .route("/v1/facts/sources", get(sources::list))
         .route("/v1/facts/sources/{source}", post(sources::report))
+        .route("/v1/tenants/{tenant}/relations/check", post(relations::check))
+        .route("/v1/tenants/{tenant}/relations/expand", post(relations::expand))
+        .route("/v1/tenants/{tenant}/relations/objects", post(relations::objects))
+        .route("/v1/tenants/{tenant}/relations/subjects", post(relations::subjects))
         .route("/v1/decisions/{decision}", get(decisions::show))
         .route("/v1/releases", get(releases::list).post(releases::keep))
         .route("/v1/releases/{release}/promote", post(releases::promote))

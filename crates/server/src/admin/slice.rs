@@ -1,6 +1,7 @@
 //! Facts of one kind, or one fact by its id.
 
-use placet_facts::{Change, TenantFacts, World, tuple_text};
+use placet_core::ResourceRef;
+use placet_facts::{Change, TenantFacts, World, parse_resource, tuple_text};
 use placet_json::{Object, Value, object};
 
 use super::{
@@ -49,16 +50,21 @@ pub(super) fn of_kind(
                 "workflows" => all(&mut workflows_of(facts, None), "id"),
                 "delegations" => all(&mut delegations_of(facts), "id"),
                 "approvals" => all(&mut approvals_of(facts), "id"),
-                "resources" => facts
-                    .resources()
-                    .filter(|it| id.is_none_or(|id| it.at.to_string() == id))
-                    .map(|it| form(&Change::ResourceSet(it.clone())))
-                    .collect(),
-                "tuples" => facts
-                    .tuples()
-                    .filter(|it| id.is_none_or(|id| it.object.to_string() == id))
-                    .map(|it| tuple_text(it).into())
-                    .collect(),
+                "resources" => match id {
+                    None => facts.resources().map(|it| form(&Change::ResourceSet(it.clone()))).collect(),
+                    Some(id) => {
+                        let found = facts.resource(&object_of(id)?);
+                        found.map(|it| form(&Change::ResourceSet(it.clone()))).into_iter().collect()
+                    }
+                },
+                "tuples" => match id {
+                    None => facts.tuples().map(|it| tuple_text(&it).into()).collect(),
+                    Some(id) => facts
+                        .tuples_of(&object_of(id)?)
+                        .into_iter()
+                        .map(|it| tuple_text(&it).into())
+                        .collect(),
+                },
                 _ => return Err(unknown(kind, 1)),
             };
             (found, facts.revision())
@@ -71,6 +77,10 @@ pub(super) fn of_kind(
         )));
     }
     Ok(object! { "revision" => revision.0, kind => Value::Array(found) })
+}
+
+fn object_of(id: &str) -> Result<ResourceRef, ApiError> {
+    parse_resource(id).map_err(|error| ApiError::malformed(format!("`id`: {error}"), "write `type:id`"))
 }
 
 fn unknown(kind: &str, place: usize) -> ApiError {
