@@ -171,9 +171,9 @@ fn read_tenant(facts: &mut TenantFacts, kind: &str, body: &Value, path: &str) ->
             for tuple in elements(body, path)? {
                 let tuple = parse_tuple(text(tuple, path)?)
                     .map_err(|error| ChangeError::malformed(path, error.to_string(), ""))?;
-                if facts.tuples.insert(&tuple).is_none() {
-                    return Err(ChangeError::malformed(path, "has more names than can be numbered", ""));
-                }
+                facts.tuples.insert(&tuple).ok_or_else(|| {
+                    ChangeError::malformed(path, "are more tuples than a tenant can hold", "")
+                })?;
             }
         }
         "flow" => {

@@ -93,6 +93,9 @@ pub enum StartError {
         /// What is wrong.
         why: String,
     },
+    /// A source of facts.
+    #[error("{0}; see `[[source]]` in the settings")]
+    Source(#[from] placet_facts::SourceError),
     /// The vault.
     #[error("{0}")]
     Vault(#[from] VaultFileError),
@@ -179,6 +182,9 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
         every: CHECKPOINT,
     };
     let (ledger, report) = Ledger::open(&data, Options::new(wall, notary))?;
+    for source in &settings.sources {
+        ledger.live().sources().declare(source.clone(), ledger.now())?;
+    }
     put_in_force(&ledger, &settings).await?;
     let metrics = Arc::new(Metrics::default());
     let (access_to_vault, vault) = open_vault(&data, master)?;
@@ -238,6 +244,7 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
         environment: server.environment.as_str(),
         public_url: server.public_url.clone(),
         started,
+        waiters: admin::Waiters::default(),
     });
 
     let app = Router::new().merge(mcp::routes(endpoint)).merge(oauth::routes(oauth));
