@@ -11,6 +11,8 @@
 mod apply;
 mod change;
 mod check;
+mod directory;
+mod ending;
 mod error;
 mod file;
 mod live;
@@ -24,6 +26,8 @@ mod world;
 
 pub use change::Change;
 pub use check::{MAX_DEPTH, MAX_STEPS, allowed};
+pub use directory::{DirectoryRecord, MAX_RECORD, RecordKind};
+pub use ending::Ending;
 pub use error::{ChangeError, Kind};
 pub use file::{parse_file, tenant_of};
 pub use live::Live;

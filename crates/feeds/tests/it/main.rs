@@ -1,0 +1,1 @@
+//! Identity feeds, from outside.
