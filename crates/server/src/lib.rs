@@ -5,6 +5,7 @@
 
 pub mod admin;
 pub mod books;
+pub mod feeds;
 pub mod keys;
 mod ledger;
 pub mod listen;

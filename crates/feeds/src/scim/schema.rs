@@ -3,11 +3,11 @@
 use placet_json::{Object, Value, object};
 
 /// The schema of people.
-pub const USER: &str = "urn:ietf:params:scim:schemas:core:2.0:User";
+pub(crate) const USER: &str = "urn:ietf:params:scim:schemas:core:2.0:User";
 /// The schema of groups.
-pub const GROUP: &str = "urn:ietf:params:scim:schemas:core:2.0:Group";
+pub(crate) const GROUP: &str = "urn:ietf:params:scim:schemas:core:2.0:Group";
 /// The extension of people in enterprises.
-pub const ENTERPRISE: &str = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User";
+pub(crate) const ENTERPRISE: &str = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User";
 const CONFIG: &str = "urn:ietf:params:scim:schemas:core:2.0:ServiceProviderConfig";
 const RESOURCE_TYPE: &str = "urn:ietf:params:scim:schemas:core:2.0:ResourceType";
 const SCHEMA: &str = "urn:ietf:params:scim:schemas:core:2.0:Schema";
@@ -18,7 +18,6 @@ pub(crate) enum Kind {
     Text,
     Boolean,
     Integer,
-    Moment,
     Reference,
     Complex,
 }
@@ -100,7 +99,6 @@ impl Attribute {
             Kind::Text => "string",
             Kind::Boolean => "boolean",
             Kind::Integer => "integer",
-            Kind::Moment => "dateTime",
             Kind::Reference => "reference",
             Kind::Complex => "complex",
         };

@@ -163,7 +163,7 @@ pub(crate) fn single(
         return if name == "active" { Err(wrong("no boolean")) } else { Ok(None) };
     }
     match attribute.kind {
-        Kind::Text | Kind::Reference | Kind::Moment => match sent {
+        Kind::Text | Kind::Reference => match sent {
             Value::String(text) if text.len() > MAX_TEXT => Err(wrong("longer than 1024 bytes")),
             Value::String(text) if attribute.required && text.trim().is_empty() => Err(wrong("empty")),
             Value::String(text) => Ok(Some(Value::from(text.as_str()))),

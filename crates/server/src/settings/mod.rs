@@ -4,6 +4,7 @@
 //! missing secrets and unsafe combinations are [`Problem`]s with line and remedy, all of them at once. A secret is
 //! never in the file: [`SecretSource`] says where it lies.
 
+mod feeds;
 mod print;
 mod read;
 mod rules;
@@ -22,6 +23,7 @@ use url::Url;
 
 use read::Reader;
 
+pub use feeds::{Delivery, Feeds, FeedsListener, Keys as TransmitterKeys, Receiver, ScimFeed, Transmitter, Verify, Witness};
 pub use print::Printed;
 pub use secret::{Secret, SecretError, SecretSource, check_private};
 pub use upstream::{ListWith, Transport, Upstream};
@@ -61,6 +63,8 @@ pub struct Settings {
     pub release: ReleaseSource,
     /// The tools' servers.
     pub upstreams: Vec<Upstream>,
+    /// Identity feeds.
+    pub feeds: Feeds,
     /// Keys that sign.
     pub keys: Keys,
     /// Upstream secrets.
@@ -294,12 +298,14 @@ fn sections(root: &mut read::Section<'_, '_>) -> Option<Settings> {
         _ => (None, None),
     };
     let upstreams = upstream::read(root);
+    let feeds = feeds::read(root);
     let (limits, log, telemetry) = (limits(root), log(root), telemetry(root));
     let dev = dev(root, server.as_ref());
     Some(Settings {
         server: server?,
         release: release?,
         upstreams: upstreams?,
+        feeds: feeds?,
         keys: keys?,
         vault: vault?,
         limits: limits?,
