@@ -15,6 +15,7 @@ mod directory;
 mod ending;
 mod error;
 mod file;
+mod intern;
 mod live;
 mod noun;
 mod read;
@@ -22,10 +23,14 @@ mod snapshot;
 mod state;
 mod transaction;
 mod tuple;
+mod tuples;
 mod world;
 
 pub use change::Change;
-pub use check::{MAX_DEPTH, MAX_STEPS, allowed};
+pub use check::{
+    Branch, Expansion, MAX_BRANCHES, MAX_DEPTH, MAX_RESULTS, MAX_STEPS, MAX_STEPS_OF_LIST, Subjects, Tree,
+    allowed,
+};
 pub use directory::{DirectoryRecord, MAX_RECORD, RecordKind};
 pub use ending::Ending;
 pub use error::{ChangeError, Kind};
