@@ -6,7 +6,7 @@ use std::sync::Arc;
 use placet_core::{Human, HumanId, Name, Standing, Timestamp};
 use placet_json::{Value, object};
 
-use crate::{ChangeError, Ending, OrgFacts, read::Fields};
+use crate::{ChangeError, Ending, OrgFacts, noun, read::Fields};
 
 /// The longest record, in bytes of JSON: a group of 10 000 members takes about 1 MB.
 pub const MAX_RECORD: usize = 2 << 20;
@@ -167,10 +167,14 @@ pub(crate) fn set(org: &mut OrgFacts, record: &DirectoryRecord) -> Result<(), Ch
             org.directory.before.insert(human.clone(), standing);
         }
     }
-    let directory = &mut org.directory;
+    insert(&mut org.directory, record);
+    Ok(())
+}
+
+fn insert(directory: &mut Directory, record: &DirectoryRecord) {
     match record.kind {
         RecordKind::User => {
-            directory.keys.insert(key, record.id.clone());
+            directory.keys.insert((record.feed.clone(), record.key.clone()), record.id.clone());
             if let Some(human) = &record.human {
                 directory.humans.insert(human.clone(), (record.feed.clone(), record.id.clone()));
             }
@@ -182,6 +186,27 @@ pub(crate) fn set(org: &mut OrgFacts, record: &DirectoryRecord) -> Result<(), Ch
         }
     }
     directory.records.insert(record.place(), Arc::new(record.clone()));
+}
+
+/// The records as documents, and the standings that feeds have taken; [`take`] and [`take_before`] read them back.
+pub(crate) fn kept(directory: &Directory) -> impl Iterator<Item = (&'static str, Value)> + '_ {
+    // The indexes are those of the records.
+    let Directory { records, before, keys: _, humans: _, memberships: _ } = directory;
+    let before = before.iter().map(|(human, standing)| {
+        ("before", object! { "human" => human.as_str(), "standing" => standing.as_str() }.into())
+    });
+    records.values().map(|record| ("record", value(record))).chain(before)
+}
+
+pub(crate) fn take(org: &mut OrgFacts, body: &Value, path: &str) -> Result<(), ChangeError> {
+    insert(&mut org.directory, &read(body, path)?);
+    Ok(())
+}
+
+pub(crate) fn take_before(org: &mut OrgFacts, body: &Value, path: &str) -> Result<(), ChangeError> {
+    let mut fields = Fields::open(body, path)?;
+    let human = fields.parsed("human", HumanId::new)?;
+    org.directory.before.insert(human, fields.parsed("standing", noun::standing)?);
     Ok(())
 }
 

@@ -142,8 +142,11 @@ pub(crate) async fn open(parts: Parts<'_>) -> Result<Feeds, FeedError> {
     let sources = feeds
         .transmitters
         .iter()
-        .map(|one| Ok((one.name.clone(), Arc::new(receive::Listened::open(one, &url, variables, books.now())?))))
-        .collect::<Result<_, FeedError>>()?;
+        .map(|one| Ok((one.name.clone(), Arc::new(receive::Listened::open(one, &url, variables)?))))
+        .collect::<Result<BTreeMap<_, _>, FeedError>>()?;
+    for source in sources.values() {
+        receive::Listened::declare(source, &*books)?;
+    }
     let streams = feeds
         .receivers
         .iter()

@@ -16,6 +16,7 @@ use axum::{
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode, header};
 use placet_core::{Name, Timestamp};
+use placet_facts::{Mode, Place, Source as FactsSource, SourceError};
 use placet_feeds::ssf::{Received, Source, Unmeant, receive, refusal};
 use placet_jose::{
     Expect, KeySet, Refused, Verified,
@@ -29,7 +30,7 @@ use tokio::sync::Mutex;
 
 use super::{Aimed, FeedError, Inner, bearer, place, read, witness};
 use crate::{
-    books::{Deed, Unwritten},
+    books::{Books, Deed, Unwritten},
     settings::{Transmitter, TransmitterKeys, Variables},
 };
 
@@ -54,9 +55,8 @@ pub(super) struct Listened {
     keys_fetched: AtomicU64,
     /// One event at a time: looked up, recorded, remembered.
     turn: Mutex<()>,
-    /// The last sign of life, in milliseconds.
-    seen: AtomicU64,
-    silence: u64,
+    /// How long it may be silent, in milliseconds; none where silence means nothing.
+    silence: Option<u64>,
 }
 
 /// Why an event isn't taken.
@@ -71,7 +71,6 @@ impl Listened {
         one: &Transmitter,
         url: &str,
         variables: Variables<'_>,
-        now: Timestamp,
     ) -> Result<Self, FeedError> {
         let failed = |why: String| FeedError::new(&one.name, why);
         let (keys, keys_at) = match &one.keys {
@@ -113,21 +112,33 @@ impl Listened {
             keys_at,
             keys_fetched: AtomicU64::new(0),
             turn: Mutex::new(()),
-            seen: AtomicU64::new(now.millis()),
-            silence: one.silence_s.saturating_mul(1000),
+            // Who is neither asked for events nor for a sign of life says nothing while nothing happens.
+            silence: (one.silence_s > 0 && (one.poll.is_some() || one.verify.is_some()))
+                .then(|| one.silence_s.saturating_mul(1000)),
         })
     }
 
     fn keys(&self) -> Arc<KeySet> {
         Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner))
     }
-    fn alive(&self, now: Timestamp) {
-        self.seen.fetch_max(now.millis(), Ordering::AcqRel);
+    /// From now on decisions depend on it: where it falls silent, they deny.
+    pub(super) fn declare(&self, books: &dyn Books) -> Result<(), FeedError> {
+        let place = self.source.tenant.clone().map_or(Place::Organisation, Place::Tenant);
+        let mode = self.silence.map_or(Mode::PushOnly, |bound_ms| Mode::Polled { bound_ms });
+        let source = FactsSource { name: self.source.name.clone(), place, mode };
+        books.live().sources().declare(source, books.now()).map_err(|error| FeedError::new(&self.source.name, error))
     }
-    /// How long nothing was heard, in milliseconds, if that is too long.
-    pub(super) fn overdue(&self, now: Timestamp) -> Option<u64> {
-        let age = now.millis().saturating_sub(self.seen.load(Ordering::Acquire));
-        (self.silence > 0 && age > self.silence).then_some(age)
+    /// What it had to say up to `at` is here.
+    fn alive(&self, inner: &Inner, at: Timestamp) {
+        self.noted(inner.books.live().sources().seen(&self.source.name, at));
+    }
+    fn broken(&self, inner: &Inner, why: &str) {
+        self.noted(inner.books.live().sources().broken(&self.source.name, why));
+    }
+    fn noted(&self, noted: Result<(), SourceError>) {
+        if let Err(error) = noted {
+            tracing::error!(source = %self.source.name, %error, "a source isn't known");
+        }
     }
 
     /// Fetches the keys, unless that was done just now.
@@ -213,6 +224,7 @@ async fn take(inner: &Inner, listened: &Listened, token: &str) -> Result<String,
         tracing::warn!(source = name, why = %refused, "an event was refused");
         Untaken { err: Some(refusal(refused)), why: refused.to_string() }
     })?;
+    let said_at = Timestamp::from_secs(verified.issued_at()).min(now);
     let forget_at = verified.expires_at().saturating_add(placet_jose::LEEWAY);
     let event = verified.into_claims();
     let key = event.replay_key(&listened.source.issuer);
@@ -240,7 +252,7 @@ async fn take(inner: &Inner, listened: &Listened, token: &str) -> Result<String,
         return Err(full());
     }
     inner.metrics.fed(name, outcome);
-    listened.alive(now);
+    listened.alive(inner, said_at);
     Ok(event.jti)
 }
 
@@ -256,6 +268,13 @@ async fn recorded(
         Received::Verification(_) => Ok("verified"),
         Received::Stream { status } => {
             tracing::warn!(source = %name, %status, "the transmitter has changed its stream");
+            let sources = inner.books.live().sources();
+            // While it is paused nothing is said: what it knows isn't known here.
+            listened.noted(if status == "enabled" {
+                sources.closed(name)
+            } else {
+                sources.gap(name, &format!("its transmitter says that the stream is {status}"))
+            });
             Ok("stream_updated")
         }
         Received::Unmeant(Unmeant::Type) => Ok("unknown_event"),
@@ -295,16 +314,17 @@ pub(super) async fn attend(inner: &Inner, listened: &Listened) {
     let asking = async {
         match &listened.verify {
             None => std::future::pending().await,
-            Some((aimed, stream, every)) => ask(listened, aimed, stream, *every).await,
+            Some((aimed, stream, every)) => ask(inner, listened, aimed, stream, *every).await,
         }
     };
-    tokio::join!(polling, asking, watched(inner, listened));
+    tokio::join!(polling, asking);
 }
 
 /// RFC 8936: what was taken is acknowledged with the next request.
 async fn fetch(inner: &Inner, listened: &Listened, aimed: &Aimed, every: Duration) {
     let (mut acks, mut errors): (Vec<Value>, Object) = (Vec::new(), Object::new());
     loop {
+        let began = inner.books.now();
         let asked = object! {
             "maxEvents" => BATCH, "returnImmediately" => true, "ack" => Value::Array(acks.clone()), "setErrs" => errors.clone(),
         };
@@ -322,11 +342,11 @@ async fn fetch(inner: &Inner, listened: &Listened, aimed: &Aimed, every: Duratio
             Err(why) => {
                 tracing::warn!(source = %listened.source.name, %why, "events can't be fetched");
                 inner.metrics.fed(listened.source.name.as_str(), "unreachable");
+                listened.broken(inner, &why);
                 tokio::time::sleep(BACKOFF).await;
                 continue;
             }
         };
-        listened.alive(inner.books.now());
         (acks, errors) = (Vec::new(), Object::new());
         let mut again = false;
         for (jti, token) in answer.get("sets").and_then(Value::as_object).into_iter().flatten() {
@@ -346,6 +366,10 @@ async fn fetch(inner: &Inner, listened: &Listened, aimed: &Aimed, every: Duratio
             }
         }
         let more = answer.get("moreAvailable").and_then(Value::as_bool) == Some(true);
+        // Only what was said to the end is known to be complete.
+        if !again && !more {
+            listened.alive(inner, began);
+        }
         if again {
             tokio::time::sleep(BACKOFF).await;
         } else if acks.is_empty() && errors.is_empty() && !more {
@@ -355,7 +379,7 @@ async fn fetch(inner: &Inner, listened: &Listened, aimed: &Aimed, every: Duratio
 }
 
 /// Asks the transmitter for a verification event.
-async fn ask(listened: &Listened, aimed: &Aimed, stream: &str, every: Duration) {
+async fn ask(inner: &Inner, listened: &Listened, aimed: &Aimed, stream: &str, every: Duration) {
     loop {
         let state = random_id().unwrap_or_default();
         let asked = object! { "stream_id" => stream, "state" => state };
@@ -363,26 +387,14 @@ async fn ask(listened: &Listened, aimed: &Aimed, stream: &str, every: Duration) 
             Ok(answer) if answer.status.is_success() => {}
             Ok(answer) => {
                 tracing::warn!(source = %listened.source.name, status = %answer.status, "the stream can't be verified");
+                listened.broken(inner, &format!("its verification answers HTTP status {}", answer.status));
             }
-            Err(why) => tracing::warn!(source = %listened.source.name, %why, "the stream can't be verified"),
+            Err(why) => {
+                tracing::warn!(source = %listened.source.name, %why, "the stream can't be verified");
+                listened.broken(inner, &why);
+            }
         }
         tokio::time::sleep(every).await;
-    }
-}
-
-/// Says once when a source falls silent, and once when it is back.
-async fn watched(inner: &Inner, listened: &Listened) {
-    let mut silent = false;
-    loop {
-        let overdue = listened.overdue(inner.books.now());
-        if overdue.is_some() != silent {
-            silent = overdue.is_some();
-            match overdue {
-                Some(age) => tracing::error!(source = %listened.source.name, age_ms = age, "the stream is silent"),
-                None => tracing::info!(source = %listened.source.name, "the stream is alive again"),
-            }
-        }
-        tokio::time::sleep(Duration::from_millis(500)).await;
     }
 }
 

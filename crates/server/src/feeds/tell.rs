@@ -30,7 +30,7 @@ use crate::{
 /// Events of a stream that are out and not acknowledged; the rest waits in the ledger.
 const WINDOW: usize = 1000;
 /// Entries that are looked through at once.
-const SCAN: u64 = 20_000;
+const SCAN: u64 = 2000;
 /// Verifications that were asked for and not fetched yet.
 const MAX_ASKED: usize = 16;
 /// The longest request of a receiver, in bytes.
@@ -112,14 +112,14 @@ impl Told {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks for news; what is out isn't more than the window.
-    fn look(&self, inner: &Inner) -> Result<(), String> {
+    /// Looks for news; what is out isn't more than the window. `true`: there is more to look through.
+    fn look(&self, inner: &Inner) -> Result<bool, String> {
         let mut state = self.state();
         let world = inner.books.live().world();
         // Only changes of facts are told, so nothing is read while there are none.
         let last = world.revision().0;
         if last <= state.scanned || state.out.len() >= WINDOW {
-            return Ok(());
+            return Ok(false);
         }
         let to = last.min(state.scanned.saturating_add(SCAN));
         for record in inner.ledger.reader().range(state.scanned.saturating_add(1), to) {
@@ -137,7 +137,8 @@ impl Told {
                 break;
             }
         }
-        self.settle(&mut state)
+        self.settle(&mut state)?;
+        Ok(state.scanned < last)
     }
 
     /// What is out, oldest first, with its tokens.
@@ -206,7 +207,7 @@ pub(super) async fn push(inner: &Inner, told: &Told) {
     let Some(aimed) = &told.push else { return };
     let mut pause = Duration::from_secs(1);
     loop {
-        let sets = told.look(inner).and_then(|()| told.waiting(inner, 1));
+        let sets = told.look(inner).and_then(|_| told.waiting(inner, 1));
         let set = match sets {
             Ok((sets, _)) => sets.into_iter().next(),
             Err(why) => {
@@ -363,8 +364,8 @@ pub(super) async fn poll(
     }
     let end = tokio::time::Instant::now().checked_add(WAIT);
     loop {
-        let sets = told.look(&inner).and_then(|()| told.waiting(&inner, most));
-        let (sets, more) = match sets {
+        let sets = told.look(&inner).and_then(|behind| Ok((told.waiting(&inner, most)?, behind)));
+        let ((sets, more), behind) = match sets {
             Ok(sets) => sets,
             Err(why) => {
                 tracing::error!(stream = %told.stream.id, %why, "events can't be read");
@@ -372,6 +373,10 @@ pub(super) async fn poll(
             }
         };
         let over = end.is_none_or(|end| tokio::time::Instant::now() >= end);
+        if sets.is_empty() && behind && most > 0 && !over {
+            tokio::task::yield_now().await;
+            continue;
+        }
         if !sets.is_empty() || immediately || most == 0 || over {
             let shown: Object = sets.into_iter().collect();
             return json(StatusCode::OK, &object! { "sets" => shown, "moreAvailable" => more }.into());

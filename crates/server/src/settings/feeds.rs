@@ -97,7 +97,8 @@ pub struct Transmitter {
     pub poll: Option<(Delivery, u64)>,
     /// `verify_url`, with `verify_token`, `stream_id` and `verify_s`: how the stream is asked whether it lives.
     pub verify: Option<Verify>,
-    /// `silence_s`: after how many seconds without a sign of life its facts are stale; 0 for never.
+    /// `silence_s`: after how many seconds without a sign of life its facts are stale, if it is polled or verified; 0 for
+    /// never.
     pub silence_s: u64,
     /// `effects`.
     pub effects: BTreeMap<Known, Effect>,
@@ -288,7 +289,7 @@ fn transmitter(mut section: Section<'_, '_>) -> Option<Transmitter> {
     let verify = delivery(&mut section, "verify_url", "verify_token");
     let stream = section.optional_word("stream_id", some, "write the stream's id at the transmitter");
     let every_s = section.number("verify_s", 300, 10..=86_400);
-    let silence_s = section.number("silence_s", 900, 0..=2_592_000);
+    let silence_s = section.number("silence_s", 900, 0..=604_800);
     let effects = effects(&mut section);
     section.finish();
     let keys = match (file?, url?) {
