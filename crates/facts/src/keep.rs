@@ -53,6 +53,8 @@ impl Rebuilding {
                 }
                 self.org.agents.insert(agent.id.clone(), Arc::new(agent));
             }
+            "record" => crate::directory::take(&mut self.org, body, &path)?,
+            "before" => crate::directory::take_before(&mut self.org, body, &path)?,
             "frozen" => drop(self.org.frozen.insert(noun::freeze(body, &path)?)),
             "tenant" => {
                 self.close();
@@ -84,11 +86,12 @@ impl Rebuilding {
 
 fn organisation(org: &OrgFacts) -> impl Iterator<Item = Value> + '_ {
     // Keys are those of the agents.
-    let OrgFacts { revision, humans, agents, keys: _, frozen } = org;
+    let OrgFacts { revision, humans, agents, keys: _, frozen, directory } = org;
     std::iter::once(one("organisation", object! { "revision" => *revision }))
         .chain(humans.values().map(|human| one("human", noun::human_value(human))))
         .chain(agents.values().map(|agent| one("agent", noun::agent_value(agent))))
         .chain(frozen.iter().map(|what| one("frozen", noun::freeze_value(what))))
+        .chain(crate::directory::kept(directory).map(|(kind, body)| one(kind, body)))
 }
 
 fn tenant(facts: &TenantFacts) -> impl Iterator<Item = Value> + '_ {

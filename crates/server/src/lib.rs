@@ -6,6 +6,7 @@
 pub mod admin;
 pub mod books;
 mod flood;
+pub mod feeds;
 pub mod keys;
 mod ledger;
 pub mod listen;

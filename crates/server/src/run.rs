@@ -32,7 +32,7 @@ use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
 use crate::{
     admin::{self, Admin, Codes, Door},
-    flood,
+    feeds, flood,
     keys::{Keyring, KeyringError},
     ledger::{LedgerBooks, LiveOffers},
     listen::{self, Bounds},
@@ -102,6 +102,9 @@ pub enum StartError {
     /// An upstream.
     #[error("{0}")]
     Upstream(#[from] placet_upstream::UpstreamError),
+    /// An identity feed.
+    #[error(transparent)]
+    Feed(#[from] feeds::FeedError),
     /// A listener.
     #[error("can't listen on {address}: {error}")]
     Listen {
@@ -125,6 +128,8 @@ pub struct Running {
     pub agent_addr: SocketAddr,
     /// Where administrators are served.
     pub admin_addr: SocketAddr,
+    /// Where feeds are served, if on a listener of their own.
+    pub feeds_addr: Option<SocketAddr>,
     /// The agents' listener as agents call it.
     pub public_url: String,
     /// The administrators' listener as they call it.
@@ -207,6 +212,15 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
     let codes = Arc::new(Codes::default());
     let keys = KeySet::of(token.public());
     let server = &settings.server;
+    let feeds = feeds::open(feeds::Parts {
+        settings: &settings,
+        variables,
+        ledger: ledger.clone(),
+        books: books.clone(),
+        metrics: Arc::clone(&metrics),
+        key: feeds::again(&token).map_err(KeyringError::again)?,
+    })
+    .await?;
 
     let endpoint = Arc::new(mcp::Endpoint::new(mcp::Parts {
         gateway,
@@ -247,14 +261,17 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
         waiters: admin::Waiters::default(),
     });
 
-    let app = Router::new().merge(mcp::routes(endpoint)).merge(oauth::routes(oauth));
-    let (stop, mut tasks) =
-        at_work((agents, app), (admins, admin::routes(admin)), upstreams, settings.limits);
+    let app = Router::new().merge(mcp::routes(endpoint)).merge(oauth::routes(oauth)).merge(feeds.agents());
+    let admin_app = admin::routes(admin).merge(feeds.admins());
+    let (stop, mut tasks) = at_work((agents, app), (admins, admin_app), upstreams, settings.limits);
     tasks.spawn(flood::sweep(ledger.clone(), metrics, stop.subscribe()));
+    let feeds_addr = feeds.address();
+    feeds.work(&mut tasks, &stop, settings.limits.header_bytes);
     tracing::info!(agents = %agent_addr, administrators = %admin_addr, took_ms = started.elapsed().as_millis(), "serving");
     Ok(Running {
         agent_addr,
         admin_addr,
+        feeds_addr,
         public_url: settings.server.public_url.clone(),
         admin_url: settings.server.admin_url.clone(),
         report,

@@ -4,6 +4,7 @@
 //! missing secrets and unsafe combinations are [`Problem`]s with line and remedy, all of them at once. A secret is
 //! never in the file: [`SecretSource`] says where it lies.
 
+mod feeds;
 mod print;
 mod read;
 mod rules;
@@ -23,6 +24,7 @@ use url::Url;
 
 use read::Reader;
 
+pub use feeds::{Delivery, Feeds, FeedsListener, Keys as TransmitterKeys, Receiver, ScimFeed, Transmitter, Verify, Witness};
 pub use print::Printed;
 pub use secret::{Secret, SecretError, SecretSource, check_private};
 pub use upstream::{ListWith, Transport, Upstream};
@@ -64,6 +66,8 @@ pub struct Settings {
     pub upstreams: Vec<Upstream>,
     /// Sources of facts that feed by the API.
     pub sources: Vec<placet_facts::Source>,
+    /// Identity feeds.
+    pub feeds: Feeds,
     /// Keys that sign.
     pub keys: Keys,
     /// Upstream secrets.
@@ -298,6 +302,7 @@ fn sections(root: &mut read::Section<'_, '_>) -> Option<Settings> {
     };
     let upstreams = upstream::read(root);
     let sources = source::read(root);
+    let feeds = feeds::read(root);
     let (limits, log, telemetry) = (limits(root), log(root), telemetry(root));
     let dev = dev(root, server.as_ref());
     Some(Settings {
@@ -305,6 +310,7 @@ fn sections(root: &mut read::Section<'_, '_>) -> Option<Settings> {
         release: release?,
         upstreams: upstreams?,
         sources: sources?,
+        feeds: feeds?,
         keys: keys?,
         vault: vault?,
         limits: limits?,

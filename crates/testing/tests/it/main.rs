@@ -10,6 +10,7 @@
 mod arguments;
 mod duties;
 mod envelope;
+mod feeds;
 mod limits;
 mod neighbour;
 mod operations;
