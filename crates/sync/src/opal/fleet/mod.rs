@@ -1,0 +1,1 @@
+//! Serves opal-clients.

@@ -1,0 +1,10 @@
+//! Both sides of OPAL against the real packages of PyPI (`peers/install.sh` puts them into `.peers/opal`).
+//!
+//! These tests need the packages, so they run by `make peers`, or by
+//! `cargo nextest run -p placet-sync --run-ignored only`.
+
+mod data;
+mod follow;
+mod host;
+mod peer;
+mod policy;
