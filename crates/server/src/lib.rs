@@ -12,6 +12,7 @@ pub mod log;
 pub mod mcp;
 pub mod metrics;
 pub mod oauth;
+pub mod opal;
 pub mod run;
 pub mod settings;
 mod telemetry;

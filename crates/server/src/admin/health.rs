@@ -31,6 +31,7 @@ pub(super) async fn ready(State(admin): State<Arc<Admin>>) -> Response {
         ),
         ("release", admin.books.in_force().is_none().then(|| no_release.to_owned())),
         ("facts", stale(&admin)),
+        ("opal", admin.opal.problem()),
     ];
     let ready = checks.iter().all(|(_, problem)| problem.is_none());
     let checks = checks
@@ -54,6 +55,7 @@ fn stale(admin: &Admin) -> Option<String> {
 pub(super) async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
     admin.metrics.gauge("ready", u64::from(admin.books.ready().is_ok() && admin.books.in_force().is_some()));
     admin.metrics.gauge("facts_revision", admin.books.live().world().revision().0);
+    admin.opal.count(&admin.metrics);
     admin.metrics.gauge("uptime_seconds", admin.started.elapsed().as_secs());
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], admin.metrics.render())
         .into_response()

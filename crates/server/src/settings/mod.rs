@@ -4,6 +4,7 @@
 //! missing secrets and unsafe combinations are [`Problem`]s with line and remedy, all of them at once. A secret is
 //! never in the file: [`SecretSource`] says where it lies.
 
+mod opal;
 mod print;
 mod read;
 mod rules;
@@ -22,6 +23,7 @@ use url::Url;
 
 use read::Reader;
 
+pub use opal::{OpalServer, OpalSource, Promote};
 pub use print::Printed;
 pub use secret::{Secret, SecretError, SecretSource, check_private};
 pub use upstream::{ListWith, Transport, Upstream};
@@ -71,6 +73,10 @@ pub struct Settings {
     pub log: Log,
     /// Traces.
     pub telemetry: Telemetry,
+    /// OPAL servers that are followed.
+    pub opal: Vec<OpalSource>,
+    /// The server of OPAL clients, if there is one.
+    pub opal_server: Option<OpalServer>,
     /// Switches for development.
     pub dev: Dev,
     /// Where each value came from.
@@ -295,6 +301,7 @@ fn sections(root: &mut read::Section<'_, '_>) -> Option<Settings> {
     };
     let upstreams = upstream::read(root);
     let (limits, log, telemetry) = (limits(root), log(root), telemetry(root));
+    let (opal, opal_server) = (opal::sources(root), opal::server(root));
     let dev = dev(root, server.as_ref());
     Some(Settings {
         server: server?,
@@ -305,6 +312,8 @@ fn sections(root: &mut read::Section<'_, '_>) -> Option<Settings> {
         limits: limits?,
         log: log?,
         telemetry: telemetry?,
+        opal: opal?,
+        opal_server: opal_server?,
         dev: dev?,
         origins: Vec::new(),
     })

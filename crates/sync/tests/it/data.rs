@@ -15,21 +15,21 @@ use http::StatusCode;
 use tokio::net::TcpListener;
 
 #[derive(Clone)]
-pub struct Answer {
-    pub body: String,
-    pub status: u16,
-    pub delay: Duration,
+pub(crate) struct Answer {
+    pub(crate) body: String,
+    pub(crate) status: u16,
+    pub(crate) delay: Duration,
 }
 
 #[derive(Clone, Default)]
-pub struct Data {
+pub(crate) struct Data {
     answers: Arc<Mutex<HashMap<String, Answer>>>,
-    pub reports: Arc<Mutex<Vec<String>>>,
-    pub port: u16,
+    pub(crate) reports: Arc<Mutex<Vec<String>>>,
+    pub(crate) port: u16,
 }
 
 impl Data {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let data = Self { port: listener.local_addr().unwrap().port(), ..Self::default() };
         let app = Router::new()
@@ -39,15 +39,15 @@ impl Data {
         tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
         data
     }
-    pub fn set(&self, name: &str, body: &str) -> String {
+    pub(crate) fn set(&self, name: &str, body: &str) -> String {
         self.set_to(name, body, 200, Duration::ZERO)
     }
-    pub fn set_to(&self, name: &str, body: &str, status: u16, delay: Duration) -> String {
+    pub(crate) fn set_to(&self, name: &str, body: &str, status: u16, delay: Duration) -> String {
         let answer = Answer { body: body.to_owned(), status, delay };
         self.answers.lock().unwrap().insert(name.to_owned(), answer);
         format!("http://127.0.0.1:{}/d/{name}", self.port)
     }
-    pub fn origin(&self) -> String {
+    pub(crate) fn origin(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
 }

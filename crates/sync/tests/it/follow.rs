@@ -12,7 +12,8 @@ use crate::{
     peer::Peer,
 };
 
-const BASE: &str = r#"{"maya":{"active":true,"roles":["support"]},"lee":{"active":true,"roles":["support"]}}"#;
+const BASE: &str =
+    r#"{"maya":{"active":true,"roles":["support"]},"lee":{"active":true,"roles":["support"]}}"#;
 
 async fn stage() -> (Data, Peer, Following) {
     let data = Data::start().await;
@@ -58,7 +59,8 @@ async fn updates_inline_and_by_url_are_facts_and_a_revocation_is_one_transaction
     }
     // By URL.
     let case = data.set("case", r#"{"v":7,"owner":"lee"}"#);
-    publish(server.port, json!({"entries":[{"url":case,"topics":["policy_data/x"],"dst_path":"cases/C-1"}]})).await;
+    publish(server.port, json!({"entries":[{"url":case,"topics":["policy_data/x"],"dst_path":"cases/C-1"}]}))
+        .await;
     host.until("fetched", 10, |host| host.attribute("case", "C-1", "v").as_deref() == Some("7")).await;
     // RFC 6902.
     let patch = json!({"entries":[{"url":"","topics":["policy_data"],"dst_path":"/cases","save_method":"PATCH","data":[{"op":"replace","path":"/C-1/v","value":8},{"op":"add","path":"/C-2","value":{"v":1}}]}]});
@@ -66,10 +68,20 @@ async fn updates_inline_and_by_url_are_facts_and_a_revocation_is_one_transaction
     host.until("patched", 10, |host| host.attribute("case", "C-2", "v").is_some()).await;
     assert_eq!(host.attribute("case", "C-1", "v").as_deref(), Some("8"));
     // What no rule is for is refused, and said.
-    publish(server.port, json!({"entries":[{"url":"","topics":["policy_data"],"dst_path":"/secret","data":{"a":1}}]})).await;
-    host.until("reported", 10, |host| host.status.lock().unwrap().as_ref().is_some_and(|shown| shown.unmapped.count > 0)).await;
+    publish(
+        server.port,
+        json!({"entries":[{"url":"","topics":["policy_data"],"dst_path":"/secret","data":{"a":1}}]}),
+    )
+    .await;
+    host.until("reported", 10, |host| {
+        host.status.lock().unwrap().as_ref().is_some_and(|shown| shown.unmapped.count > 0)
+    })
+    .await;
     let reports = data.reports.lock().unwrap().clone();
-    assert!(reports.iter().any(|report| report.contains("rev-1") && report.contains("\"saved\":true")), "{reports:?}");
+    assert!(
+        reports.iter().any(|report| report.contains("rev-1") && report.contains("\"saved\":true")),
+        "{reports:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -80,14 +92,31 @@ async fn syn_2_ord2_and_its_alias_with_falling_delays_end_in_the_newest() {
     for round in 0_u64..3 {
         for i in 1_u64..=10 {
             let n = round * 10 + i;
-            let url = data.set_to(&format!("o{n}"), &format!("{{\"v\":{n}}}"), 200, Duration::from_millis((10 - i) * 30));
+            let url = data.set_to(
+                &format!("o{n}"),
+                &format!("{{\"v\":{n}}}"),
+                200,
+                Duration::from_millis((10 - i) * 30),
+            );
             let path = if i % 2 == 0 { "ord2" } else { "/ord2" };
-            assert_eq!(publish(server.port, json!({"entries":[{"url":url,"topics":["policy_data"],"dst_path":path}]})).await, 200);
+            assert_eq!(
+                publish(
+                    server.port,
+                    json!({"entries":[{"url":url,"topics":["policy_data"],"dst_path":path}]})
+                )
+                .await,
+                200
+            );
         }
         let last = (round * 10 + 10).to_string();
-        host.until("the newest", 10, |host| host.attribute("counter", "ord2", "v").as_deref() == Some(&last)).await;
+        host.until("the newest", 10, |host| host.attribute("counter", "ord2", "v").as_deref() == Some(&last))
+            .await;
         tokio::time::sleep(Duration::from_millis(500)).await;
-        assert_eq!(host.attribute("counter", "ord2", "v").as_deref(), Some(last.as_str()), "nothing late wins");
+        assert_eq!(
+            host.attribute("counter", "ord2", "v").as_deref(),
+            Some(last.as_str()),
+            "nothing late wins"
+        );
     }
     let seen: Vec<u64> = host
         .transactions
@@ -109,7 +138,9 @@ async fn syn_2_a_dead_url_at_the_root_delays_no_revocation_and_is_a_gap_until_it
     publish(server.port, json!({"entries":[{"url":dead,"topics":["policy_data"],"dst_path":"/"}]})).await;
     host.until("the gap is seen", 5, |host| host.state() == Some(State::Gap)).await;
     publish(server.port, json!({"entries":[{"url":"","topics":["policy_data"],"dst_path":"/users/lee","data":{"active":false}}]})).await;
-    let took = host.until("the revocation is a fact", 2, |host| standing(host, "lee") == Some(Standing::Suspended)).await;
+    let took = host
+        .until("the revocation is a fact", 2, |host| standing(host, "lee") == Some(Standing::Suspended))
+        .await;
     assert!(took < Duration::from_secs(1), "{took:?}");
     // Once it answers, it counts as older than the revocation.
     data.set("dead", r#"{"users":{"lee":{"active":true,"roles":["support"]},"new":{"active":true}}}"#);
@@ -136,7 +167,8 @@ async fn a_killed_server_is_followed_again_and_everything_is_fetched() {
 #[ignore = "needs peers/install.sh"]
 async fn a_refused_token_stops_the_source_and_says_what_to_do() {
     let data = Data::start().await;
-    let mut server = Peer::server(&[("OPAL_REPO_WATCHER_ENABLED", "false"), ("OPAL_AUTH_MASTER_TOKEN", "master")]);
+    let mut server =
+        Peer::server(&[("OPAL_REPO_WATCHER_ENABLED", "false"), ("OPAL_AUTH_MASTER_TOKEN", "master")]);
     let (private, public) = crate::peer::rsa();
     server.set("OPAL_AUTH_PRIVATE_KEY", &private);
     server.set("OPAL_AUTH_PUBLIC_KEY", &public);

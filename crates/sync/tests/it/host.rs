@@ -8,22 +8,24 @@ use std::{
 use placet_core::{Name, Revision, TenantId};
 use placet_facts::{Transaction, World};
 use placet_json::Limits;
-use placet_sync::opal::{Host, Mapping, Owned, Pending, PolicyOf, Shown, SourceSettings, State, Untaken, run};
+use placet_sync::opal::{
+    Host, Mapping, Owned, Pending, PolicyOf, Shown, SourceSettings, State, Untaken, run,
+};
 use tokio::task::JoinHandle;
 
-pub struct Memory {
+pub(crate) struct Memory {
     world: Mutex<Arc<World>>,
-    pub transactions: Mutex<Vec<(Instant, Transaction)>>,
-    pub policies: Mutex<Vec<PolicyOf>>,
-    pub status: Mutex<Option<Shown>>,
+    pub(crate) transactions: Mutex<Vec<(Instant, Transaction)>>,
+    pub(crate) policies: Mutex<Vec<PolicyOf>>,
+    pub(crate) status: Mutex<Option<Shown>>,
 }
 
-pub fn tenant() -> TenantId {
+pub(crate) fn tenant() -> TenantId {
     TenantId::new("acme").unwrap()
 }
 
 impl Memory {
-    pub fn new() -> Arc<Self> {
+    pub(crate) fn new() -> Arc<Self> {
         let file = br#"{"tenant":"acme"}"#;
         let world = World::from_file(&placet_json::parse(file, &Limits::MESSAGE).unwrap()).unwrap();
         Arc::new(Self {
@@ -33,17 +35,17 @@ impl Memory {
             status: Mutex::default(),
         })
     }
-    pub fn attribute(&self, kind: &str, id: &str, name: &str) -> Option<String> {
+    pub(crate) fn attribute(&self, kind: &str, id: &str, name: &str) -> Option<String> {
         let world = self.world();
         let facts = world.tenant(&tenant())?;
         let at = placet_core::ResourceRef { kind: kind.parse().unwrap(), id: id.parse().unwrap() };
         let value = facts.resource(&at)?.attributes.get(&name.parse::<Name>().unwrap())?.clone();
         Some(value.as_str().map_or_else(|| value.to_string(), str::to_owned))
     }
-    pub fn state(&self) -> Option<State> {
+    pub(crate) fn state(&self) -> Option<State> {
         self.status.lock().unwrap().as_ref().map(|shown| shown.state.clone())
     }
-    pub async fn until(&self, what: &str, patience: u64, check: impl Fn(&Self) -> bool) -> Duration {
+    pub(crate) async fn until(&self, what: &str, patience: u64, check: impl Fn(&Self) -> bool) -> Duration {
         let began = Instant::now();
         while !check(self) {
             assert!(
@@ -88,7 +90,7 @@ impl Host for Memory {
     }
 }
 
-pub const MAPPING: &str = r#"
+pub(crate) const MAPPING: &str = r#"
 ignore = ["/static"]
 [[map]]
 path = "/users/{id}"
@@ -103,10 +105,10 @@ resource = { type = "case", id = "{id}", attributes = { v = "/v" } }
 tuples = ["case:{id}#owner@human:{/owner}"]
 "#;
 
-pub struct Following {
-    pub host: Arc<Memory>,
-    pub task: JoinHandle<Result<(), String>>,
-    pub dir: tempfile::TempDir,
+pub(crate) struct Following {
+    pub(crate) host: Arc<Memory>,
+    pub(crate) task: JoinHandle<Result<(), String>>,
+    pub(crate) dir: tempfile::TempDir,
 }
 
 impl Drop for Following {
@@ -115,7 +117,7 @@ impl Drop for Following {
     }
 }
 
-pub fn follow(url: &str, token: &str, policy: bool, fetch_from: &str, host: Arc<Memory>) -> Following {
+pub(crate) fn follow(url: &str, token: &str, policy: bool, fetch_from: &str, host: Arc<Memory>) -> Following {
     let dir = tempfile::tempdir().unwrap();
     let settings = SourceSettings {
         name: Name::new("hr").unwrap(),
@@ -136,11 +138,11 @@ pub fn follow(url: &str, token: &str, policy: bool, fetch_from: &str, host: Arc<
 }
 
 /// Publishes an update by the server's REST.
-pub async fn publish(port: u16, update: serde_json::Value) -> u16 {
+pub(crate) async fn publish(port: u16, update: serde_json::Value) -> u16 {
     post(port, "/data/config", &update.to_string(), None).await
 }
 
-pub async fn post(port: u16, path: &str, body: &str, token: Option<&str>) -> u16 {
+pub(crate) async fn post(port: u16, path: &str, body: &str, token: Option<&str>) -> u16 {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     let authorization = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();

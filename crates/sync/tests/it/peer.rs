@@ -8,32 +8,32 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub fn python() -> PathBuf {
+pub(crate) fn python() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
     let python = root.join(".peers/opal/bin/python");
     assert!(python.exists(), "run peers/install.sh first: {} is missing", python.display());
     python
 }
 
-pub fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// An `opal-server` or an `opal-client`.
-pub struct Peer {
+pub(crate) struct Peer {
     app: &'static str,
-    pub port: u16,
+    pub(crate) port: u16,
     env: BTreeMap<String, String>,
     child: Option<Child>,
-    pub log: PathBuf,
+    pub(crate) log: PathBuf,
     dir: tempfile::TempDir,
 }
 
 impl Peer {
-    pub fn server(env: &[(&str, &str)]) -> Self {
+    pub(crate) fn server(env: &[(&str, &str)]) -> Self {
         Self::new("opal_server.main:app", env)
     }
-    pub fn client(env: &[(&str, &str)]) -> Self {
+    pub(crate) fn client(env: &[(&str, &str)]) -> Self {
         Self::new("opal_client.main:app", env)
     }
     fn new(app: &'static str, env: &[(&str, &str)]) -> Self {
@@ -50,13 +50,13 @@ impl Peer {
         let log = dir.path().join("log");
         Self { app, port, env: all, child: None, log, dir }
     }
-    pub fn dir(&self) -> &Path {
+    pub(crate) fn dir(&self) -> &Path {
         self.dir.path()
     }
-    pub fn set(&mut self, name: &str, value: &str) {
+    pub(crate) fn set(&mut self, name: &str, value: &str) {
         self.env.insert(name.to_owned(), value.to_owned());
     }
-    pub fn start(&mut self) {
+    pub(crate) fn start(&mut self) {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(&self.log).unwrap();
         let child = Command::new(python())
             .args(["-m", "uvicorn", self.app, "--host", "127.0.0.1", "--port", &self.port.to_string()])
@@ -76,16 +76,16 @@ impl Peer {
             std::thread::sleep(Duration::from_millis(50));
         }
     }
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             child.kill().unwrap();
             child.wait().unwrap();
         }
     }
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
-    pub fn told(&self) -> String {
+    pub(crate) fn told(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 }
@@ -105,16 +105,16 @@ impl Drop for Peer {
 }
 
 /// A git repository with policy.
-pub struct Repo(pub tempfile::TempDir);
+pub(crate) struct Repo(pub(crate) tempfile::TempDir);
 
 impl Repo {
-    pub fn new(files: &[(&str, &str)]) -> Self {
+    pub(crate) fn new(files: &[(&str, &str)]) -> Self {
         let repo = Self(tempfile::tempdir().unwrap());
         repo.git(&["init", "-q", "-b", "master"]);
         repo.commit(files, &[]);
         repo
     }
-    pub fn commit(&self, write: &[(&str, &str)], delete: &[&str]) -> String {
+    pub(crate) fn commit(&self, write: &[(&str, &str)], delete: &[&str]) -> String {
         for (path, text) in write {
             let path = self.0.path().join(path);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -127,7 +127,7 @@ impl Repo {
         self.git(&["commit", "-q", "-m", "step"]);
         self.git(&["rev-parse", "HEAD"]).trim().to_owned()
     }
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         self.0.path().display().to_string()
     }
     fn git(&self, words: &[&str]) -> String {
@@ -143,7 +143,7 @@ impl Repo {
 }
 
 /// An RSA key as OPAL reads it: PEM on one line with `_` for line breaks, and the public half in OpenSSH's form.
-pub fn rsa() -> (String, String) {
+pub(crate) fn rsa() -> (String, String) {
     let program = "from cryptography.hazmat.primitives.asymmetric import rsa\nfrom cryptography.hazmat.primitives import serialization as s\nk=rsa.generate_private_key(65537,2048)\nprint(k.private_bytes(s.Encoding.PEM,s.PrivateFormat.TraditionalOpenSSL,s.NoEncryption()).decode().replace('\\n','_'))\nprint(k.public_key().public_bytes(s.Encoding.OpenSSH,s.PublicFormat.OpenSSH).decode())\n";
     let output = Command::new(python()).args(["-c", program]).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();

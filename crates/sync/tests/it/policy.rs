@@ -12,11 +12,13 @@ use crate::{
 #[ignore = "needs peers/install.sh"]
 async fn bundles_full_delta_and_deletion() {
     let data = Data::start().await;
-    let repo = Repo::new(&[("a.rego", "package a\n\nallow = false\n"), ("sub/b.rego", "package b\n\nx = 1\n")]);
+    let repo =
+        Repo::new(&[("a.rego", "package a\n\nallow = false\n"), ("sub/b.rego", "package b\n\nx = 1\n")]);
     let mut server = Peer::server(&[
         ("OPAL_POLICY_REPO_URL", &repo.url()),
         ("OPAL_POLICY_REPO_POLLING_INTERVAL", "1"),
         ("OPAL_POLICY_REPO_MAIN_BRANCH", "master"),
+        ("OPAL_DATA_CONFIG_SOURCES", r#"{"config":{"entries":[]}}"#),
     ]);
     server.start();
     let following = follow(&server.url(), "", true, &data.origin(), Memory::new());
