@@ -4,7 +4,9 @@
 //! `cargo nextest run -p placet-sync --run-ignored only`.
 
 mod data;
+mod fleet;
 mod follow;
 mod host;
+mod opa;
 mod peer;
 mod policy;
