@@ -9,6 +9,7 @@
 
 mod arguments;
 mod envelope;
+mod neighbour;
 mod operations;
 mod protocol;
 mod races;
