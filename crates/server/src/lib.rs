@@ -14,6 +14,7 @@ pub mod log;
 pub mod mcp;
 pub mod metrics;
 pub mod oauth;
+pub mod opal;
 pub mod run;
 pub mod settings;
 mod telemetry;

@@ -39,6 +39,7 @@ use crate::{
     mcp,
     metrics::Metrics,
     oauth::{self, OAuth},
+    opal,
     settings::{
         Environment, Limits, ListWith, ReleaseSource, SecretError, Server, Settings, Transport, Upstream,
         Variables,
@@ -116,6 +117,9 @@ pub enum StartError {
     /// A URL of the settings.
     #[error("`{0}` can't be used as a URL")]
     Url(String),
+    /// OPAL.
+    #[error("{0}")]
+    Opal(String),
     /// A lock file of another process, or a damaged window.
     #[error("what was used before can't be remembered: {0}")]
     Window(std::io::Error),
@@ -134,6 +138,8 @@ pub struct Running {
     pub public_url: String,
     /// The administrators' listener as they call it.
     pub admin_url: String,
+    /// Where OPAL clients are served, if they are.
+    pub opal_addr: Option<SocketAddr>,
     /// What was found at the start.
     pub report: placet_store::OpenReport,
     stop: watch::Sender<bool>,
@@ -201,6 +207,11 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
         index: Mutex::new(Projection::open(&data)?),
         releases: data.join("releases"),
     });
+    let (opal_listener, opal_addr, opal_url) = bind_opal(&settings).await?;
+    let opal::Started { opal, sources, app: opal_app } =
+        opal::prepare(&settings, variables, &ledger, &books, &metrics, opal_url.as_deref())
+            .map_err(StartError::Opal)?;
+    let fleet = opal.fleet().cloned();
     let now = ledger.now().secs();
     let used = data.join("used");
     std::fs::create_dir_all(&used).map_err(|error| io(&used, error))?;
@@ -254,6 +265,7 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
         },
         codes,
         vault,
+        opal,
         metrics: Arc::clone(&metrics),
         environment: server.environment.as_str(),
         public_url: server.public_url.clone(),
@@ -267,6 +279,17 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
     tasks.spawn(flood::sweep(ledger.clone(), metrics, stop.subscribe()));
     let feeds_addr = feeds.address();
     feeds.work(&mut tasks, &stop, settings.limits.header_bytes);
+    opal::start(&mut tasks, sources, fleet, || Box::pin(told(stop.subscribe())));
+    if let (Some(listener), Some(app)) = (opal_listener, opal_app) {
+        let connections = settings.opal_server.as_ref().map_or(0, |server| server.clients);
+        let connections = usize::try_from(connections).unwrap_or(usize::MAX).saturating_mul(4);
+        tasks.spawn(listen::serve_sockets(
+            listener,
+            bounds(&settings.limits, connections),
+            app,
+            told(stop.subscribe()),
+        ));
+    }
     tracing::info!(agents = %agent_addr, administrators = %admin_addr, took_ms = started.elapsed().as_millis(), "serving");
     Ok(Running {
         agent_addr,
@@ -274,6 +297,7 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
         feeds_addr,
         public_url: settings.server.public_url.clone(),
         admin_url: settings.server.admin_url.clone(),
+        opal_addr,
         report,
         stop,
         tasks,
@@ -377,13 +401,9 @@ fn at_work(
 ) -> (watch::Sender<bool>, JoinSet<()>) {
     let (stop, stopped) = watch::channel(false);
     let mut tasks = JoinSet::new();
-    let bounds = |connections| Bounds {
-        header_bytes: limits.header_bytes,
-        header_read: Duration::from_millis(limits.header_read_ms),
-        connections,
-    };
-    tasks.spawn(listen::serve(agents, bounds(limits.connections), app, told(stopped.clone())));
-    tasks.spawn(listen::serve(admins, bounds(limits.admin_connections), admin_app, told(stopped.clone())));
+    tasks.spawn(listen::serve(agents, bounds(&limits, limits.connections), app, told(stopped.clone())));
+    let admin_bounds = bounds(&limits, limits.admin_connections);
+    tasks.spawn(listen::serve(admins, admin_bounds, admin_app, told(stopped.clone())));
     tasks.spawn(async move {
         tokio::select! {
             () = sync(&upstreams) => {}
@@ -391,6 +411,26 @@ fn at_work(
         }
     });
     (stop, tasks)
+}
+
+fn bounds(limits: &Limits, connections: usize) -> Bounds {
+    Bounds {
+        header_bytes: limits.header_bytes,
+        header_read: Duration::from_millis(limits.header_read_ms),
+        connections,
+    }
+}
+
+/// The listener of OPAL clients, where they reach it, and how they call it.
+async fn bind_opal(
+    settings: &Settings,
+) -> Result<(Option<TcpListener>, Option<SocketAddr>, Option<String>), StartError> {
+    let Some(server) = &settings.opal_server else { return Ok((None, None, None)) };
+    let listener = bind(server.listen).await?;
+    let at = address(&listener, server.listen)?;
+    let url =
+        if settings.is_default("opal_server.url") { format!("http://{at}") } else { server.url.clone() };
+    Ok((Some(listener), Some(at), Some(url)))
 }
 
 /// Reads every tool list, then keeps them fresh. One upstream that is away keeps no other from being listed.

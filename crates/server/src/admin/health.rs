@@ -30,6 +30,7 @@ pub(super) async fn ready(State(admin): State<Arc<Admin>>) -> Response {
         ),
         ("release", admin.books.in_force().is_none().then(|| no_release.to_owned())),
         ("facts", stale(&admin)),
+        ("opal", admin.opal.problem()),
     ];
     let ready = checks.iter().all(|(_, problem)| problem.is_none());
     let checks = checks
@@ -57,6 +58,7 @@ pub(super) async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
     let ready = admin.books.ready().is_ok() && admin.books.in_force().is_some() && fresh;
     admin.metrics.gauge("ready", u64::from(ready));
     admin.metrics.gauge("facts_revision", admin.books.live().world().revision().0);
+    admin.opal.count(&admin.metrics);
     admin.metrics.gauge("uptime_seconds", admin.started.elapsed().as_secs());
     let page = admin.metrics.render() + &sources::metrics(&sources);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], page).into_response()

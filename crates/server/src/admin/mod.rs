@@ -15,6 +15,7 @@ mod enrolment;
 mod error;
 mod feed;
 mod health;
+mod opal;
 mod openapi;
 mod read;
 mod relations;
@@ -39,6 +40,7 @@ use http::{StatusCode, request::Parts};
 use crate::{
     books::{Books, Offers},
     metrics::Metrics,
+    opal::Opal,
     vault::VaultFile,
 };
 
@@ -60,6 +62,8 @@ pub struct Admin {
     pub codes: Arc<Codes>,
     /// Upstream secrets; none where there is no master key.
     pub vault: Option<Arc<VaultFile>>,
+    /// OPAL, on both sides.
+    pub opal: Arc<Opal>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// The environment's name.
@@ -113,6 +117,9 @@ pub fn routes(admin: Arc<Admin>) -> Router {
         .route("/v1/decisions/{decision}", get(decisions::show))
         .route("/v1/releases", get(releases::list).post(releases::keep))
         .route("/v1/releases/{release}/promote", post(releases::promote))
+        .route("/v1/releases/candidates", get(opal::candidates))
+        .route("/v1/opal", get(opal::status))
+        .route("/v1/opal/tokens", post(opal::token))
         .route("/v1/vault", get(safe::list).post(safe::put))
         .route("/v1/vault/remove", post(safe::remove))
         .route("/v1/upstreams", get(catalog::upstreams))

@@ -5,6 +5,7 @@
 //! never in the file: [`SecretSource`] says where it lies.
 
 mod feeds;
+mod opal;
 mod print;
 mod read;
 mod rules;
@@ -25,6 +26,7 @@ use url::Url;
 use read::Reader;
 
 pub use feeds::{Delivery, Feeds, FeedsListener, Keys as TransmitterKeys, Receiver, ScimFeed, Transmitter, Verify, Witness};
+pub use opal::{OpalServer, OpalSource, Promote};
 pub use print::Printed;
 pub use secret::{Secret, SecretError, SecretSource, check_private};
 pub use upstream::{ListWith, Transport, Upstream};
@@ -78,6 +80,10 @@ pub struct Settings {
     pub log: Log,
     /// Traces.
     pub telemetry: Telemetry,
+    /// OPAL servers that are followed.
+    pub opal: Vec<OpalSource>,
+    /// The server of OPAL clients, if there is one.
+    pub opal_server: Option<OpalServer>,
     /// Switches for development.
     pub dev: Dev,
     /// Where each value came from.
@@ -304,6 +310,7 @@ fn sections(root: &mut read::Section<'_, '_>) -> Option<Settings> {
     let sources = source::read(root);
     let feeds = feeds::read(root);
     let (limits, log, telemetry) = (limits(root), log(root), telemetry(root));
+    let (opal, opal_server) = (opal::sources(root), opal::server(root));
     let dev = dev(root, server.as_ref());
     Some(Settings {
         server: server?,
@@ -316,6 +323,8 @@ fn sections(root: &mut read::Section<'_, '_>) -> Option<Settings> {
         limits: limits?,
         log: log?,
         telemetry: telemetry?,
+        opal: opal?,
+        opal_server: opal_server?,
         dev: dev?,
         origins: Vec::new(),
     })
