@@ -8,14 +8,17 @@ use std::{
 };
 
 use placet_core::{
-    ApprovalId, Attribute, Decimal, DecisionId, Digest, Moving, Name, TenantId, Timestamp, WorkflowId,
-    authority::Position,
+    ApprovalId, Attribute, Decimal, DecisionId, Digest, Moving, Name, Revision, TenantId,
+    Timestamp, WorkflowId, authority::Position,
 };
 use placet_facts::{ChangeError, Live, Place, Transaction, World};
 use placet_json::{Limits, Value, object};
 use placet_ledger::frame::{Frame, FrameError};
+use placet_policy::Release;
 use placet_record::{AskedRecord, DecisionRecord, EffectRecord, Kind, orphaned};
 use placet_store::{At, Fold, FrameSink, Receipt};
+
+use crate::ledger::InForce;
 
 /// The tree of what belongs to no tenant.
 pub const ORGANISATION: &str = "organisation";
@@ -36,7 +39,7 @@ pub(crate) enum Commit {
     /// A warrant of which nothing more is known.
     Orphan { tenant: TenantId, workflow: Name, decision: DecisionId, at: Position, detail: &'static str },
     /// A release comes into force.
-    Release { digest: Digest, record: String },
+    Release { release: Arc<Release>, record: String },
     /// Something else that people did or tried.
     Act { tenant: Option<TenantId>, kind: Kind, record: String },
 }
@@ -46,6 +49,8 @@ pub(crate) enum Commit {
 pub(crate) struct Reservation {
     pub(crate) id: DecisionId,
     pub(crate) workflow: WorkflowId,
+    /// The release and the revision of the facts that it was decided on.
+    pub(crate) basis: (Digest, Revision),
     pub(crate) entry: Name,
     pub(crate) action: Name,
     pub(crate) amount: Decimal,
@@ -134,13 +139,26 @@ impl Seen {
 }
 
 /// The fold. Its `world` is ahead of what is published by the batch that is being written.
+///
+/// Whatever changes before the commit stands in values that a clone copies: where a commit fails and others may have
+/// written since, the clone from before it takes this one's place.
+#[derive(Clone)]
 pub(crate) struct State {
     world: World,
     /// Open warrants, ahead of `seen` likewise.
     open: BTreeMap<u64, Open>,
+    /// The release in force, ahead of `releases` likewise.
+    release: Option<Digest>,
     live: Arc<Live>,
     seen: Arc<Seen>,
+    releases: Arc<InForce>,
+    fetch: Fetch,
+    /// Whether the start is over, so that what is replayed now was just written by another gateway.
+    started: bool,
 }
+
+/// Fetches a release that another gateway promoted.
+pub(crate) type Fetch = Arc<dyn Fn(Digest) -> Result<Arc<Release>, String> + Send + Sync>;
 
 /// What happens once the entry is durable.
 pub(crate) enum Token {
@@ -153,20 +171,38 @@ pub(crate) enum Token {
     /// A denial that an approval may turn.
     Remediable(DecisionId),
     /// A release.
-    Release(Digest),
+    Release(Arc<Release>),
     /// Nothing.
     Nothing,
 }
 
 impl State {
-    pub(crate) fn new(live: Arc<Live>, seen: Arc<Seen>) -> Self {
-        Self { world: World::new(), open: BTreeMap::new(), live, seen }
+    pub(crate) fn new(live: Arc<Live>, seen: Arc<Seen>, releases: Arc<InForce>, fetch: Fetch) -> Self {
+        let (world, open) = (World::new(), BTreeMap::new());
+        Self { world, open, release: None, live, seen, releases, fetch, started: false }
+    }
+    /// Puts the release in force that the journal says is in force; none where it can't be had, so that nothing is
+    /// permitted by an older one.
+    fn put_in_force(&self) {
+        let Some(digest) = self.release else { return };
+        match (self.fetch)(digest) {
+            Ok(release) => self.releases.store(Some(release)),
+            Err(error) => {
+                tracing::error!(release = %digest, error, "the release in force can't be had: nothing is permitted");
+                self.releases.store(None);
+            }
+        }
     }
     fn permit(&self, at: u64, reservation: &Reservation) -> Result<World, Refusal> {
-        let Reservation { workflow, entry, action, amount, labels, labels_at, totals, spends, .. } =
+        let Reservation { workflow, basis, entry, action, amount, labels, labels_at, totals, spends, .. } =
             reservation;
-        let flow =
-            self.world.tenant(workflow.tenant()).map(|tenant| tenant.flow(workflow)).ok_or(Refusal::Moved)?;
+        let tenant = self.world.tenant(workflow.tenant()).ok_or(Refusal::Moved)?;
+        // What ended stands before this entry: no permit of older facts, or of an older release, comes after it.
+        let revision = self.world.organisation().revision().max(tenant.revision());
+        if *basis != (self.release.ok_or(Refusal::Moved)?, revision) {
+            return Err(Refusal::Moved);
+        }
+        let flow = tenant.flow(workflow);
         if flow.labels_at != *labels_at || !totals.still(flow.totals_at) {
             return Err(Refusal::Moved);
         }
@@ -238,7 +274,11 @@ impl Fold for State {
                     .and_then(Value::as_str)
                     .and_then(Digest::parse)
                     .ok_or("a release without its digest")?;
+                self.release = Some(digest);
                 *self.seen.release.lock().unwrap_or_else(PoisonError::into_inner) = Some(digest);
+                if self.started {
+                    self.put_in_force();
+                }
             }
             Some(Kind::Act | Kind::Refusals) => {}
             None => {
@@ -249,8 +289,12 @@ impl Fold for State {
                 .into());
             }
         }
-        // Replay is over before anybody reads; publishing the last state is enough, and costs a pointer each.
-        self.live.publish(self.world.clone());
+        // At the start nobody reads yet. Later this is how another gateway's facts arrive here, and wake who waits.
+        if Kind::from_tag(frame.kind) == Some(Kind::Facts) {
+            self.live.publish(self.world.clone());
+        } else {
+            self.live.publish_flow(self.world.clone());
+        }
         self.seen.open.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&self.open);
         Ok(())
     }
@@ -314,9 +358,10 @@ impl Fold for State {
                 self.open.remove(&at.0);
                 Ok(Token::Closed(at.0))
             }
-            Commit::Release { digest, record } => {
+            Commit::Release { release, record } => {
                 out.push(ORGANISATION, Kind::Release.tag(), record.as_bytes())?;
-                Ok(Token::Release(digest))
+                self.release = Some(release.digest());
+                Ok(Token::Release(release))
             }
             Commit::Act { tenant, kind, record } => {
                 out.push(
@@ -327,6 +372,15 @@ impl Fold for State {
                 Ok(Token::Nothing)
             }
         }
+    }
+
+    fn started(&mut self) {
+        self.started = true;
+        self.put_in_force();
+    }
+
+    fn is_slow(&self, kind: u8) -> bool {
+        Kind::from_tag(kind) == Some(Kind::Release)
     }
 
     fn committed(&mut self, receipt: &Receipt, token: Token) {
@@ -341,8 +395,9 @@ impl Fold for State {
                 open().remove(&at);
             }
             Token::Remediable(id) => self.seen.remember(id, receipt.first),
-            Token::Release(digest) => {
-                *self.seen.release.lock().unwrap_or_else(PoisonError::into_inner) = Some(digest);
+            Token::Release(release) => {
+                *self.seen.release.lock().unwrap_or_else(PoisonError::into_inner) = Some(release.digest());
+                self.releases.store(Some(release));
             }
             Token::Nothing => {}
         }

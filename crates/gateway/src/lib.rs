@@ -3,6 +3,7 @@
 //! Protocol rims open an [`placet_core::Envelope`] and hand a [`ToolCall`] to [`Gateway::call`]; there is no other way
 //! to a tool. Listings are previews: they filter and yield no permit. Nothing here parses HTTP or serves a socket.
 
+mod archives;
 mod credential;
 mod fold;
 mod ledger;
@@ -12,6 +13,7 @@ mod pipeline;
 mod public;
 pub mod trace;
 
+pub use archives::{ArchiveError, Archives};
 pub use credential::{Credentials, Injection, OpenVault, Scheme, Service, VaultAccess};
 pub use fold::ORGANISATION;
 pub use ledger::{Act, InForce, Ledger, MAX_CLOCK_BEHIND, Refused};

@@ -64,6 +64,9 @@ pub enum OpenError {
         /// The first record that differs, where the stored hashes still tell.
         sequence: Option<u64>,
     },
+    /// The database of a shared journal.
+    #[error(transparent)]
+    Database(#[from] crate::postgres::DatabaseError),
     /// A checkpoint that isn't ours.
     #[error("tree `{tree}`: {message}")]
     Checkpoint {
@@ -87,13 +90,24 @@ pub struct OpenReport {
     pub cut: Option<Place>,
 }
 
-enum Stop {
+pub(crate) enum Stop {
     Fold { sequence: u64, message: String },
     Io(io::Error),
 }
 
 /// Walks the journal once: to the fold and against the trees.
 pub(crate) fn replay<F: Fold>(
+    data: &Path,
+    notary: &Notary,
+    fold: &mut F,
+) -> Result<(Walked, TreeChecks), OpenError> {
+    let (walked, checks) = follow(data, notary, fold)?;
+    agree(data, &checks)?;
+    Ok((walked, checks))
+}
+
+/// The same, without holding the result against the checkpoints.
+pub(crate) fn follow<F: Fold>(
     data: &Path,
     notary: &Notary,
     fold: &mut F,
@@ -113,10 +127,13 @@ pub(crate) fn replay<F: Fold>(
         WalkError::Visitor(Stop::Io(error)) => io(error),
         WalkError::Visitor(Stop::Fold { sequence, message }) => OpenError::Replay { sequence, message },
     })?;
-    match checks.verdict().map_err(io)? {
-        Some(fault) => Err(disagreement(fault)),
-        None => Ok((walked, checks)),
-    }
+    Ok((walked, checks))
+}
+
+/// Refuses a journal that isn't as its checkpoints say.
+pub(crate) fn agree(data: &Path, checks: &TreeChecks) -> Result<(), OpenError> {
+    let fault = checks.verdict().map_err(|error| OpenError::Io { path: data.join("tree"), error })?;
+    fault.map_or(Ok(()), |fault| Err(disagreement(fault)))
 }
 
 fn disagreement(TreeFault { tree, what }: TreeFault) -> OpenError {
@@ -132,8 +149,19 @@ fn disagreement(TreeFault { tree, what }: TreeFault) -> OpenError {
     }
 }
 
-/// Takes the journal up where it ended, or starts one.
-pub(crate) fn resume(disk: Disk, walked: &Walked) -> io::Result<(Segments, Encoder)> {
+/// 16 random bytes.
+pub(crate) fn random() -> io::Result<[u8; 16]> {
+    let mut bytes = [0; 16];
+    rand::fill(&mut bytes).map_err(|_| io::Error::other("the system gives no random numbers"))?;
+    Ok(bytes)
+}
+
+/// Takes the journal up where it ended, or starts one, `journal` where it has a name already.
+pub(crate) fn resume(
+    disk: Disk,
+    walked: &Walked,
+    journal: Option<[u8; 16]>,
+) -> io::Result<(Segments, Encoder)> {
     let position = |offset: usize| u64::try_from(offset).unwrap_or(u64::MAX);
     if let Some((segment, header, tail)) = &walked.end {
         let file = disk::open_private(&segment.path, false)?;
@@ -143,8 +171,7 @@ pub(crate) fn resume(disk: Disk, walked: &Walked) -> io::Result<(Segments, Encod
         let segments = Segments { disk, journal: header.journal, file, offset: from, size, next };
         return Ok((segments, Encoder::new(tail.next, tail.link)));
     }
-    let mut journal = [0; 16];
-    rand::fill(&mut journal).map_err(|_| io::Error::other("the system gives no random numbers"))?;
+    let journal = journal.map_or_else(random, Ok)?;
     let link = frame::genesis(&journal);
     let file = disk.preallocate()?;
     let size = file.metadata()?.len();

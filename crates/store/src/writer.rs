@@ -31,6 +31,8 @@ pub(crate) enum Message<F: Fold> {
     Entry { entry: F::Entry, reply: Option<Reply<F::Refusal>> },
     /// Make everything so far durable.
     Flush(oneshot::Sender<()>),
+    /// Another gateway wrote to a shared journal.
+    Wake,
     /// The journal is closed.
     Stop,
 }
@@ -43,6 +45,10 @@ pub(crate) struct Shared {
     pub(crate) full: AtomicBool,
     pub(crate) stopped: AtomicBool,
     pub(crate) failure: Mutex<Option<String>>,
+    /// When a shared journal's database was heard of last.
+    pub(crate) contact: Mutex<Option<Instant>>,
+    /// Why a shared journal can't be reached now.
+    pub(crate) unreachable: Mutex<Option<String>>,
 }
 
 /// The segment in use and the one filled ahead.
@@ -65,7 +71,7 @@ pub(crate) enum Next {
 
 impl Segments {
     /// Whether an entry of any permitted size can be written now, in this segment or the next.
-    fn has_room(&mut self, queued: usize, entry: usize) -> bool {
+    pub(crate) fn has_room(&mut self, queued: usize, entry: usize) -> bool {
         let needed = bytes(queued.saturating_add(entry));
         if self.size.saturating_sub(self.offset) >= needed {
             return true;
@@ -94,7 +100,7 @@ impl Segments {
     }
 
     /// Goes on in the segment ahead. Everything before `first` is durable.
-    fn rotate(&mut self, first: u64, link: Hash) -> io::Result<()> {
+    pub(crate) fn rotate(&mut self, first: u64, link: Hash) -> io::Result<()> {
         if !self.next_is_ready() {
             return Err(io::ErrorKind::StorageFull.into());
         }
@@ -134,10 +140,10 @@ pub(crate) struct Bounds {
     pub(crate) linger: Duration,
 }
 
-struct Pending<F: Fold> {
-    token: F::Token,
-    receipt: Receipt,
-    reply: Option<Reply<F::Refusal>>,
+pub(crate) struct Pending<F: Fold> {
+    pub(crate) token: F::Token,
+    pub(crate) receipt: Receipt,
+    pub(crate) reply: Option<Reply<F::Refusal>>,
 }
 
 pub(crate) struct Writer<F: Fold> {
@@ -157,6 +163,8 @@ struct Batch<F: Fold> {
     leaves: Vec<(Arc<str>, Hash)>,
     names: HashSet<Arc<str>>,
     flushes: Vec<oneshot::Sender<()>>,
+    /// Refused because of what stands before it in this batch: told when that is there to be seen.
+    refused: Vec<(Reply<F::Refusal>, F::Refusal)>,
     /// When it is committed at the latest; at once if somebody waits.
     due: Option<Instant>,
     waited_for: bool,
@@ -175,7 +183,7 @@ pub(crate) struct Parts<F: Fold> {
 }
 
 /// Whatever ends the writer, a panic of the fold included, stops the journal.
-struct Stopped(Arc<Shared>);
+pub(crate) struct Stopped(pub(crate) Arc<Shared>);
 
 impl Drop for Stopped {
     fn drop(&mut self) {
@@ -191,6 +199,7 @@ impl<F: Fold> Writer<F> {
             leaves: Vec::new(),
             names: HashSet::new(),
             flushes: Vec::new(),
+            refused: Vec::new(),
             due: None,
             waited_for: false,
         };
@@ -247,6 +256,7 @@ impl<F: Fold> Writer<F> {
                 self.batch.flushes.push(done);
                 self.batch.waited_for = true;
             }
+            Message::Wake => {}
             Message::Stop => return Ok(false),
         }
         Ok(true)
@@ -275,7 +285,13 @@ impl<F: Fold> Writer<F> {
             Err(refusal) => {
                 self.encoder.rollback(&mark);
                 self.batch.leaves.truncate(leaves);
-                answer(reply, Err(SubmitError::Refused(refusal)));
+                match reply {
+                    Some(reply) if !self.batch.pending.is_empty() => {
+                        self.batch.refused.push((reply, refusal));
+                        self.batch.waited_for = true;
+                    }
+                    reply => answer(reply, Err(SubmitError::Refused(refusal))),
+                }
                 return Ok(());
             }
         };
@@ -343,10 +359,13 @@ impl<F: Fold> Writer<F> {
             self.fold.committed(&receipt, token);
             answer(reply, Ok(receipt));
         }
+        for (reply, refusal) in self.batch.refused.drain(..) {
+            answer(Some(reply), Err(SubmitError::Refused(refusal)));
+        }
     }
 }
 
-fn answer<R>(reply: Option<Reply<R>>, result: Result<Receipt, SubmitError<R>>) {
+pub(crate) fn answer<R>(reply: Option<Reply<R>>, result: Result<Receipt, SubmitError<R>>) {
     // Whoever asked may have stopped waiting; the entry stands all the same.
     if let Some(reply) = reply
         && reply.send(result).is_err()
@@ -355,6 +374,6 @@ fn answer<R>(reply: Option<Reply<R>>, result: Result<Receipt, SubmitError<R>>) {
     }
 }
 
-fn bytes(len: usize) -> u64 {
+pub(crate) fn bytes(len: usize) -> u64 {
     u64::try_from(len).unwrap_or(u64::MAX)
 }

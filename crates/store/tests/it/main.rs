@@ -4,6 +4,9 @@
 #[cfg(test)]
 mod alterations;
 #[cfg(test)]
+#[path = "../../../testing/src/cluster.rs"]
+mod cluster;
+#[cfg(test)]
 mod crash;
 #[cfg(test)]
 mod faults;
@@ -11,5 +14,7 @@ mod faults;
 mod index;
 #[cfg(test)]
 mod journal;
+#[cfg(test)]
+mod shared;
 #[cfg(test)]
 mod support;

@@ -9,6 +9,7 @@
 
 mod arguments;
 mod envelope;
+mod gateways;
 mod operations;
 mod protocol;
 mod races;
