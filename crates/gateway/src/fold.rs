@@ -7,6 +7,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use imbl::OrdMap;
 use placet_core::{
     ApprovalId, Attribute, Decimal, DecisionId, Digest, Moving, Name, Revision, TenantId,
     Timestamp, WorkflowId, authority::Position,
@@ -126,6 +127,12 @@ impl Seen {
     pub(crate) fn release(&self) -> Option<Digest> {
         *self.release.lock().unwrap_or_else(PoisonError::into_inner)
     }
+    fn opened(&self, at: u64, warrant: Open) {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).insert(at, warrant);
+    }
+    fn closed(&self, at: u64) {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&at);
+    }
     fn remember(&self, id: DecisionId, at: u64) {
         let mut remediable = self.remediable.lock().unwrap_or_else(PoisonError::into_inner);
         if remediable.order.len() >= MAX_REMEDIABLE
@@ -146,7 +153,7 @@ impl Seen {
 pub(crate) struct State {
     world: World,
     /// Open warrants, ahead of `seen` likewise.
-    open: BTreeMap<u64, Open>,
+    open: OrdMap<u64, Open>,
     /// The release in force, ahead of `releases` likewise.
     release: Option<Digest>,
     live: Arc<Live>,
@@ -178,7 +185,7 @@ pub(crate) enum Token {
 
 impl State {
     pub(crate) fn new(live: Arc<Live>, seen: Arc<Seen>, releases: Arc<InForce>, fetch: Fetch) -> Self {
-        let (world, open) = (World::new(), BTreeMap::new());
+        let (world, open) = (World::new(), OrdMap::new());
         Self { world, open, release: None, live, seen, releases, fetch, started: false }
     }
     /// Puts the release in force that the journal says is in force; none where it can't be had, so that nothing is
@@ -254,6 +261,7 @@ impl Fold for State {
                             workflow: record.grant.workflow.local().clone(),
                             decision: record.id,
                         };
+                        self.seen.opened(at, open.clone());
                         self.open.insert(at, open);
                     }
                     (true, AskedRecord::Attempt(_)) => return Err("a permit without a call".into()),
@@ -265,7 +273,9 @@ impl Fold for State {
                 }
             }
             Some(Kind::Effect) => {
-                self.open.remove(&EffectRecord::read(frame.payload)?.at);
+                let at = EffectRecord::read(frame.payload)?.at;
+                self.open.remove(&at);
+                self.seen.closed(at);
             }
             Some(Kind::Release) => {
                 let document = placet_json::parse(frame.payload, &Limits::RESULT)?;
@@ -295,7 +305,6 @@ impl Fold for State {
         } else {
             self.live.publish_flow(self.world.clone());
         }
-        self.seen.open.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&self.open);
         Ok(())
     }
 
@@ -384,15 +393,14 @@ impl Fold for State {
     }
 
     fn committed(&mut self, receipt: &Receipt, token: Token) {
-        let open = || self.seen.open.lock().unwrap_or_else(PoisonError::into_inner);
         match token {
             Token::World(world) => self.live.publish(world),
             Token::Opened(world, at, warrant) => {
-                open().insert(at, warrant);
+                self.seen.opened(at, warrant);
                 self.live.publish_flow(world);
             }
             Token::Closed(at) => {
-                open().remove(&at);
+                self.seen.closed(at);
             }
             Token::Remediable(id) => self.seen.remember(id, receipt.first),
             Token::Release(release) => {

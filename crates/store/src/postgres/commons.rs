@@ -159,11 +159,10 @@ impl Commons {
         self.0.now.fetch_max(now, Ordering::Relaxed);
         let client = self.client()?;
         let sql = "INSERT INTO placet_used (key, forget_at) SELECT $1, $2
-                   WHERE set_config('synchronous_commit', $3, true) IS NOT NULL ON CONFLICT DO NOTHING";
+                   WHERE $3 OR set_config('synchronous_commit', 'off', true) = 'off' ON CONFLICT DO NOTHING";
         let (key, end) = (key.as_slice(), signed(forget_at));
-        let sync = if durable { "on" } else { "off" };
         let rows = client
-            .execute_typed(sql, &[(&key, Type::BYTEA), (&end, Type::INT8), (&sync, Type::TEXT)])
+            .execute_typed(sql, &[(&key, Type::BYTEA), (&end, Type::INT8), (&durable, Type::BOOL)])
             .await?;
         Ok(rows == 1)
     }
