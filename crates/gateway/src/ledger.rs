@@ -383,6 +383,8 @@ impl Ledger {
                     labels_at: evaluation.labels_at,
                     totals: evaluation.totals,
                     spends: permit.spends().iter().map(|approval| approval.id.clone()).collect(),
+                    agent: permit.envelope().agent().clone(),
+                    writes: call.writes.clone(),
                     record: permitted(permit),
                 }))
             }
@@ -396,8 +398,8 @@ impl Ledger {
                 record: denied(denial),
             },
             Entry::Ended { permit, at, credential, outcome } => Commit::Ended {
-                tenant: permit.envelope().tenant().clone(),
                 at: *at,
+                ending: outcome.ending,
                 record: ended(permit, *at, credential, outcome, self.now()),
             },
         }

@@ -21,6 +21,7 @@ mod manifest;
 mod platform;
 mod reasons;
 mod rego;
+mod relations;
 mod release;
 mod yaml;
 
