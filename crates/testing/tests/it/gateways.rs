@@ -28,7 +28,7 @@ deny contains "the workflow's refunds are limited" if {
 struct Shared {
     stage: Stage,
     cluster: Cluster,
-    _secret: TempDir,
+    secret: TempDir,
 }
 
 async fn shared(lease_ms: u64) -> Shared {
@@ -40,7 +40,7 @@ async fn shared(lease_ms: u64) -> Shared {
         .settings(&on_postgres(&file, "first", lease_ms))
         .start()
         .await;
-    Shared { stage, cluster, _secret: secret }
+    Shared { stage, cluster, secret }
 }
 
 /// Both copies of the ledger once they are alike and hold still.
@@ -62,7 +62,7 @@ fn gists(entries: &[Entry], gist: &str) -> usize {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rac_1_fifty_refunds_under_one_cap_at_two_gateways_are_two() {
-    let Shared { stage, cluster: _cluster, .. } = shared(10_000).await;
+    let Shared { stage, cluster: _cluster, secret: _secret } = shared(10_000).await;
     let second = Second::of(&stage).start(&stage).await.unwrap();
     let agent = stage.seven().await;
     let running: Vec<_> = (0..50)
@@ -100,7 +100,7 @@ async fn rac_1_fifty_refunds_under_one_cap_at_two_gateways_are_two() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn del_2_no_permit_comes_after_a_revocation_at_another_gateway() {
-    let Shared { stage, cluster: _cluster, .. } = shared(10_000).await;
+    let Shared { stage, cluster: _cluster, secret: _secret } = shared(10_000).await;
     let second = Second::of(&stage).start(&stage).await.unwrap();
     let mut agent = stage.seven().await;
     agent.address = second.address();
@@ -149,7 +149,7 @@ async fn del_2_no_permit_comes_after_a_revocation_at_another_gateway() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn env_4_a_proof_and_an_assertion_count_once_at_all_gateways() {
-    let Shared { stage, cluster: _cluster, .. } = shared(10_000).await;
+    let Shared { stage, cluster: _cluster, secret: _secret } = shared(10_000).await;
     let second = Second::of(&stage).start(&stage).await.unwrap();
     let agent = stage.seven().await;
     for (first, then) in [(stage.address, second.address()), (second.address(), stage.address)] {
@@ -168,7 +168,7 @@ async fn env_4_a_proof_and_an_assertion_count_once_at_all_gateways() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_one_gateway_is_given_all_have() {
-    let Shared { stage, cluster: _cluster, .. } = shared(10_000).await;
+    let Shared { stage, cluster: _cluster, secret: _secret } = shared(10_000).await;
     let mut second = Second::of(&stage).start(&stage).await.unwrap();
     let agent = stage.seven().await;
     // The vault's secret was put at the first gateway before the second one started; a newer one comes while it runs.
@@ -212,7 +212,7 @@ async fn what_one_gateway_is_given_all_have() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gateway_with_other_keys_or_another_url_does_not_join() {
-    let Shared { stage, cluster: _cluster, .. } = shared(10_000).await;
+    let Shared { stage, cluster: _cluster, secret: _secret } = shared(10_000).await;
     for (from, to, name) in [
         ("keys/token.pem", "keys/sender.pem", "keys.token"),
         ("keys/session.key", "keys/checkpoint.key", "keys.session"),
@@ -227,7 +227,7 @@ async fn a_gateway_with_other_keys_or_another_url_does_not_join() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_is_away_means_no_calls_and_nothing_else() {
-    let Shared { stage, cluster, .. } = shared(10_000).await;
+    let Shared { stage, cluster, secret: _secret } = shared(10_000).await;
     let second = Second::of(&stage).start(&stage).await.unwrap();
     let agent = stage.seven().await;
     let admin = stage.admin.address();
@@ -287,7 +287,7 @@ async fn serving(dir: &std::path::Path) -> std::net::SocketAddr {
 /// One of two gateways is a process that is killed under load, again and again; the other serves on.
 #[tokio::test(flavor = "multi_thread")]
 async fn led_1_a_gateway_killed_under_load_loses_nothing_and_its_warrants_end_with_its_lease() {
-    let Shared { stage, cluster: _cluster, .. } = shared(1_500).await;
+    let Shared { stage, cluster: _cluster, secret: _secret } = shared(1_500).await;
     let agent = stage.seven().await;
     // Half of the calls hang at the tool when the process is killed.
     let count = AtomicUsize::new(0);
