@@ -78,8 +78,8 @@ impl Archives {
             Err(error) if error.kind() == io::ErrorKind::NotFound => self.fetch(digest)?,
             Err(error) => return Err(error.into()),
         };
-        let release =
-            Release::from_archive(&archive).map_err(|refused| ArchiveError::NoRelease(refused.to_string()))?;
+        let release = Release::from_archive(&archive)
+            .map_err(|refused| ArchiveError::NoRelease(refused.to_string()))?;
         if release.digest() == digest {
             Ok(release)
         } else {

@@ -234,7 +234,9 @@ impl Ledger {
             ));
         }
         if let Some(why) = status.unreachable {
-            return Err(format!("the shared journal can't be reached: {why}; it goes on by itself once it can"));
+            return Err(format!(
+                "the shared journal can't be reached: {why}; it goes on by itself once it can"
+            ));
         }
         if let Some(silent) = status.silent.filter(|silent| *silent > MAX_SILENCE) {
             return Err(format!("the shared journal hasn't answered for {} ms", silent.as_millis()));
@@ -318,7 +320,12 @@ struct Parts {
 
 impl Parts {
     fn new(archives: Archives) -> Self {
-        Self { live: Arc::new(Live::new(World::new())), seen: Arc::default(), releases: Arc::default(), archives }
+        Self {
+            live: Arc::new(Live::new(World::new())),
+            seen: Arc::default(),
+            releases: Arc::default(),
+            archives,
+        }
     }
     fn state(&self) -> State {
         let archives = self.archives.clone();

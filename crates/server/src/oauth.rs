@@ -2,10 +2,7 @@
 //!
 //! What is registered and granted is read from live facts at each request: a revoked delegation yields no token.
 
-use std::{
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,

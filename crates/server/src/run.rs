@@ -193,10 +193,8 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
 
     let senders = Senders { call, sender, vault: access_to_vault };
     let (gateway, upstreams) = gateway(&settings, variables, &ledger, senders, &metrics)?;
-    let books: Arc<LedgerBooks> = Arc::new(LedgerBooks {
-        ledger: ledger.clone(),
-        index: Mutex::new(Projection::open(&data)?),
-    });
+    let books: Arc<LedgerBooks> =
+        Arc::new(LedgerBooks { ledger: ledger.clone(), index: Mutex::new(Projection::open(&data)?) });
     let now = ledger.now().secs();
     let used = data.join("used");
     std::fs::create_dir_all(&used).map_err(|error| io(&used, error))?;
@@ -251,7 +249,8 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
     });
 
     let app = Router::new().merge(mcp::routes(endpoint)).merge(oauth::routes(oauth));
-    let (stop, mut tasks) = at_work((agents, app), (admins, admin::routes(admin)), upstreams, settings.limits);
+    let (stop, mut tasks) =
+        at_work((agents, app), (admins, admin::routes(admin)), upstreams, settings.limits);
     if let Some(commons) = commons {
         let (stopped, ledger) = (stop.subscribe(), ledger.clone());
         tasks.spawn(async move {

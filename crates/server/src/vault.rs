@@ -92,11 +92,7 @@ impl VaultFile {
         for (place, _, _) in vault.list() {
             drop(vault.open(&master, place)?);
         }
-        Ok(Self {
-            place,
-            open: Arc::new(OpenVault::new(vault, master)),
-            changing: Mutex::new(()),
-        })
+        Ok(Self { place, open: Arc::new(OpenVault::new(vault, master)), changing: Mutex::new(()) })
     }
 
     /// Takes over what other gateways changed; nothing where there are none. Blocks.
@@ -165,19 +161,19 @@ impl VaultFile {
 }
 
 fn write(path: &Path, vault: &Vault) -> io::Result<()> {
-        let fresh = path.with_extension("new");
-        match std::fs::remove_file(&fresh) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            Ok(()) | Err(_) => {}
-        }
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh)?;
-        file.write_all(vault.to_lines().as_bytes())?;
-        file.sync_all()?;
-        std::fs::rename(&fresh, path)?;
-        match path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
-            Some(dir) => File::open(dir)?.sync_all(),
-            None => Ok(()),
-        }
+    let fresh = path.with_extension("new");
+    match std::fs::remove_file(&fresh) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh)?;
+    file.write_all(vault.to_lines().as_bytes())?;
+    file.sync_all()?;
+    std::fs::rename(&fresh, path)?;
+    match path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
+        Some(dir) => File::open(dir)?.sync_all(),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]

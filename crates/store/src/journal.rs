@@ -220,8 +220,7 @@ impl<F: Fold> Journal<F> {
         *shared.contact.lock().unwrap_or_else(PoisonError::into_inner) = Some(began);
         let health = Health::default();
         let (leaves, inbox) = mpsc::channel();
-        let follower =
-            Follower::new(data, options.notary, options.faults, joined.trees, Arc::clone(&health));
+        let follower = Follower::new(data, options.notary, options.faults, joined.trees, Arc::clone(&health));
         let (entries, queue) = mpsc::sync_channel(options.queue.max(1));
         let bounds = bounds(segment_bytes);
         let writer = SharedWriter::new(SharedParts {
@@ -390,7 +389,8 @@ impl<R: Unpin> Future for Ticket<R> {
 }
 
 fn bounds(segment_bytes: u64) -> Bounds {
-    let entry_bytes = usize::try_from(segment_bytes).unwrap_or(MAX_ENTRY).saturating_sub(START).min(MAX_ENTRY);
+    let entry_bytes =
+        usize::try_from(segment_bytes).unwrap_or(MAX_ENTRY).saturating_sub(START).min(MAX_ENTRY);
     Bounds { batch_bytes: BATCH_BYTES, batch_entries: BATCH_ENTRIES, entry_bytes, linger: LINGER }
 }
 

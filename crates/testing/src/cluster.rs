@@ -94,7 +94,10 @@ fn bin() -> PathBuf {
         .filter(|bin| bin.join("initdb").is_file())
         .collect();
     found.sort();
-    let on_path = || std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).find(|dir| dir.join("initdb").is_file());
+    let on_path = || {
+        std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
+            .find(|dir| dir.join("initdb").is_file())
+    };
     found.pop().or_else(on_path).expect("PostgreSQL isn't installed: run `scripts/deps.sh`")
 }
 
@@ -110,7 +113,18 @@ fn template(bin: &Path) -> PathBuf {
         own(dir.path());
         let data = dir.path().join("data");
         let mut command = unprivileged(&bin.join("initdb"));
-        command.args(["-N", "-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C", "--wal-segsize=1", "-D"]);
+        command.args([
+            "-N",
+            "-A",
+            "trust",
+            "-U",
+            "postgres",
+            "-E",
+            "UTF8",
+            "--locale=C",
+            "--wal-segsize=1",
+            "-D",
+        ]);
         run(command.arg(&data));
         run(Command::new("cp").arg("-a").arg(&data).arg(root.join("new")));
         fs::rename(root.join("new"), &done).unwrap();

@@ -78,7 +78,8 @@ impl Second {
     }
     /// Starts it here; why it doesn't.
     pub async fn start(mut self, stage: &Stage) -> Result<Self, String> {
-        let running = serve(settings_of(self.dir.path()), &|_| None).await.map_err(|error| error.to_string())?;
+        let running =
+            serve(settings_of(self.dir.path()), &|_| None).await.map_err(|error| error.to_string())?;
         self.running = Some(running);
         // Its own reading of the tools takes a moment, too.
         let admin = self.admin(stage);
@@ -88,7 +89,11 @@ impl Second {
                 let path = format!("/v1/upstreams/{upstream}/tools");
                 let answer = admin.request("GET", &path, "").send(admin.address()).await;
                 all &= answer.status == 200
-                    && answer.message().get("tools").and_then(Value::as_array).is_some_and(|all| !all.is_empty());
+                    && answer
+                        .message()
+                        .get("tools")
+                        .and_then(Value::as_array)
+                        .is_some_and(|all| !all.is_empty());
             }
             if all {
                 return Ok(self);

@@ -170,8 +170,9 @@ async fn open(admin: &Arc<Admin>, head: &Parts, body: &Bytes) -> Option<Principa
         (OperatorAssertion::replay_key(&assertion), OperatorAssertion::forget_at(&assertion));
     let admin = Arc::clone(admin);
     // The window waits for the disk.
-    let admitted =
-        tokio::task::spawn_blocking(move || ReplayWindow::admit(&mut &admin.door.window, key, forget_at, now));
+    let admitted = tokio::task::spawn_blocking(move || {
+        ReplayWindow::admit(&mut &admin.door.window, key, forget_at, now)
+    });
     match admitted.await {
         Ok(Admission::New) => Some(principal),
         Ok(Admission::Seen | Admission::Full) | Err(_) => None,

@@ -10,9 +10,9 @@ use axum::{
     response::Response,
 };
 use bytes::Bytes;
+use futures::executor::block_on;
 use http::StatusCode;
 use placet_core::{AgentId, Name};
-use futures::executor::block_on;
 use placet_facts::{Change, Place};
 use placet_json::{Value, object};
 use placet_oauth::enrol::{CodeHash, PendingCode, new_code};

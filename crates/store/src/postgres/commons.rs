@@ -19,10 +19,12 @@ use crate::open::random;
 const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 /// What is forgotten is deleted with every so many signs of life, so many rows at once.
 const PURGE_EVERY: u32 = 8;
-const PURGE: &str = "DELETE FROM placet_used WHERE ctid IN (SELECT ctid FROM placet_used WHERE forget_at <= $1 LIMIT 20000)";
+const PURGE: &str =
+    "DELETE FROM placet_used WHERE ctid IN (SELECT ctid FROM placet_used WHERE forget_at <= $1 LIMIT 20000)";
 const PURGE_CODES: &str = "DELETE FROM placet_code WHERE expires_at <= $1";
 /// A sign of life. A lease that has ended stays so: others may have ended its warrants.
-const ALIVE: &str = "UPDATE placet_gateway SET lease_until = clock_timestamp() + $2 * interval '1 millisecond'
+const ALIVE: &str =
+    "UPDATE placet_gateway SET lease_until = clock_timestamp() + $2 * interval '1 millisecond'
   WHERE id = $1 AND lease_until > clock_timestamp()";
 const LEAVE: &str = "UPDATE placet_gateway SET lease_until = clock_timestamp() WHERE id = $1 AND lease_until > clock_timestamp()";
 const LAPSED: &str = "SELECT p FROM unnest($1) AS p WHERE (
@@ -367,7 +369,10 @@ impl Inner {
         let (id, lease) = (self.gateway.load(Ordering::Acquire), lease_ms(&self.database));
         let renewed = client.execute_typed(ALIVE, &[(&id, Type::INT8), (&lease, Type::FLOAT8)]).await?;
         if renewed == 0 {
-            tracing::warn!(lease = id, "the lease ended before it was renewed; what was open under it ends as unknown");
+            tracing::warn!(
+                lease = id,
+                "the lease ended before it was renewed; what was open under it ends as unknown"
+            );
             let new = register(client, &self.database).await?;
             // Unless the journal's writer was faster.
             if self.gateway.compare_exchange(id, new, Ordering::AcqRel, Ordering::Acquire).is_err() {

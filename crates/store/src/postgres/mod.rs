@@ -64,7 +64,10 @@ pub struct Postgres {
 impl fmt::Debug for Postgres {
     /// Without the password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Postgres").field("gateway", &self.gateway).field("lease", &self.lease).finish_non_exhaustive()
+        f.debug_struct("Postgres")
+            .field("gateway", &self.gateway)
+            .field("lease", &self.lease)
+            .finish_non_exhaustive()
     }
 }
 
@@ -190,10 +193,8 @@ impl Postgres {
 }
 
 /// What carries a client's messages.
-pub(crate) type Link = Connection<
-    Socket,
-    <MakeRustlsConnect as tokio_postgres::tls::MakeTlsConnect<Socket>>::Stream,
->;
+pub(crate) type Link =
+    Connection<Socket, <MakeRustlsConnect as tokio_postgres::tls::MakeTlsConnect<Socket>>::Stream>;
 
 fn is_here(host: &Host) -> bool {
     match host {
@@ -209,9 +210,8 @@ fn tls(ca: Option<&Path>) -> Result<MakeRustlsConnect, DatabaseError> {
     match ca {
         None => drop(roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs)),
         Some(path) => {
-            let wrong = |error: &dyn fmt::Display| {
-                DatabaseError::Authority(format!("`{}`: {error}", path.display()))
-            };
+            let wrong =
+                |error: &dyn fmt::Display| DatabaseError::Authority(format!("`{}`: {error}", path.display()));
             for certificate in CertificateDer::pem_file_iter(path).map_err(|error| wrong(&error))? {
                 roots.add(certificate.map_err(|error| wrong(&error))?).map_err(|error| wrong(&error))?;
             }
@@ -244,7 +244,10 @@ mod tests {
     fn a_database_on_another_machine_is_reached_by_tls_only() {
         let mode = |url: &str, plain| Postgres::new(url, "a", None, plain).map(|it| it.config.get_ssl_mode());
         assert_eq!(mode("postgres://placet@db.example/placet", false).unwrap(), SslMode::Require);
-        assert_eq!(mode("postgres://placet@db.example/placet?sslmode=prefer", false).unwrap(), SslMode::Require);
+        assert_eq!(
+            mode("postgres://placet@db.example/placet?sslmode=prefer", false).unwrap(),
+            SslMode::Require
+        );
         assert!(matches!(
             mode("postgres://placet@db.example/placet?sslmode=disable", false),
             Err(DatabaseError::Plain)

@@ -201,9 +201,7 @@ fn head(row: &Row) -> Result<Head, DatabaseError> {
 }
 
 fn stored(rows: Vec<Row>) -> Result<Vec<Stored>, DatabaseError> {
-    rows.into_iter()
-        .map(|row| Ok(Stored { frames: row.try_get(0)? }))
-        .collect()
+    rows.into_iter().map(|row| Ok(Stored { frames: row.try_get(0)? })).collect()
 }
 
 /// What isn't answered in time has failed.

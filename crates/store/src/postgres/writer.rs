@@ -102,7 +102,9 @@ struct Doubtful<F: Fold> {
 enum Fatal {
     #[error("{0}")]
     Replica(ReplicaError),
-    #[error("record {sequence} of another gateway can't be folded: {message}; was it written by a newer version?")]
+    #[error(
+        "record {sequence} of another gateway can't be folded: {message}; was it written by a newer version?"
+    )]
     Replay { sequence: u64, message: String },
     #[error("{0}")]
     Io(#[from] std::io::Error),
@@ -308,8 +310,7 @@ impl<F: Fold + Clone> SharedWriter<F> {
                 self.renew(session)
             }
             Err(error) => {
-                self.doubtful =
-                    Some(Doubtful { framed, fates, before, since: Instant::now(), told: false });
+                self.doubtful = Some(Doubtful { framed, fates, before, since: Instant::now(), told: false });
                 Err(error.into())
             }
         }
@@ -324,7 +325,10 @@ impl<F: Fold + Clone> SharedWriter<F> {
     }
 
     /// Admits what waits, in order, up to the bounds of a batch.
-    #[expect(clippy::type_complexity, reason = "what is framed, if anything is, beside what becomes of each entry")]
+    #[expect(
+        clippy::type_complexity,
+        reason = "what is framed, if anything is, beside what becomes of each entry"
+    )]
     fn admit(&mut self) -> std::io::Result<(Option<Framed>, Vec<Fate<F>>)> {
         let first = self.replica.next();
         let mut encoder = Encoder::new(first, self.replica.link());

@@ -39,7 +39,11 @@ fn until(what: &str, mut done: impl FnMut() -> bool) -> Duration {
 /// What each gateway folded, replayed or its own, in order.
 fn order(gateway: &Gateway) -> Vec<(u64, Vec<u8>)> {
     let reader = Reader::open(gateway.dir.path()).unwrap();
-    reader.range(1, u64::MAX).map(|record| record.unwrap()).map(|record| (record.sequence, record.payload)).collect()
+    reader
+        .range(1, u64::MAX)
+        .map(|record| record.unwrap())
+        .map(|record| (record.sequence, record.payload))
+        .collect()
 }
 
 #[test]
@@ -130,7 +134,8 @@ fn led_4_a_database_restored_from_yesterday_is_refused_by_who_has_seen_more() {
     for n in 0..10 {
         one.journal.durable(entry(n.to_string(), "acme", 50)).wait().unwrap();
     }
-    let dump = cluster.sql("placet", "SELECT next || '|' || encode(link, 'hex') || '|' || time_ms FROM placet_head");
+    let dump =
+        cluster.sql("placet", "SELECT next || '|' || encode(link, 'hex') || '|' || time_ms FROM placet_head");
     for n in 10..20 {
         one.journal.durable(entry(n.to_string(), "acme", 50)).wait().unwrap();
     }
@@ -154,7 +159,10 @@ fn led_3_a_record_altered_in_the_database_is_found_and_named() {
     for n in 0..10 {
         one.journal.durable(entry(n.to_string(), "acme", 50)).wait().unwrap();
     }
-    let _done = cluster.sql("placet", "UPDATE placet_journal SET frames = set_byte(frames, 40, get_byte(frames, 40) # 1) WHERE first = 7");
+    let _done = cluster.sql(
+        "placet",
+        "UPDATE placet_journal SET frames = set_byte(frames, 40, get_byte(frames, 40) # 1) WHERE first = 7",
+    );
     let copy = tempfile::tempdir().unwrap();
     let error = fetch(&database(&cluster, "audit"), copy.path()).unwrap_err();
     assert!(matches!(error, OpenError::Database(DatabaseError::Differs { sequence: 7, .. })), "{error}");
@@ -231,9 +239,7 @@ fn led_1_connections_that_are_cut_under_load_lose_nothing_and_write_nothing_twic
     });
     assert!(acknowledged.len() > 100, "most go through: {}", acknowledged.len());
     let last: u64 = cluster.sql("placet", "SELECT next - 1 FROM placet_head").parse().unwrap();
-    until("both are there", || {
-        one.journal.status().durable == last && two.journal.status().durable == last
-    });
+    until("both are there", || one.journal.status().durable == last && two.journal.status().durable == last);
     let in_journal: Vec<String> = order(&one)
         .into_iter()
         .map(|(_, payload)| String::from_utf8(payload).unwrap().split(' ').next().unwrap().to_owned())
@@ -273,7 +279,8 @@ fn a_gateway_whose_lease_has_ended_goes_on_under_a_new_one() {
     let one = gateway(&cluster, "one");
     let before = one.journal.durable(entry("1", "acme", 5)).wait().unwrap().first;
     // As if its machine had slept.
-    let _ended = cluster.sql("placet", "UPDATE placet_gateway SET lease_until = clock_timestamp() - interval '1 second'");
+    let _ended = cluster
+        .sql("placet", "UPDATE placet_gateway SET lease_until = clock_timestamp() - interval '1 second'");
     assert_eq!(one.journal.durable(entry("2", "acme", 5)).wait(), Err(SubmitError::Unrecorded));
     let after = one.journal.durable(entry("2", "acme", 5)).wait().unwrap().first;
     assert_eq!((before, after), (1, 2));

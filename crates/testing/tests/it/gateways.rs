@@ -9,7 +9,9 @@ use std::{
 
 use placet_json::Value;
 use placet_record::Kind;
-use placet_testing::{Cluster, Entry, Ledger, Reply, Second, Stage, StageBuilder, on_postgres, ready, url_file};
+use placet_testing::{
+    Cluster, Entry, Ledger, Reply, Second, Stage, StageBuilder, on_postgres, ready, url_file,
+};
 use tempfile::TempDir;
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
@@ -138,7 +140,7 @@ async fn del_2_no_permit_comes_after_a_revocation_at_another_gateway() {
     // Each permit rests on the newest facts there were in the journal before it.
     let mut newest = 0;
     for entry in &entries {
-        if entry.kind == Kind::Facts {
+        if entry.kind == Kind::Facts && entry.tree != "globex" {
             newest = entry.at;
         } else if entry.gist() == "permit" {
             let on = entry.record.pointer("/facts/revision").and_then(Value::as_u64).unwrap();
@@ -191,10 +193,7 @@ async fn what_one_gateway_is_given_all_have() {
     // A release that is promoted at one is in force at the other, and decides there.
     let mut tree = placet_server::tree::read(&stage.dir().join("release")).unwrap();
     let desk = String::from_utf8(tree["policies/desk.rego"].clone()).unwrap();
-    tree.insert(
-        "policies/desk.rego".to_owned(),
-        desk.replace("\"take_note\", ", "").into_bytes(),
-    );
+    tree.insert("policies/desk.rego".to_owned(), desk.replace("\"take_note\", ", "").into_bytes());
     let release = placet_policy::Release::build(&tree).unwrap();
     let digest = release.digest().to_string();
     let upload = stage.admin.upload("/v1/releases", release.archive()).await;
@@ -218,10 +217,10 @@ async fn a_gateway_with_other_keys_or_another_url_does_not_join() {
         ("keys/session.key", "keys/checkpoint.key", "keys.session"),
         ("keys/master.key", "keys/session.key", "vault.master_key"),
         ("organisation = \"hostile\"", "organisation = \"friendly\"", "server.organisation"),
-        ("public_url = \"http://", "public_url = \"http://localhost.", "server.public_url"),
+        ("public_url = \"http://127.0.0.1", "public_url = \"http://127.0.0.2", "server.public_url"),
     ] {
         let refused = Second::of(&stage).change(from, to).start(&stage).await.unwrap_err();
-        assert!(refused.contains(&format!("`{name}` differs")) || name == "server.public_url", "{refused}");
+        assert!(refused.contains(&format!("`{name}` differs")), "{refused}");
     }
 }
 
@@ -349,6 +348,7 @@ async fn led_1_a_gateway_killed_under_load_loses_nothing_and_its_warrants_end_wi
     }
     let entries = stage.ledger().after(0);
     assert!(gists(&entries, "unknown") > 0, "nothing was killed in mid-call: the case isn't what it says");
-    let permits = entries.iter().filter(|entry| entry.gist() == "permit" && entry.text("/call/tool") == "note");
+    let permits =
+        entries.iter().filter(|entry| entry.gist() == "permit" && entry.text("/call/tool") == "note");
     assert!(stage.desk.calls().len() <= permits.count(), "no call without a record");
 }
