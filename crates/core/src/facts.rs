@@ -32,13 +32,25 @@ impl fmt::Display for Revision {
 pub enum Freshness {
     /// Within every source's bound; the age of the oldest source in milliseconds, 0 for local facts.
     Fresh(u64),
-    /// A source is past its bound.
+    /// A source is past its bound, has a gap, or wasn't heard of yet.
     Stale {
         /// Which source.
         source: Name,
         /// Its age in milliseconds.
         age: u64,
+        /// What is wrong with it, for operators, to be read after its name.
+        why: String,
     },
+}
+
+impl Freshness {
+    /// The age of the oldest source, of the stale one where one is: in milliseconds.
+    #[must_use]
+    pub fn age(&self) -> u64 {
+        match self {
+            Self::Fresh(age) | Self::Stale { age, .. } => *age,
+        }
+    }
 }
 
 /// Why a relationship couldn't be checked. Always a denial.

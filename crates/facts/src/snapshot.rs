@@ -9,18 +9,27 @@ use placet_core::{
 };
 use placet_json::{Object, Value};
 
-use crate::{Expansion, OrgFacts, Subjects, TenantFacts, check, tuple::subject_text};
+use crate::{Expansion, OrgFacts, Subjects, TenantFacts, check, sources::Ages, tuple::subject_text};
 
 /// The organisation's facts and one tenant's, each at one revision. It holds nothing of another tenant.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
     org: Arc<OrgFacts>,
     tenant: Arc<TenantFacts>,
+    ages: Ages,
 }
 
 impl Snapshot {
     pub(crate) fn new(org: Arc<OrgFacts>, tenant: Arc<TenantFacts>) -> Self {
-        Self { org, tenant }
+        Self { org, tenant, ages: Ages::Local }
+    }
+    pub(crate) fn aged(self, ages: Ages) -> Self {
+        Self { ages, ..self }
+    }
+    /// The same facts with the freshness that a decision of the past found: replay decides by that, not by today's.
+    #[must_use]
+    pub fn recorded(self, freshness: Freshness) -> Self {
+        self.aged(Ages::Recorded(freshness))
     }
     /// The organisation's facts.
     #[must_use]
@@ -73,9 +82,9 @@ impl FactsView for Snapshot {
     fn revision(&self) -> Revision {
         self.org.revision().max(self.tenant.revision())
     }
-    /// Every change came through this log: these facts are as old as the log is, which is never.
-    fn freshness(&self, _now: Timestamp) -> Freshness {
-        Freshness::Fresh(0)
+    /// As its sources were when the snapshot was taken; facts of a file are as old as the file is, which is never.
+    fn freshness(&self, now: Timestamp) -> Freshness {
+        self.ages.freshness(now)
     }
     fn human(&self, id: &HumanId) -> Option<&Human> {
         self.org.human(id)

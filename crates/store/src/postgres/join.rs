@@ -14,7 +14,8 @@ use crate::disk::{self, Disk};
 use crate::fault::Faults;
 use crate::fold::Fold;
 use crate::follower::Notary;
-use crate::open::{OpenError, agree, follow, resume};
+use crate::kept::KeptStates;
+use crate::open::{OpenError, agree, begin, resume};
 use crate::trees::TreeCheck;
 use crate::walk::{Walked, walk};
 
@@ -25,6 +26,8 @@ pub(crate) struct Joined {
     pub(crate) trees: BTreeMap<Arc<str>, TreeCheck>,
     pub(crate) segments: usize,
     pub(crate) time_ms: u64,
+    /// The last record that was taken from a kept state.
+    pub(crate) kept: u64,
 }
 
 /// Reads the copy in `data` to the fold, then the rest of the database's journal.
@@ -32,13 +35,14 @@ pub(crate) fn join<F: Fold + Clone>(
     data: &Path,
     disk: Disk,
     notary: &Notary,
+    states: &KeptStates,
     commons: &Commons,
     fold: &mut F,
 ) -> Result<Joined, OpenError> {
     let io = |error| OpenError::Io { path: data.to_owned(), error };
     let fresh = fold.clone();
-    let (walked, mut checks) = loop {
-        match follow(data, notary, fold) {
+    let (walked, mut checks, kept) = loop {
+        match begin(data, notary, states, fold) {
             Err(OpenError::Damaged(damage)) => {
                 // The database has it. Segments before the last were synced, so most of the copy is good.
                 tracing::warn!(%damage, "the copy of the journal lost its end; it is fetched again");
@@ -79,6 +83,7 @@ pub(crate) fn join<F: Fold + Clone>(
     Ok(Joined {
         time_ms: walked.last_time_ms.max(head.time_ms),
         segments: walked.segments,
+        kept,
         replica,
         session: (runtime, session),
         trees: checks.trees,

@@ -19,7 +19,7 @@ use crate::fold::{At, Fold, FrameSink, Receipt};
 use crate::follower::Follow;
 use crate::journal::SubmitError;
 use crate::open::random;
-use crate::writer::{Bounds, Message, Pending, Reply, Shared, Stopped, answer};
+use crate::writer::{Bounds, Keeping, Message, Pending, Reply, Shared, Stopped, answer, bytes};
 
 /// How often the database is asked for what others wrote where no notice came.
 const POLL: Duration = Duration::from_millis(250);
@@ -43,6 +43,7 @@ pub(crate) struct SharedParts<F: Fold> {
     pub(crate) shared: Arc<Shared>,
     pub(crate) follower: Sender<Follow>,
     pub(crate) time_ms: u64,
+    pub(crate) keeping: Keeping,
 }
 
 /// The writer of a shared journal.
@@ -62,6 +63,7 @@ pub(crate) struct SharedWriter<F: Fold + Clone> {
     waiting: VecDeque<Waiting<F>>,
     flushes: Vec<(Instant, oneshot::Sender<()>)>,
     doubtful: Option<Doubtful<F>>,
+    keeping: Keeping,
 }
 
 /// An entry that no fold has seen yet.
@@ -122,7 +124,18 @@ enum Turn {
 
 impl<F: Fold + Clone> SharedWriter<F> {
     pub(crate) fn new(parts: SharedParts<F>) -> Self {
-        let SharedParts { fold, replica, session, commons, bounds, clock, shared, follower, time_ms } = parts;
+        let SharedParts {
+            fold,
+            replica,
+            session,
+            commons,
+            bounds,
+            clock,
+            shared,
+            follower,
+            time_ms,
+            keeping,
+        } = parts;
         Self {
             fold,
             replica,
@@ -139,6 +152,7 @@ impl<F: Fold + Clone> SharedWriter<F> {
             waiting: VecDeque::new(),
             flushes: Vec::new(),
             doubtful: None,
+            keeping,
         }
     }
 
@@ -387,6 +401,7 @@ impl<F: Fold + Clone> SharedWriter<F> {
         let leaves = frames.iter().map(|frame| (frame.tree.into(), frame.leaf)).collect();
         self.durable(framed.time_ms, leaves);
         self.tell(fates, true);
+        self.settled(framed.bytes.len());
         if self.waiting.is_empty() {
             for (_, done) in self.flushes.drain(..) {
                 tell(done);
@@ -408,8 +423,16 @@ impl<F: Fold + Clone> SharedWriter<F> {
                     message: error.to_string(),
                 })?;
             }
+            self.settled(batch.frames.len());
         }
         Ok(())
+    }
+
+    /// The fold's state is that of the copy's end.
+    fn settled(&mut self, len: usize) {
+        self.keeping.bytes = self.keeping.bytes.saturating_add(bytes(len));
+        self.fold.settled(self.replica.last());
+        self.keeping.keep(&self.fold, self.replica.last(), self.replica.link(), self.time_ms);
     }
 
     /// Whether a batch has a record whose folding takes long.

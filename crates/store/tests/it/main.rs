@@ -16,6 +16,8 @@ mod index;
 #[cfg(test)]
 mod journal;
 #[cfg(test)]
+mod kept;
+#[cfg(test)]
 mod shared;
 #[cfg(test)]
 mod support;
