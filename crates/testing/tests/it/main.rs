@@ -11,6 +11,7 @@ mod arguments;
 mod duties;
 mod envelope;
 mod feeds;
+mod gateways;
 mod limits;
 mod neighbour;
 mod operations;
