@@ -73,7 +73,9 @@ impl Past {
         let last = snapshot.facts().tallies().at();
         let snapshot = match counted_at {
             Some(counted) if counted != last => {
-                return Err(format!("the tenant's last permit or ending was at position {last}, not {counted}"));
+                return Err(format!(
+                    "the tenant's last permit or ending was at position {last}, not {counted}"
+                ));
             }
             Some(_) => snapshot,
             None => snapshot.uncounted(),

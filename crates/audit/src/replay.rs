@@ -134,9 +134,7 @@ fn case(past: &Past, record: &Record, decision: Box<DecisionRecord>) -> Case {
         Some(basis) => {
             // A refusal before the decision doesn't depend on what ran through the workflow, and doesn't tell it.
             let (flow_at, counted_at) = match &decision.asked {
-                AskedRecord::Call(_) if !is_fault(&decision) => {
-                    (Some(decision.flow_at), decision.counted_at)
-                }
+                AskedRecord::Call(_) if !is_fault(&decision) => (Some(decision.flow_at), decision.counted_at),
                 AskedRecord::Call(_) | AskedRecord::Attempt(Evidence::Call { .. } | Evidence::Nothing) => {
                     (None, None)
                 }

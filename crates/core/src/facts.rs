@@ -13,8 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Agent, AgentId, Approval, Assignment, Decimal, Delegation, DelegationId, Freeze, Human, HumanId, Name,
-    RelationModel, Resource, ResourceRef, Tallies, TenantId, Timestamp, Workflow,
-    WorkflowId,
+    RelationModel, Resource, ResourceRef, Tallies, TenantId, Timestamp, Workflow, WorkflowId,
 };
 
 /// The journal position of the last fact that a snapshot holds: the organisation's or the tenant's, whichever is later.

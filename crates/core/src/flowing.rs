@@ -16,10 +16,7 @@ impl Flowing {
         Self { state: facts.flow(workflow), tallies: facts.tallies() }
     }
     pub(crate) fn at(&self) -> FlowAt {
-        FlowAt {
-            workflow: self.state.totals_at,
-            counted: self.tallies.as_ref().map(|tallies| tallies.at()),
-        }
+        FlowAt { workflow: self.state.totals_at, counted: self.tallies.as_ref().map(|tallies| tallies.at()) }
     }
 }
 

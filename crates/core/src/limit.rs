@@ -49,7 +49,8 @@ pub enum Per {
 
 impl Per {
     /// All of them.
-    pub const ALL: &[Self] = &[Self::Workflow, Self::HumanDay, Self::AgentDay, Self::ToolDay, Self::TenantDay];
+    pub const ALL: &[Self] =
+        &[Self::Workflow, Self::HumanDay, Self::AgentDay, Self::ToolDay, Self::TenantDay];
     /// Those of a day.
     pub const DAYS: &[Self] = &[Self::HumanDay, Self::AgentDay, Self::ToolDay, Self::TenantDay];
 
@@ -296,12 +297,7 @@ pub struct Exceeded {
 
 /// The bounds that a call would go over, on these counts; nothing of them that the call itself already took.
 #[must_use]
-pub fn exceeded(
-    limits: &Limits,
-    spending: &Spending,
-    tallies: &Tallies,
-    flow: &FlowState,
-) -> Vec<Exceeded> {
+pub fn exceeded(limits: &Limits, spending: &Spending, tallies: &Tallies, flow: &FlowState) -> Vec<Exceeded> {
     let mut found = Vec::new();
     if limits.duplicates > 0 {
         found.extend(repeated(spending, tallies));
@@ -370,7 +366,10 @@ fn too_often(rate: Rate, spending: &Spending, tallies: &Tallies) -> Option<Excee
     Some(Exceeded {
         code: Code::RateLimited,
         public: format!("this tool takes {rate} of one agent; try again in {}", seconds(wait)),
-        operator: format!("`{}` had {count} calls of `{}` permitted, of {rate}", spending.agent, spending.entry),
+        operator: format!(
+            "`{}` had {count} calls of `{}` permitted, of {rate}",
+            spending.agent, spending.entry
+        ),
         approval: None,
     })
 }
@@ -405,12 +404,7 @@ fn over(budget: &Budget, spending: &Spending, tallies: &Tallies, flow: &FlowStat
 }
 
 /// The totals that a budget bounds, with whose they are.
-fn totals(
-    per: Per,
-    spending: &Spending,
-    tallies: &Tallies,
-    flow: &FlowState,
-) -> Vec<(String, Total)> {
+fn totals(per: Per, spending: &Spending, tallies: &Tallies, flow: &FlowState) -> Vec<(String, Total)> {
     match per {
         Per::Workflow => {
             let total = flow.totals.get(&spending.action).copied().unwrap_or(Total::ZERO);
@@ -439,7 +433,8 @@ mod tests {
         assert_eq!(Rate::parse("10/1m"), Ok(Rate { calls: 10, window: 60_000 }));
         assert_eq!(Rate::parse("1/500ms").map(|rate| rate.to_string()), Ok("1/500ms".to_owned()));
         assert_eq!(Rate::parse("5/90s").map(|rate| rate.to_string()), Ok("5/90s".to_owned()));
-        for bad in ["", "10", "/1m", "0/1m", "1001/1m", "10/0s", "10/2h", "10/1d", "10/m", "-1/1m", "10/1m "] {
+        for bad in ["", "10", "/1m", "0/1m", "1001/1m", "10/0s", "10/2h", "10/1d", "10/m", "-1/1m", "10/1m "]
+        {
             assert!(Rate::parse(bad).is_err(), "{bad:?}");
         }
         assert_eq!(window_of("0s"), Ok(0));

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use placet_json::Value;
 
 use crate::{
-    Agent, AgentId, Approval, Assignment, CheckError, Delegation, DelegationId, FactsView, FlowState, Flowing, Freeze,
-    Freshness, Human, HumanId, Name, RelationModel, Resource, ResourceRef, Revision, Tallies, TenantId, Timestamp,
-    Workflow, WorkflowId,
+    Agent, AgentId, Approval, Assignment, CheckError, Delegation, DelegationId, FactsView, FlowState,
+    Flowing, Freeze, Freshness, Human, HumanId, Name, RelationModel, Resource, ResourceRef, Revision,
+    Tallies, TenantId, Timestamp, Workflow, WorkflowId,
 };
 
 pub(crate) struct AsReserved<'a> {

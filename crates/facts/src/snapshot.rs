@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use placet_core::{
     Agent, AgentId, Approval, Assignment, CheckError, Delegation, DelegationId, FactsView, FlowState, Freeze,
-    Freshness, Human, HumanId, Name, RelationModel, Resource, ResourceRef, Revision, Tallies, TenantId, Timestamp,
-    Workflow, WorkflowId,
+    Freshness, Human, HumanId, Name, RelationModel, Resource, ResourceRef, Revision, Tallies, TenantId,
+    Timestamp, Workflow, WorkflowId,
 };
 use placet_json::{Object, Value};
 

@@ -194,8 +194,7 @@ mod tests {
         let agent = Name::new("agent-7").unwrap();
         let at = Timestamp::from_secs(1_000);
         let many = SINGLE_EVIDENCE + 500;
-        let counted =
-            (0..many).filter(|_| floods.counts_evidence(&agent, Code::ProofReplayed, at)).count();
+        let counted = (0..many).filter(|_| floods.counts_evidence(&agent, Code::ProofReplayed, at)).count();
         assert_eq!((counted, floods.total()), (500, 500));
         assert!(!floods.counts_evidence(&Name::new("agent-8").unwrap(), Code::ProofReplayed, at));
         assert!(floods.over(at.plus_millis(WINDOW - 1)).is_empty());

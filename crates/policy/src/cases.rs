@@ -8,8 +8,8 @@ use std::{collections::BTreeMap, fmt::Write as _, sync::Arc};
 use placet_core::{
     Agent, AgentId, Approval, Assignment, CheckError, Decimal, DecisionId, Delegation, DelegationId,
     Engine as _, Envelope, FactsView, FlowState, Freeze, Freshness, Grant, Human, HumanId, Keep, Name, Per,
-    Reasons, RelationModel, Reserved, Resource, ResourceRef, Revision, Spending, Tallies, TenantId, Timestamp,
-    Total, Verdict, Workflow, WorkflowId,
+    Reasons, RelationModel, Reserved, Resource, ResourceRef, Revision, Spending, Tallies, TenantId,
+    Timestamp, Total, Verdict, Workflow, WorkflowId,
 };
 use placet_json::{Limits, Value, object, parse as parse_json};
 use serde::Deserialize;

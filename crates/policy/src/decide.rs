@@ -1,8 +1,9 @@
 //! One decision: the platform's checks, then both engines, then one answer. Whatever fails is a denial.
 
 use placet_core::{
-    Approval, ApprovalId, Call, Claims, Code, Determining, Engine, EngineFault, Envelope, Evaluation, FactsView,
-    Moving, Name, Reason, Reasons, RelationModel, Remedy, ResourceRef, Standing, Timestamp, Verdict,
+    Approval, ApprovalId, Call, Claims, Code, Determining, Engine, EngineFault, Envelope, Evaluation,
+    FactsView, Moving, Name, Reason, Reasons, RelationModel, Remedy, ResourceRef, Standing, Timestamp,
+    Verdict,
 };
 use placet_json::{Object, Value};
 

@@ -175,7 +175,10 @@ pub(crate) fn check(file: &str, text: &str, kind: &WorkflowType, catalog: &Catal
         if tools.is_empty() {
             let near = nearest(action.as_str(), catalog.entries().map(|entry| entry.action().as_str()));
             let near = near.map(|near| format!("did you mean `{near}`?")).unwrap_or_default();
-            findings.push(error(format!("no tool has the action `{action}`, so its budget bounds nothing"), &near));
+            findings.push(error(
+                format!("no tool has the action `{action}`, so its budget bounds nothing"),
+                &near,
+            ));
         }
         if budgets.iter().any(|budget| budget.amount.is_some()) {
             for tool in tools {

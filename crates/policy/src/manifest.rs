@@ -159,8 +159,11 @@ impl BudgetFile {
     /// The error names what is wrong.
     fn budgets(self) -> Result<Vec<Budget>, String> {
         let Self { count, amount, approval, human_day, agent_day, tool_day, tenant_day } = self;
-        let own = (count.is_some() || amount.is_some() || approval.is_some())
-            .then_some(BoundsFile { count, amount, approval });
+        let own = (count.is_some() || amount.is_some() || approval.is_some()).then_some(BoundsFile {
+            count,
+            amount,
+            approval,
+        });
         let all = [
             (Per::Workflow, own),
             (Per::HumanDay, human_day),
@@ -336,7 +339,12 @@ pub(crate) fn workflow_type(file: &str, text: &str) -> Result<WorkflowType, Find
     for (action, budget) in parsed.budgets {
         let budget = budget.budgets().map_err(|why| {
             let at = line_of(text, action.as_str());
-            Finding::error(file, at, format!("the budget of `{action}` {why}"), "name `count`, `amount` or both")
+            Finding::error(
+                file,
+                at,
+                format!("the budget of `{action}` {why}"),
+                "name `count`, `amount` or both",
+            )
         })?;
         budgets.insert(action, budget);
     }

@@ -168,7 +168,10 @@ fn read_counted(record: &Object) -> Result<(Option<u64>, Keep), BadRecord> {
     let window = |name: &str| {
         if counted.contains_key(name) { number(counted, name) } else { Ok(0) }
     };
-    Ok((Some(number(counted, "at")?), Keep { rate: window("rate_ms")?, duplicates: window("duplicates_ms")? }))
+    Ok((
+        Some(number(counted, "at")?),
+        Keep { rate: window("rate_ms")?, duplicates: window("duplicates_ms")? },
+    ))
 }
 
 fn evidence(evidence: &Evidence) -> String {
@@ -372,7 +375,21 @@ impl DecisionRecord {
         let (flow_at, spends) = (number(record, "flow_at")?, names(record, "spends")?);
         let (counted_at, keep) = read_counted(record)?;
         let chain = names(record, "chain")?.into_iter().map(AgentId::from).collect();
-        Ok(Self { id, permit, grant, asked, basis, time, flow_at, counted_at, keep, chain, spends, input, document })
+        Ok(Self {
+            id,
+            permit,
+            grant,
+            asked,
+            basis,
+            time,
+            flow_at,
+            counted_at,
+            keep,
+            chain,
+            spends,
+            input,
+            document,
+        })
     }
 }
 

@@ -95,10 +95,10 @@ pub(crate) fn adds_up(arguments: &BTreeMap<String, Argument>) -> Result<(), Stri
     });
     match amount {
         None => Err("no argument has the attribute `amount`, so there is nothing to add up".to_owned()),
-        Some((_, false)) => {
-            Err("the argument with the attribute `amount` may be missing, and the call would count for nothing"
-                .to_owned())
-        }
+        Some((_, false)) => Err(
+            "the argument with the attribute `amount` may be missing, and the call would count for nothing"
+                .to_owned(),
+        ),
         Some((Type::Decimal { min: Some(min), .. } | Type::Integer { min: Some(min), .. }, true))
             if !min.is_negative() =>
         {

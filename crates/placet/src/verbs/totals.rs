@@ -31,7 +31,8 @@ impl Totals {
 }
 
 fn text(answer: &Value) -> String {
-    let totals = [("PER", "per"), ("OF", "of"), ("ACTION", "action"), ("COUNT", "count"), ("AMOUNT", "amount")];
+    let totals =
+        [("PER", "per"), ("OF", "of"), ("ACTION", "action"), ("COUNT", "count"), ("AMOUNT", "amount")];
     let under_way = [("AGENT", "agent"), ("TOOL", "tool"), ("UNDER WAY", "calls")];
     let mut text = listing(answer, "totals", &totals);
     if answer.get("under_way").and_then(Value::as_array).is_some_and(|calls| !calls.is_empty()) {

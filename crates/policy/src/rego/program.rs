@@ -8,8 +8,7 @@ use std::{
 };
 
 use placet_core::{
-    CheckError, Code, Determining, EngineFault, FactsView, Name, Per, RelationModel, ResourceRef,
-    Timestamp,
+    CheckError, Code, Determining, EngineFault, FactsView, Name, Per, RelationModel, ResourceRef, Timestamp,
 };
 use placet_json::Value as Json;
 use regorus::{

@@ -53,14 +53,7 @@ impl<'a> Run<'a> {
         self.world = self.world.spend(at, spends).unwrap();
         self.world = self
             .world
-            .permitted(
-                at,
-                &grant().workflow,
-                &call.labels,
-                &call.entry,
-                &call.action,
-                call.amount().unwrap(),
-            )
+            .permitted(at, &grant().workflow, &call.labels, &call.entry, &call.action, call.amount().unwrap())
             .and_then(|world| world.counted(at, spending, spends.clone(), evaluation.claims.keep))
             .unwrap();
         if !open {
@@ -131,8 +124,7 @@ fn rac_1_an_agent_below_counts_for_those_above() {
     spending.above = vec![spending.agent.clone()];
     spending.agent = AgentId::new("agent-9").unwrap();
     for _ in 0..2 {
-        run.world =
-            run.world.counted(run.position, spending.clone(), Vec::new(), Keep::NOTHING).unwrap();
+        run.world = run.world.counted(run.position, spending.clone(), Vec::new(), Keep::NOTHING).unwrap();
         run.position += 1;
     }
     assert_eq!(run.refund(REFUND, now(), false), "budget_exceeded");
@@ -174,7 +166,10 @@ fn the_same_call_again_is_a_repetition_for_a_while() {
     let at = |millis: u64| now().plus_millis(millis);
     assert_eq!(run.refund(REFUND, at(0), false), "");
     // The same, however it is spelt; another amount is another call.
-    assert_eq!(run.refund(r#"{"amount":40.00,"case_id":"CASE-1837"}"#, at(29_999), false), "duplicate_effect");
+    assert_eq!(
+        run.refund(r#"{"amount":40.00,"case_id":"CASE-1837"}"#, at(29_999), false),
+        "duplicate_effect"
+    );
     assert_eq!(run.refund(r#"{"case_id":"CASE-1837","amount":41}"#, at(29_999), false), "");
     assert_eq!(run.refund(REFUND, at(30_000), false), "");
     // A call that never left may be asked again.
@@ -188,12 +183,22 @@ fn the_same_call_again_is_a_repetition_for_a_while() {
 
     // By the release, for all tools that don't say otherwise.
     let mut tree = bounded("", "");
-    change(&mut tree, "release.toml", "name = \"demo\"", "name = \"demo\"\n\n[limits]\nduplicates = \"30s\"\n");
+    change(
+        &mut tree,
+        "release.toml",
+        "name = \"demo\"",
+        "name = \"demo\"\n\n[limits]\nduplicates = \"30s\"\n",
+    );
     let got = Run::new(&build(&tree)).refunds(2, now());
     assert_eq!(got, ["", "duplicate_effect"]);
     for entry in ["idempotent = true", "duplicates = \"0s\""] {
         let mut tree = bounded("", entry);
-        change(&mut tree, "release.toml", "name = \"demo\"", "name = \"demo\"\n\n[limits]\nduplicates = \"30s\"\n");
+        change(
+            &mut tree,
+            "release.toml",
+            "name = \"demo\"",
+            "name = \"demo\"\n\n[limits]\nduplicates = \"30s\"\n",
+        );
         assert_eq!(Run::new(&build(&tree)).refunds(2, now()), ["", ""], "{entry}");
     }
 }
@@ -208,7 +213,7 @@ fn what_never_left_gives_back_all_that_it_took() {
     assert_eq!(run.refund(REFUND, now(), false), "budget_exceeded");
     run.world = run.world.ended(run.position, &acme(), first, true);
     run.position += 1;
-    assert_eq!(run.refunds(3, now()), ["", "", "budget_exceeded"]);
+    assert_eq!(run.refunds(3, now()), ["", "", "budget_exceeded budget_exceeded"], "amount and count");
 }
 
 #[test]
@@ -243,7 +248,8 @@ allow if {
 	input.totals.agent_day[input.action].count < 5
 }
 "#;
-const CEDAR: &str = r#"permit (principal, action == Action::"issue_refund", resource)
+const CEDAR: &str = r#"@id("day")
+permit (principal, action == Action::"issue_refund", resource)
 when {
     context has totals && context.totals has human_day && context.totals.human_day has issue_refund &&
     context.totals.human_day.issue_refund.amount.lessThan(decimal("80.0")) &&
@@ -316,13 +322,21 @@ fn a_limit_that_bounds_nothing_is_an_error_with_its_line() {
     for (budgets, line, text) in [
         ("[budgets]\nisue_refund = { count = 1 }", line, "no tool has the action `isue_refund`"),
         ("[budgets]\nissue_refund = { cuont = 1 }", line, "unknown field `cuont`"),
-        ("[budgets]\nissue_refund = { count = 1, human_week = { count = 1 } }", line, "unknown field `human_week`"),
+        (
+            "[budgets]\nissue_refund = { count = 1, human_week = { count = 1 } }",
+            line,
+            "unknown field `human_week`",
+        ),
         ("[budgets]\nissue_refund = { amount = 100 }", line, "invalid type: integer `100`"),
         ("[budgets]\nissue_refund = { amount = \"-1\" }", 0, "is below zero"),
         ("[budgets]\nissue_refund = {}", 0, "bounds neither `count` nor `amount`"),
         ("[budgets]\nissue_refund = { tool_day = {} }", 0, "bounds neither `count` nor `amount`"),
         ("[budgets]\nissue_refund = { count = 1, approval = \"boss\" }", line, "no approval `boss`"),
-        ("[budgets]\nsummarize_case = { amount = \"1\" }", line, "can't be bounded with the tool `crm.get_case`"),
+        (
+            "[budgets]\nsummarize_case = { amount = \"1\" }",
+            line,
+            "can't be bounded with the tool `crm.get_case`",
+        ),
     ] {
         let findings = said(&bounded(budgets, ""));
         let found = findings.iter().find(|finding| finding.contains(text));
@@ -396,7 +410,8 @@ fn cases_begin_in_the_middle_of_a_day_and_carry_what_they_spend() {
     let cases: Vec<_> = report.results.iter().filter(|result| result.file == "tests/limits.yaml").collect();
     assert_eq!(cases.len(), 3, "{:?}", report.results);
     assert!(cases.iter().all(|case| case.passed), "{cases:?}");
-    let stray = CASES.replace("human_day: { issue_refund: { count: 3, amount: 160 }", "human_week: { a: { count: 3 }");
+    let stray = CASES
+        .replace("human_day: { issue_refund: { count: 3, amount: 160 }", "human_week: { a: { count: 3 }");
     tree.insert("tests/limits.yaml".to_owned(), stray.into_bytes());
     assert!(check(&tree).iter().any(|finding| finding.message.contains("human_week")));
 }

@@ -6,7 +6,9 @@ use axum::{
     http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     response::Response,
 };
-use placet_core::{AgentId, Code, DelegationId, Envelope, Grant, HumanId, Name, TenantId, Timestamp, WorkflowId};
+use placet_core::{
+    AgentId, Code, DelegationId, Envelope, Grant, HumanId, Name, TenantId, Timestamp, WorkflowId,
+};
 use placet_jose::{
     access::{AccessRefused, Opened},
     htu::Htu,

@@ -67,7 +67,10 @@ async fn rac_1_fifty_parallel_refunds_of_40_under_a_cap_of_100_are_two() {
     assert_eq!(seven.call("billing__refund", REFUND).await.code(), "budget_exceeded");
     let rest = r#"{"case_id":"CASE-1837","amount":20}"#;
     assert_eq!(seven.call("billing__refund", rest).await.code(), "");
-    assert_eq!(seven.call("billing__refund", r#"{"case_id":"CASE-1837","amount":0.01}"#).await.code(), "budget_exceeded");
+    assert_eq!(
+        seven.call("billing__refund", r#"{"case_id":"CASE-1837","amount":0.01}"#).await.code(),
+        "budget_exceeded"
+    );
     let answer = stage.admin.request("GET", "/v1/tenants/acme/totals", "").send(stage.admin.address()).await;
     let totals = json(&answer.body);
     let of = |per: &str, of: &str| {
@@ -110,7 +113,8 @@ async fn rac_1_what_never_left_comes_back() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(agent.call("billing__refund", REFUND).await.code(), "");
     assert_eq!(agent.call("billing__refund", REFUND).await.code(), "budget_exceeded");
-    let returned = stage.ledger().after(0).iter().filter(|entry| entry.record.get("returned").is_some()).count();
+    let returned =
+        stage.ledger().after(0).iter().filter(|entry| entry.record.get("returned").is_some()).count();
     assert_eq!(returned, 1);
     audited(&mut stage).await;
 }
@@ -135,9 +139,13 @@ async fn so_many_at_once_and_the_same_only_once() {
     stage.desk.answer(|_| Reply::Silence);
     let running: Vec<_> = (0..12)
         .map(|i| {
-            let (request, address) = (agent.modern("desk__note", &format!(r#"{{"text":"{i}"}}"#)), stage.address);
+            let (request, address) =
+                (agent.modern("desk__note", &format!(r#"{{"text":"{i}"}}"#)), stage.address);
             tokio::spawn(async move {
-                tokio::time::timeout(Duration::from_secs(4), request.send(address)).await.ok().map(|it| it.code())
+                tokio::time::timeout(Duration::from_secs(4), request.send(address))
+                    .await
+                    .ok()
+                    .map(|it| it.code())
             })
         })
         .collect();
