@@ -51,7 +51,7 @@ impl Past {
 
     /// What the decision saw that rests on `revision` and, where they are known, on the workflow's permit at `flow_at` and
     /// the tenant's permit or ending at `counted_at`: the world after the latest of them. Else how the facts differ from
-    /// those. What wasn't counted when it was made isn't told now.
+    /// those.
     pub(crate) fn snapshot(
         &self,
         workflow: &WorkflowId,

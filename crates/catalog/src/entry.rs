@@ -8,7 +8,7 @@ use std::{
 use placet_core::{Digest, EffectClass, Name};
 use placet_json::{Object, Value, object};
 
-use crate::{Path, Problem, Source, ToolLimits, Type, parse};
+use crate::{Path, Problem, Source, ToolLimits, Type, Write, parse};
 
 /// All tools that exist, by upstream and name.
 #[derive(Debug, Clone, Default)]
@@ -36,6 +36,7 @@ pub struct Entry {
     /// Of both: the most that a result may be labelled with.
     pub(crate) labels: BTreeSet<Name>,
     pub(crate) limits: ToolLimits,
+    pub(crate) writes: Vec<Write>,
 }
 
 /// How a call's resource is found.
@@ -227,6 +228,12 @@ impl Entry {
         &self.limits
     }
 
+    /// The relationships that a call adds once its effect happened. None of a read.
+    #[must_use]
+    pub fn writes(&self) -> &[Write] {
+        &self.writes
+    }
+
     /// As JSON, for reports and digests of releases.
     #[must_use]
     pub fn to_value(&self) -> Value {
@@ -245,6 +252,7 @@ impl Entry {
             fields,
             labels: _,
             limits,
+            writes,
         } = self;
         let resources = resources.iter().map(|resource| {
             let id = match &resource.id {
@@ -285,6 +293,12 @@ impl Entry {
             "result" => result,
         };
         limits.write(&mut out);
+        if !writes.is_empty() {
+            out.insert(
+                "writes",
+                writes.iter().map(|write| Value::from(write.to_string())).collect::<Vec<_>>(),
+            );
+        }
         Value::Object(out)
     }
 }

@@ -19,6 +19,7 @@ mod relation;
 mod seam;
 mod tally;
 mod time;
+mod tuple;
 
 pub use call::*;
 pub use decimal::*;
@@ -34,3 +35,4 @@ pub use relation::*;
 pub use seam::*;
 pub use tally::*;
 pub use time::*;
+pub use tuple::TupleError;

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// The counts of one tenant.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tallies {
     at: u64,
     newest: Day,
@@ -26,7 +26,7 @@ pub struct Tallies {
 }
 
 /// The totals of one day, by action.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DayTotals {
     at: u64,
     totals: OrdMap<Name, Total>,
@@ -41,12 +41,32 @@ pub struct Reserved {
     pub spends: Vec<ApprovalId>,
 }
 
+/// Whose totals of a day.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum Whose {
+pub enum Whose {
+    /// A person's.
     Human(HumanId),
+    /// An agent's.
     Agent(AgentId),
+    /// A tool's.
     Tool(Name),
+    /// The tenant's.
     Tenant,
+}
+
+/// A part of the counts, for whoever writes them down and reads them back: [`Tallies::parts`], [`Tallies::put`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TallyPart {
+    /// [`Tallies::at`], and the newest day of a permit.
+    Head(u64, Day),
+    /// One total of a day, and the position of the day's last change.
+    Total(Day, Whose, u64, Name, Total),
+    /// Moments of permits of an agent and a tool.
+    Recent(AgentId, Name, Vec<Timestamp>),
+    /// Until when a call of an agent counts as a repetition.
+    Repeat(Digest, Timestamp, AgentId),
+    /// What the permit at a position took, which hasn't ended.
+    Open(u64, Reserved),
 }
 
 impl Tallies {
@@ -126,6 +146,47 @@ impl Tallies {
         self.under_way.iter().map(|((agent, entry), count)| (agent, entry, *count))
     }
 
+    /// All of it in parts; put into empty counts in any order, they are these counts again.
+    pub fn parts(&self) -> impl Iterator<Item = TallyPart> + '_ {
+        // The others are made of these.
+        let Self { at, newest, days, recent, under_way: _, repeats, forget: _, remembered: _, open } = self;
+        let totals = days.iter().flat_map(|((day, whose), of)| {
+            of.totals.iter().map(move |(action, total)| {
+                TallyPart::Total(*day, whose.clone(), of.at, action.clone(), *total)
+            })
+        });
+        let recent = recent.iter().map(|((agent, entry), moments)| {
+            TallyPart::Recent(agent.clone(), entry.clone(), moments.iter().copied().collect())
+        });
+        let repeats =
+            repeats.iter().map(|(same, (until, agent))| TallyPart::Repeat(*same, *until, agent.clone()));
+        let open = open.iter().map(|(position, reserved)| TallyPart::Open(*position, reserved.clone()));
+        std::iter::once(TallyPart::Head(*at, *newest)).chain(totals).chain(recent).chain(repeats).chain(open)
+    }
+
+    /// Puts a part back; see [`Tallies::parts`].
+    pub fn put(&mut self, part: TallyPart) {
+        match part {
+            TallyPart::Head(at, newest) => (self.at, self.newest) = (at, newest),
+            TallyPart::Total(day, whose, at, action, total) => {
+                let mut totals = self.days.get(&(day, whose.clone())).cloned().unwrap_or_default();
+                totals.at = at;
+                totals.totals.insert(action, total);
+                self.days.insert((day, whose), totals);
+            }
+            TallyPart::Recent(agent, entry, moments) => {
+                self.recent.insert((agent, entry), moments.into_iter().collect());
+            }
+            TallyPart::Repeat(same, until, agent) => self.remember(same, until, agent),
+            TallyPart::Open(position, reserved) => {
+                let pair = (reserved.spending.agent.clone(), reserved.spending.entry.clone());
+                let open = self.under_way.get(&pair).copied().unwrap_or_default();
+                self.under_way.insert(pair, open.saturating_add(1));
+                self.open.insert(position, reserved);
+            }
+        }
+    }
+
     /// Counts a permit that is recorded at `position`.
     pub fn permitted(&mut self, position: u64, reserved: Reserved, keep: Keep) {
         self.at = position;
@@ -163,10 +224,7 @@ impl Tallies {
             self.forget_until(spending.at);
             self.forget(&spending.same);
             let until = spending.at.plus_millis(keep.duplicates);
-            self.repeats.insert(spending.same, (until, spending.agent.clone()));
-            self.forget.insert((until, spending.same));
-            let kept = self.remembered.get(&spending.agent).copied().unwrap_or_default();
-            self.remembered.insert(spending.agent.clone(), kept.saturating_add(1));
+            self.remember(spending.same, until, spending.agent.clone());
         }
         self.open.insert(position, reserved);
     }
@@ -208,6 +266,12 @@ impl Tallies {
         }
     }
 
+    fn remember(&mut self, same: Digest, until: Timestamp, agent: AgentId) {
+        self.forget.insert((until, same));
+        let kept = self.remembered.get(&agent).copied().unwrap_or_default();
+        self.remembered.insert(agent.clone(), kept.saturating_add(1));
+        self.repeats.insert(same, (until, agent));
+    }
     fn forget_until(&mut self, now: Timestamp) {
         while let Some((_, same)) = self.forget.get_min().copied().filter(|(until, _)| *until <= now) {
             self.forget(&same);
@@ -366,6 +430,10 @@ mod tests {
                 prop_assert_eq!(with.under_way(&of.agent, &of.entry), 0);
                 prop_assert_eq!(with.remembered(&of.agent, of.at), without.remembered(&of.agent, of.at));
             }
+            with.permitted(position + 2, reserved(spending("a", 1, 99, now)), Keep { rate: 9, duplicates: 9 });
+            let mut again = Tallies::default();
+            with.parts().for_each(|part| again.put(part));
+            prop_assert_eq!(again, with);
         }
     }
 }

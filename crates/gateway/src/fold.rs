@@ -8,14 +8,17 @@ use std::{
 };
 
 use placet_core::{
-    ApprovalId, Claims, Decimal, DecisionId, Digest, Moving, Name, Spending, TenantId, Timestamp, WorkflowId,
-    authority::Position,
+    AgentId, ApprovalId, Claims, Decimal, DecisionId, Digest, Moving, Name, Spending, TenantId, Timestamp,
+    Tuple, WorkflowId,
+    authority::{Ending, Position},
 };
 use placet_facts::{ChangeError, Live, Place, Transaction, World};
 use placet_json::{Limits, Value, object};
 use placet_ledger::frame::{Frame, FrameError};
 use placet_record::{AskedRecord, DecisionRecord, EffectRecord, Kind, orphaned};
 use placet_store::{At, Fold, FrameSink, Receipt};
+
+use crate::{InForce, writes};
 
 /// The tree of what belongs to no tenant.
 pub const ORGANISATION: &str = "organisation";
@@ -32,7 +35,7 @@ pub(crate) enum Commit {
     /// A denial.
     Denial { tenant: TenantId, id: DecisionId, remediable: bool, record: String },
     /// The end of a warrant.
-    Ended { tenant: TenantId, at: Position, returned: bool, record: String },
+    Ended { at: Position, ending: Ending, returned: bool, record: String },
     /// A warrant of which nothing more is known.
     Orphan { tenant: TenantId, workflow: Name, decision: DecisionId, at: Position, detail: &'static str },
     /// A release comes into force.
@@ -55,6 +58,8 @@ pub(crate) struct Reservation {
     pub(crate) spends: Vec<ApprovalId>,
     pub(crate) spending: Spending,
     pub(crate) claims: Claims,
+    pub(crate) agent: AgentId,
+    pub(crate) writes: Vec<Tuple>,
     pub(crate) record: String,
 }
 
@@ -94,6 +99,9 @@ pub(crate) struct Open {
     pub(crate) tenant: TenantId,
     pub(crate) workflow: Name,
     pub(crate) decision: DecisionId,
+    pub(crate) agent: AgentId,
+    /// The relationships that it leaves behind if its effect happens.
+    pub(crate) writes: Vec<Tuple>,
 }
 
 /// What others may look at while the writer works.
@@ -142,6 +150,7 @@ pub(crate) struct State {
     open: BTreeMap<u64, Open>,
     live: Arc<Live>,
     seen: Arc<Seen>,
+    releases: Arc<InForce>,
 }
 
 /// What happens once the entry is durable.
@@ -151,7 +160,9 @@ pub(crate) enum Token {
     /// Publish this, and the warrant is open.
     Opened(World, u64, Open),
     /// Publish this, and the warrant has ended.
-    Closed(World, u64),
+    Closed(u64, World),
+    /// The warrant has ended, and left this behind.
+    Left(u64, World),
     /// A denial that an approval may turn.
     Remediable(DecisionId),
     /// A release.
@@ -161,8 +172,31 @@ pub(crate) enum Token {
 }
 
 impl State {
-    pub(crate) fn new(live: Arc<Live>, seen: Arc<Seen>) -> Self {
-        Self { world: World::new(), open: BTreeMap::new(), live, seen }
+    pub(crate) fn new(live: Arc<Live>, seen: Arc<Seen>, releases: Arc<InForce>) -> Self {
+        Self { world: World::new(), open: BTreeMap::new(), live, seen, releases }
+    }
+    /// Ends an open warrant: frames its effect, and after it what the effect leaves behind.
+    fn end(
+        &mut self,
+        sequence: u64,
+        at: Position,
+        (ending, returned): (Ending, bool),
+        time_ms: u64,
+        record: &str,
+        out: &mut FrameSink<'_>,
+    ) -> Result<Token, Refusal> {
+        let open = self.open.get(&at.0).ok_or(Refusal::Ended)?;
+        out.push(open.tenant.as_str(), Kind::Effect.tag(), record.as_bytes())?;
+        let ended = self.world.ended(sequence, &open.tenant, at.0, returned);
+        let left = writes::leave(&ended, open, ending, time_ms, out)?;
+        self.open.remove(&at.0);
+        Ok(if let Some(world) = left {
+            self.world = world.clone();
+            Token::Left(at.0, world)
+        } else {
+            self.world = ended.clone();
+            Token::Closed(at.0, ended)
+        })
     }
     fn permit(&self, at: u64, reservation: &Reservation) -> Result<World, Refusal> {
         let Reservation { workflow, entry, action, amount, labels, labels_at, totals, spends, .. } =
@@ -185,12 +219,6 @@ impl State {
             .permitted(at, workflow, labels, entry, action, *amount)
             .and_then(|world| world.counted(at, spending.clone(), spends.clone(), claims.keep))
             .map_err(Refusal::Change)
-    }
-    /// Ends an open warrant.
-    fn end(&mut self, sequence: u64, tenant: &TenantId, at: Position, returned: bool) -> Token {
-        self.open.remove(&at.0);
-        self.world = self.world.ended(sequence, tenant, at.0, returned);
-        Token::Closed(self.world.clone(), at.0)
     }
 }
 
@@ -236,6 +264,8 @@ impl Fold for State {
                             tenant: record.grant.workflow.tenant().clone(),
                             workflow: record.grant.workflow.local().clone(),
                             decision: record.id,
+                            agent: record.grant.agent,
+                            writes: call.writes,
                         };
                         self.open.insert(at, open);
                     }
@@ -281,7 +311,10 @@ impl Fold for State {
         let At { sequence, time_ms } = at;
         match entry {
             Commit::Facts(transaction) => {
-                let world = self.world.apply(sequence, &transaction).map_err(Refusal::Change)?;
+                let release = self.releases.current();
+                // A release without relations has no model: its tuples are data, and grant nothing.
+                let model = release.as_ref().map(|it| it.relations()).filter(|it| !it.types.is_empty());
+                let world = self.world.apply_with(sequence, &transaction, model).map_err(Refusal::Change)?;
                 let tree = match &transaction.place {
                     Place::Organisation => ORGANISATION,
                     Place::Tenant(tenant) => tenant.as_str(),
@@ -297,13 +330,15 @@ impl Fold for State {
             }
             Commit::Permit(reservation) => {
                 let world = self.permit(sequence, &reservation)?;
-                let Reservation { id, workflow, record, .. } = *reservation;
+                let Reservation { id, workflow, agent, writes, record, .. } = *reservation;
                 out.push(workflow.tenant().as_str(), Kind::Decision.tag(), record.as_bytes())?;
                 self.world = world.clone();
                 let open = Open {
                     tenant: workflow.tenant().clone(),
                     workflow: workflow.local().clone(),
                     decision: id,
+                    agent,
+                    writes,
                 };
                 self.open.insert(sequence, open.clone());
                 Ok(Token::Opened(world, sequence, open))
@@ -312,17 +347,10 @@ impl Fold for State {
                 out.push(tenant.as_str(), Kind::Decision.tag(), record.as_bytes())?;
                 Ok(if remediable { Token::Remediable(id) } else { Token::Nothing })
             }
-            Commit::Ended { tenant, at, returned, record } => {
-                if !self.open.contains_key(&at.0) {
-                    return Err(Refusal::Ended);
-                }
-                out.push(tenant.as_str(), Kind::Effect.tag(), record.as_bytes())?;
-                Ok(self.end(sequence, &tenant, at, returned))
+            Commit::Ended { at, ending, returned, record } => {
+                self.end(sequence, at, (ending, returned), time_ms, &record, out)
             }
             Commit::Orphan { tenant, workflow, decision, at, detail } => {
-                if !self.open.contains_key(&at.0) {
-                    return Err(Refusal::Ended);
-                }
                 let record = orphaned(
                     &decision,
                     at,
@@ -331,8 +359,7 @@ impl Fold for State {
                     Timestamp::from_millis(time_ms),
                     detail,
                 );
-                out.push(tenant.as_str(), Kind::Effect.tag(), record.as_bytes())?;
-                Ok(self.end(sequence, &tenant, at, false))
+                self.end(sequence, at, (Ending::Unknown, false), time_ms, &record, out)
             }
             Commit::Release { digest, record } => {
                 out.push(ORGANISATION, Kind::Release.tag(), record.as_bytes())?;
@@ -357,9 +384,13 @@ impl Fold for State {
                 open().insert(at, warrant);
                 self.live.publish_flow(world);
             }
-            Token::Closed(world, at) => {
+            Token::Closed(at, world) => {
                 open().remove(&at);
                 self.live.publish_flow(world);
+            }
+            Token::Left(at, world) => {
+                open().remove(&at);
+                self.live.publish(world);
             }
             Token::Remediable(id) => self.seen.remember(id, receipt.first),
             Token::Release(digest) => {

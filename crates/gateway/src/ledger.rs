@@ -101,9 +101,13 @@ impl Ledger {
     /// release in force that was in force.
     pub fn open(data: &Path, options: Options) -> Result<(Self, OpenReport), OpenError> {
         let (live, seen) = (Arc::new(Live::new(World::new())), Arc::new(Seen::default()));
+        let releases = Arc::new(InForce::default());
         let wall = Arc::clone(&options.clock);
-        let (journal, report) =
-            Journal::open(data, options, State::new(Arc::clone(&live), Arc::clone(&seen)))?;
+        let (journal, report) = Journal::open(
+            data,
+            options,
+            State::new(Arc::clone(&live), Arc::clone(&seen), Arc::clone(&releases)),
+        )?;
         let reader = journal.reader();
         let last = AtomicU64::new(journal.status().time_ms);
         let archives = data.join("releases");
@@ -361,6 +365,8 @@ impl Ledger {
                         permit.basis().now,
                     ),
                     claims: evaluation.claims.clone(),
+                    agent: permit.envelope().agent().clone(),
+                    writes: call.writes.clone(),
                     record: permitted(permit),
                 }))
             }
@@ -374,8 +380,8 @@ impl Ledger {
                 record: denied(denial),
             },
             Entry::Ended { permit, at, credential, outcome } => Commit::Ended {
-                tenant: permit.envelope().tenant().clone(),
                 at: *at,
+                ending: outcome.ending,
                 returned: returns(outcome),
                 record: ended(permit, *at, credential, outcome, self.now()),
             },

@@ -8,7 +8,7 @@ use std::{
 };
 
 use placet_core::{
-    CheckError, Code, Determining, EngineFault, FactsView, Name, Per, RelationModel, ResourceRef, Timestamp,
+    Code, Determining, EngineFault, FactsView, Name, Per, RelationModel, ResourceRef, Timestamp,
 };
 use placet_json::Value as Json;
 use regorus::{
@@ -504,13 +504,9 @@ impl<'a> Run<'a> {
                 "{CHECK}: `{subject}`, `{relation}`, `{object}` isn't a subject, a relation and an object"
             )));
         };
-        facts.check(model, &object, &relation, &subject).map_err(|error| EngineFault {
-            code: match error {
-                CheckError::Unknown { .. } => Code::EngineFault,
-                CheckError::Bound(_) => Code::Limit,
-            },
-            operator: error.to_string(),
-        })
+        facts
+            .check(model, &object, &relation, &subject)
+            .map_err(|error| EngineFault { code: error.code(), operator: error.to_string() })
     }
 }
 

@@ -10,6 +10,7 @@
 mod arguments;
 mod envelope;
 mod limits;
+mod neighbour;
 mod operations;
 mod protocol;
 mod races;
