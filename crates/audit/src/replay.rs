@@ -145,9 +145,11 @@ fn case(past: &Past, record: &Record, decision: Box<DecisionRecord>, against: bo
                 past.snapshot(&decision.grant.workflow, basis.revision, flow_at, counted_at)
                     .map(|snapshot| snapshot.recorded(basis.freshness.clone()))
                     // What wasn't counted when it was made, its own release isn't told now.
-                    .map(|snapshot| {
-                        if counted_at.is_none() && !against { snapshot.uncounted() } else { snapshot }
-                    }),
+                    .map(
+                        |snapshot| {
+                            if counted_at.is_none() && !against { snapshot.uncounted() } else { snapshot }
+                        },
+                    ),
                 past.was_promoted(basis.release),
             )
         }

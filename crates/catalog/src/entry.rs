@@ -35,8 +35,8 @@ pub struct Entry {
     pub(crate) fields: BTreeMap<Path, BTreeSet<Name>>,
     /// Of both: the most that a result may be labelled with.
     pub(crate) labels: BTreeSet<Name>,
-    pub(crate) limits: ToolLimits,
     pub(crate) writes: Vec<Write>,
+    pub(crate) limits: ToolLimits,
 }
 
 /// How a call's resource is found.
@@ -251,8 +251,8 @@ impl Entry {
             whole,
             fields,
             labels: _,
-            limits,
             writes,
+            limits,
         } = self;
         let resources = resources.iter().map(|resource| {
             let id = match &resource.id {
@@ -292,13 +292,13 @@ impl Entry {
             "args" => arguments.iter().map(|(name, argument)| (name.clone(), argument.to_value())).collect::<Object>(),
             "result" => result,
         };
-        limits.write(&mut out);
         if !writes.is_empty() {
             out.insert(
                 "writes",
                 writes.iter().map(|write| Value::from(write.to_string())).collect::<Vec<_>>(),
             );
         }
+        limits.write(&mut out);
         Value::Object(out)
     }
 }

@@ -122,8 +122,8 @@ fn entry(reader: &mut Reader<'_>, full: &str, at: usize, item: Item<'_, '_>) -> 
         whole,
         fields,
         labels,
-        limits,
         writes,
+        limits,
     })
 }
 

@@ -13,8 +13,9 @@ use placet_json::Value;
 
 use crate::{
     AgentId, Approval, Basis, Call, Code, DecisionId, Determining, Digest, Engine, EngineFault, Envelope,
-    Evaluation, Facts, FactsView, FlowAt, Flowing, Grantor, MAX_CHAIN, Moving, Name, NoSuchTenant, Obligation,
-    Reason, Reasons, Releases, Remedy, ResourceRef, Revision, Timestamp, Until, Verdict, overlay::AsReserved,
+    Evaluation, Facts, FactsView, FlowAt, Flowing, Grantor, MAX_CHAIN, Moving, Name, NoSuchTenant,
+    Obligation, Reason, Reasons, Releases, Remedy, ResourceRef, Revision, Timestamp, Until, Verdict,
+    overlay::AsReserved,
 };
 
 /// How often a decision is made again because what it rested on moved before it was recorded.

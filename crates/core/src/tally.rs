@@ -3,11 +3,17 @@
 //! A fold of one tenant's permits and endings in the order of the journal, and of nothing else: whoever folds the same
 //! entries has the same counts. A clone is a few pointers, and two of them share what is equal.
 
+mod row;
+#[cfg(test)]
+mod tests;
+
 use imbl::{OrdMap, OrdSet, Vector};
 
 use crate::{
     AgentId, ApprovalId, Day, Decimal, Digest, HumanId, Keep, Name, Per, Spending, Timestamp, Total,
 };
+
+pub use row::{TallyOf, TallyRow};
 
 /// The counts of one tenant.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -41,32 +47,12 @@ pub struct Reserved {
     pub spends: Vec<ApprovalId>,
 }
 
-/// Whose totals of a day.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Whose {
-    /// A person's.
+enum Whose {
     Human(HumanId),
-    /// An agent's.
     Agent(AgentId),
-    /// A tool's.
     Tool(Name),
-    /// The tenant's.
     Tenant,
-}
-
-/// A part of the counts, for whoever writes them down and reads them back: [`Tallies::parts`], [`Tallies::put`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TallyPart {
-    /// [`Tallies::at`], and the newest day of a permit.
-    Head(u64, Day),
-    /// One total of a day, and the position of the day's last change.
-    Total(Day, Whose, u64, Name, Total),
-    /// Moments of permits of an agent and a tool.
-    Recent(AgentId, Name, Vec<Timestamp>),
-    /// Until when a call of an agent counts as a repetition.
-    Repeat(Digest, Timestamp, AgentId),
-    /// What the permit at a position took, which hasn't ended.
-    Open(u64, Reserved),
 }
 
 impl Tallies {
@@ -146,47 +132,6 @@ impl Tallies {
         self.under_way.iter().map(|((agent, entry), count)| (agent, entry, *count))
     }
 
-    /// All of it in parts; put into empty counts in any order, they are these counts again.
-    pub fn parts(&self) -> impl Iterator<Item = TallyPart> + '_ {
-        // The others are made of these.
-        let Self { at, newest, days, recent, under_way: _, repeats, forget: _, remembered: _, open } = self;
-        let totals = days.iter().flat_map(|((day, whose), of)| {
-            of.totals.iter().map(move |(action, total)| {
-                TallyPart::Total(*day, whose.clone(), of.at, action.clone(), *total)
-            })
-        });
-        let recent = recent.iter().map(|((agent, entry), moments)| {
-            TallyPart::Recent(agent.clone(), entry.clone(), moments.iter().copied().collect())
-        });
-        let repeats =
-            repeats.iter().map(|(same, (until, agent))| TallyPart::Repeat(*same, *until, agent.clone()));
-        let open = open.iter().map(|(position, reserved)| TallyPart::Open(*position, reserved.clone()));
-        std::iter::once(TallyPart::Head(*at, *newest)).chain(totals).chain(recent).chain(repeats).chain(open)
-    }
-
-    /// Puts a part back; see [`Tallies::parts`].
-    pub fn put(&mut self, part: TallyPart) {
-        match part {
-            TallyPart::Head(at, newest) => (self.at, self.newest) = (at, newest),
-            TallyPart::Total(day, whose, at, action, total) => {
-                let mut totals = self.days.get(&(day, whose.clone())).cloned().unwrap_or_default();
-                totals.at = at;
-                totals.totals.insert(action, total);
-                self.days.insert((day, whose), totals);
-            }
-            TallyPart::Recent(agent, entry, moments) => {
-                self.recent.insert((agent, entry), moments.into_iter().collect());
-            }
-            TallyPart::Repeat(same, until, agent) => self.remember(same, until, agent),
-            TallyPart::Open(position, reserved) => {
-                let pair = (reserved.spending.agent.clone(), reserved.spending.entry.clone());
-                let open = self.under_way.get(&pair).copied().unwrap_or_default();
-                self.under_way.insert(pair, open.saturating_add(1));
-                self.open.insert(position, reserved);
-            }
-        }
-    }
-
     /// Counts a permit that is recorded at `position`.
     pub fn permitted(&mut self, position: u64, reserved: Reserved, keep: Keep) {
         self.at = position;
@@ -224,7 +169,10 @@ impl Tallies {
             self.forget_until(spending.at);
             self.forget(&spending.same);
             let until = spending.at.plus_millis(keep.duplicates);
-            self.remember(spending.same, until, spending.agent.clone());
+            self.repeats.insert(spending.same, (until, spending.agent.clone()));
+            self.forget.insert((until, spending.same));
+            let kept = self.remembered.get(&spending.agent).copied().unwrap_or_default();
+            self.remembered.insert(spending.agent.clone(), kept.saturating_add(1));
         }
         self.open.insert(position, reserved);
     }
@@ -266,12 +214,6 @@ impl Tallies {
         }
     }
 
-    fn remember(&mut self, same: Digest, until: Timestamp, agent: AgentId) {
-        self.forget.insert((until, same));
-        let kept = self.remembered.get(&agent).copied().unwrap_or_default();
-        self.remembered.insert(agent.clone(), kept.saturating_add(1));
-        self.repeats.insert(same, (until, agent));
-    }
     fn forget_until(&mut self, now: Timestamp) {
         while let Some((_, same)) = self.forget.get_min().copied().filter(|(until, _)| *until <= now) {
             self.forget(&same);
@@ -333,107 +275,6 @@ impl Total {
         Self {
             count: self.count.saturating_sub(1),
             amount: self.amount.checked_sub(amount).unwrap_or(self.amount),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::{Limits, MAX_REMEMBERED, TenantId, WorkflowId, exceeded};
-
-    fn name(text: &str) -> Name {
-        Name::new(text).unwrap()
-    }
-    fn spending(agent: &str, amount: i64, same: u64, at: u64) -> Spending {
-        Spending {
-            at: Timestamp::from_millis(at),
-            workflow: WorkflowId::new(TenantId::new("acme").unwrap(), name("wf-1")),
-            human: HumanId::new("maya").unwrap(),
-            agent: AgentId::new(agent).unwrap(),
-            above: Vec::new(),
-            entry: name("billing.refund"),
-            action: name("issue_refund"),
-            amount: Decimal::parse(&amount.to_string()).ok(),
-            same: Digest::of(&same.to_le_bytes()),
-        }
-    }
-    fn reserved(spending: Spending) -> Reserved {
-        Reserved { spending, spends: Vec::new() }
-    }
-
-    #[test]
-    fn what_is_remembered_of_an_agent_is_bounded_and_ends() {
-        let mut tallies = Tallies::default();
-        let keep = Keep { rate: 0, duplicates: 1_000 };
-        for i in 0..u64::from(MAX_REMEMBERED) {
-            tallies.permitted(i + 1, reserved(spending("a", 1, i, 0)), keep);
-        }
-        let limits = Limits { duplicates: 1_000, ..Limits::NONE };
-        let flow = crate::FlowState::EMPTY;
-        let codes = |agent: &str, at: u64| {
-            let found = exceeded(&limits, &spending(agent, 1, u64::MAX, at), &tallies, &flow);
-            found.iter().map(|one| one.code.as_str()).collect::<Vec<_>>()
-        };
-        assert_eq!(codes("a", 999), ["rate_limited"]);
-        assert!(codes("b", 999).is_empty(), "another agent isn't kept out by it");
-        assert!(codes("a", 1_000).is_empty());
-        tallies.permitted(9_999, reserved(spending("a", 1, u64::MAX, 1_000)), keep);
-        assert_eq!((tallies.repeats.len(), tallies.forget.len(), tallies.remembered.len()), (1, 1, 1));
-    }
-
-    #[test]
-    fn a_total_beyond_what_is_exact_is_over_every_budget() {
-        let mut tallies = Tallies::default();
-        for position in 1..4 {
-            tallies.permitted(
-                position,
-                reserved(spending("a", 900_000_000_000_000, position, 0)),
-                Keep::NOTHING,
-            );
-        }
-        let most = Decimal::MAX;
-        let budget = crate::Budget { per: Per::HumanDay, count: None, amount: Some(most), approval: None };
-        let limits = Limits { budgets: vec![budget], ..Limits::NONE };
-        let found = exceeded(&limits, &spending("a", 1, 9, 0), &tallies, &crate::FlowState::EMPTY);
-        assert_eq!(found.len(), 1);
-    }
-
-    proptest! {
-        #[test]
-        fn whatever_returns_leaves_no_trace_but_the_position(
-            calls in prop::collection::vec((0_u8..3, 1_i64..1_000, 0_u64..5, 0_u64..200_000_000, any::<bool>()), 1..40)
-        ) {
-            let keep = Keep { rate: 0, duplicates: 5_000 };
-            let (mut with, mut without) = (Tallies::default(), Tallies::default());
-            let mut position = 0;
-            let mut now = 0;
-            for (agent, amount, same, later, returns) in calls {
-                now = now.max(later);
-                let of = spending(["a", "b", "c"][usize::from(agent)], amount, same, now);
-                if !exceeded(&Limits { duplicates: 5_000, ..Limits::NONE }, &of, &with, &crate::FlowState::EMPTY).is_empty() {
-                    continue;
-                }
-                position += 2;
-                with.permitted(position, reserved(of.clone()), keep);
-                prop_assert!(with.ended(position + 1, position, returns).is_some());
-                prop_assert!(with.ended(position + 1, position, returns).is_none(), "it ends once");
-                if !returns {
-                    without.permitted(position, reserved(of.clone()), keep);
-                    without.ended(position + 1, position, false);
-                }
-                for per in Per::DAYS {
-                    prop_assert_eq!(with.total(*per, &of), without.total(*per, &of));
-                }
-                prop_assert_eq!(with.under_way(&of.agent, &of.entry), 0);
-                prop_assert_eq!(with.remembered(&of.agent, of.at), without.remembered(&of.agent, of.at));
-            }
-            with.permitted(position + 2, reserved(spending("a", 1, 99, now)), Keep { rate: 9, duplicates: 9 });
-            let mut again = Tallies::default();
-            with.parts().for_each(|part| again.put(part));
-            prop_assert_eq!(again, with);
         }
     }
 }

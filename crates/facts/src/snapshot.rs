@@ -16,19 +16,14 @@ use crate::{Expansion, OrgFacts, Subjects, TenantFacts, check, sources::Ages, tu
 pub struct Snapshot {
     org: Arc<OrgFacts>,
     tenant: Arc<TenantFacts>,
+    ages: Ages,
     /// Whether what is counted is told.
     counted: bool,
-    ages: Ages,
 }
 
 impl Snapshot {
     pub(crate) fn new(org: Arc<OrgFacts>, tenant: Arc<TenantFacts>) -> Self {
-        Self { org, tenant, counted: true, ages: Ages::Local }
-    }
-    /// The same facts as those saw them who didn't count beyond a workflow: for the replay of their decisions.
-    #[must_use]
-    pub fn uncounted(self) -> Self {
-        Self { counted: false, ..self }
+        Self { org, tenant, ages: Ages::Local, counted: true }
     }
     pub(crate) fn aged(self, ages: Ages) -> Self {
         Self { ages, ..self }
@@ -37,6 +32,11 @@ impl Snapshot {
     #[must_use]
     pub fn recorded(self, freshness: Freshness) -> Self {
         self.aged(Ages::Recorded(freshness))
+    }
+    /// The same facts as those saw them who didn't count beyond a workflow: for the replay of their decisions.
+    #[must_use]
+    pub fn uncounted(self) -> Self {
+        Self { counted: false, ..self }
     }
     /// The organisation's facts.
     #[must_use]

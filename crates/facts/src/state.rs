@@ -22,6 +22,8 @@ pub struct OrgFacts {
     /// Whose a key is, by RFC 7638 thumbprint: one key speaks for one agent.
     pub(crate) keys: OrdMap<String, AgentId>,
     pub(crate) frozen: OrdSet<Freeze>,
+    /// What identity feeds keep.
+    pub(crate) directory: crate::directory::Directory,
 }
 
 /// One tenant's facts at one revision, and beside them what its calls left: spent approvals and data flow, which
@@ -223,7 +225,7 @@ impl TenantFacts {
 
 /// The least of all names: of one character, the smallest of the alphabet.
 #[expect(clippy::expect_used, reason = "a constant; a test holds that it is a name and the least of them")]
-static MIN: LazyLock<Name> = LazyLock::new(|| Name::new("-").expect("a name"));
+pub(crate) static MIN: LazyLock<Name> = LazyLock::new(|| Name::new("-").expect("a name"));
 
 #[cfg(test)]
 mod tests {

@@ -8,15 +8,17 @@ use std::{
 };
 
 use placet_core::{
-    AgentId, ApprovalId, Claims, Decimal, DecisionId, Digest, Moving, Name, Spending, TenantId, Timestamp,
-    Tuple, WorkflowId,
+    AgentId, ApprovalId, Claims, Decimal, DecisionId, Digest, Moving, Name, Revision, Spending, TenantId,
+    Timestamp, Tuple, WorkflowId,
     authority::{Ending, Position},
 };
-use placet_facts::{ChangeError, Live, Place, Transaction, World};
+use placet_facts::{ChangeError, Keys, Live, Place, Transaction, World};
 use placet_json::{Limits, Value, object};
 use placet_ledger::frame::{Frame, FrameError};
 use placet_record::{AskedRecord, DecisionRecord, EffectRecord, Kind, orphaned};
-use placet_store::{At, Fold, FrameSink, Receipt};
+use placet_store::{At, Fold, FrameSink, Keep, Receipt};
+
+use crate::keep::{FORMAT, Moments, Parts};
 
 use crate::{InForce, writes};
 
@@ -56,10 +58,10 @@ pub(crate) struct Reservation {
     pub(crate) labels_at: u64,
     pub(crate) totals: Moving,
     pub(crate) spends: Vec<ApprovalId>,
-    pub(crate) spending: Spending,
-    pub(crate) claims: Claims,
     pub(crate) agent: AgentId,
     pub(crate) writes: Vec<Tuple>,
+    pub(crate) spending: Spending,
+    pub(crate) claims: Claims,
     pub(crate) record: String,
 }
 
@@ -70,6 +72,8 @@ pub(crate) enum Refusal {
     Moved,
     /// The facts don't admit it.
     Change(ChangeError),
+    /// The same transaction stands at this revision already, durable or on its way.
+    Repeated(Revision),
     /// The warrant has ended already.
     Ended,
     /// It can't be framed.
@@ -81,6 +85,7 @@ impl std::fmt::Display for Refusal {
         match self {
             Self::Moved => f.write_str("what it rests on has moved"),
             Self::Change(error) => error.fmt(f),
+            Self::Repeated(revision) => write!(f, "it stands at revision {revision} already"),
             Self::Ended => f.write_str("the warrant has ended already"),
             Self::Frame(error) => error.fmt(f),
         }
@@ -110,6 +115,8 @@ pub(crate) struct Seen {
     open: Mutex<BTreeMap<u64, Open>>,
     remediable: Mutex<Remediable>,
     release: Mutex<Option<Digest>>,
+    keys: Mutex<Keys>,
+    pub(crate) moments: Moments,
 }
 
 #[derive(Debug, Default)]
@@ -131,6 +138,10 @@ impl Seen {
     pub(crate) fn release(&self) -> Option<Digest> {
         *self.release.lock().unwrap_or_else(PoisonError::into_inner)
     }
+    /// Whether this transaction was applied under its key already.
+    pub(crate) fn repeated(&self, transaction: &Transaction) -> Result<Option<Revision>, ChangeError> {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner).repeated(transaction)
+    }
     fn remember(&self, id: DecisionId, at: u64) {
         let mut remediable = self.remediable.lock().unwrap_or_else(PoisonError::into_inner);
         if remediable.order.len() >= MAX_REMEDIABLE
@@ -148,6 +159,8 @@ pub(crate) struct State {
     world: World,
     /// Open warrants, ahead of `seen` likewise.
     open: BTreeMap<u64, Open>,
+    /// Idempotency keys, ahead of `seen` likewise.
+    keys: Keys,
     live: Arc<Live>,
     seen: Arc<Seen>,
     releases: Arc<InForce>,
@@ -159,10 +172,10 @@ pub(crate) enum Token {
     World(World),
     /// Publish this, and the warrant is open.
     Opened(World, u64, Open),
-    /// Publish this, and the warrant has ended.
-    Closed(u64, World),
+    /// The warrant has ended.
+    Closed(World, u64),
     /// The warrant has ended, and left this behind.
-    Left(u64, World),
+    Left(World, u64),
     /// A denial that an approval may turn.
     Remediable(DecisionId),
     /// A release.
@@ -173,7 +186,44 @@ pub(crate) enum Token {
 
 impl State {
     pub(crate) fn new(live: Arc<Live>, seen: Arc<Seen>, releases: Arc<InForce>) -> Self {
-        Self { world: World::new(), open: BTreeMap::new(), live, seen, releases }
+        Self { world: World::new(), open: BTreeMap::new(), keys: Keys::default(), live, seen, releases }
+    }
+    pub(crate) fn world(&self) -> &World {
+        &self.world
+    }
+    /// The same state by itself: it publishes to nobody.
+    pub(crate) fn apart(&self) -> Self {
+        let Self { world, open, keys, live: _, seen: _, releases } = self;
+        let (live, seen) = (Arc::new(Live::new(World::new())), Arc::default());
+        Self {
+            world: world.clone(),
+            open: open.clone(),
+            keys: keys.clone(),
+            live,
+            seen,
+            releases: Arc::clone(releases),
+        }
+    }
+    /// All that is kept of a settled state.
+    fn parts(&self) -> Parts {
+        let Self { world, open, keys, live: _, seen, releases: _ } = self;
+        let Seen { open: _, remediable, release: _, keys: _, moments: _ } = &**seen;
+        let remediable = {
+            let Remediable { at, order } = &*remediable.lock().unwrap_or_else(PoisonError::into_inner);
+            order.iter().filter_map(|id| Some((id.clone(), *at.get(id)?))).collect()
+        };
+        Parts {
+            world: world.clone(),
+            open: open.clone(),
+            keys: keys.clone(),
+            remediable,
+            release: seen.release(),
+        }
+    }
+    fn publish(&self) {
+        self.live.publish(self.world.clone());
+        self.seen.open.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&self.open);
+        self.seen.keys.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&self.keys);
     }
     /// Ends an open warrant: frames its effect, and after it what the effect leaves behind.
     fn end(
@@ -190,13 +240,14 @@ impl State {
         let ended = self.world.ended(sequence, &open.tenant, at.0, returned);
         let left = writes::leave(&ended, open, ending, time_ms, out)?;
         self.open.remove(&at.0);
-        Ok(if let Some(world) = left {
+        let token = match left {
+            Some(left) => Token::Left(left, at.0),
+            None => Token::Closed(ended, at.0),
+        };
+        if let Token::Left(world, _) | Token::Closed(world, _) = &token {
             self.world = world.clone();
-            Token::Left(at.0, world)
-        } else {
-            self.world = ended.clone();
-            Token::Closed(at.0, ended)
-        })
+        }
+        Ok(token)
     }
     fn permit(&self, at: u64, reservation: &Reservation) -> Result<World, Refusal> {
         let Reservation { workflow, entry, action, amount, labels, labels_at, totals, spends, .. } =
@@ -226,6 +277,7 @@ impl Fold for State {
     type Entry = Commit;
     type Refusal = Refusal;
     type Token = Token;
+    const FORMAT: &'static str = FORMAT;
 
     fn replay(&mut self, frame: &Frame<'_>) -> Result<(), Box<dyn Error + Send + Sync>> {
         let at = frame.sequence;
@@ -234,7 +286,9 @@ impl Fold for State {
                 let document = placet_json::parse(frame.payload, &Limits::RESULT)?;
                 let transaction =
                     document.get("transaction").ok_or("a record of facts without its `transaction`")?;
-                self.world = self.world.apply(at, &Transaction::from_value(transaction)?)?;
+                let transaction = Transaction::from_value(transaction)?;
+                self.world = self.world.apply(at, &transaction)?;
+                self.keys.remember(at, &transaction)?;
             }
             Some(Kind::Decision) => {
                 let record = DecisionRecord::read(frame.payload)?;
@@ -302,8 +356,8 @@ impl Fold for State {
             }
         }
         // Replay is over before anybody reads; publishing the last state is enough, and costs a pointer each.
-        self.live.publish(self.world.clone());
-        self.seen.open.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&self.open);
+        self.publish();
+        self.seen.moments.hold(at, || self.apart());
         Ok(())
     }
 
@@ -311,6 +365,9 @@ impl Fold for State {
         let At { sequence, time_ms } = at;
         match entry {
             Commit::Facts(transaction) => {
+                if let Some(revision) = self.keys.repeated(&transaction).map_err(Refusal::Change)? {
+                    return Err(Refusal::Repeated(revision));
+                }
                 let release = self.releases.current();
                 // A release without relations has no model: its tuples are data, and grant nothing.
                 let model = release.as_ref().map(|it| it.relations()).filter(|it| !it.types.is_empty());
@@ -325,6 +382,7 @@ impl Fold for State {
                 let record =
                     record.canonical().map_err(|_| Refusal::Frame(FrameError::TooLarge { limit: 0 }))?;
                 out.push(tree, Kind::Facts.tag(), record.as_bytes())?;
+                self.keys.remember(sequence, &transaction).map_err(Refusal::Change)?;
                 self.world = world.clone();
                 Ok(Token::World(world))
             }
@@ -384,11 +442,11 @@ impl Fold for State {
                 open().insert(at, warrant);
                 self.live.publish_flow(world);
             }
-            Token::Closed(at, world) => {
+            Token::Closed(world, at) => {
                 open().remove(&at);
                 self.live.publish_flow(world);
             }
-            Token::Left(at, world) => {
+            Token::Left(world, at) => {
                 open().remove(&at);
                 self.live.publish(world);
             }
@@ -398,5 +456,26 @@ impl Fold for State {
             }
             Token::Nothing => {}
         }
+    }
+
+    fn settled(&mut self, last: u64) {
+        self.seen.keys.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&self.keys);
+        self.seen.moments.hold(last, || self.apart());
+    }
+
+    fn keep(&self) -> Option<Keep> {
+        Some(self.parts().keep())
+    }
+
+    fn restore(&mut self, _sequence: u64, kept: &[u8]) -> Result<(), Box<dyn Error + Send + Sync>> {
+        let Parts { world, open, keys, remediable, release } = Parts::read(kept)?;
+        (self.world, self.open, self.keys) = (world, open, keys);
+        *self.seen.remediable.lock().unwrap_or_else(PoisonError::into_inner) = Remediable::default();
+        for (id, at) in remediable {
+            self.seen.remember(id, at);
+        }
+        *self.seen.release.lock().unwrap_or_else(PoisonError::into_inner) = release;
+        self.publish();
+        Ok(())
     }
 }

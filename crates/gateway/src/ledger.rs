@@ -23,6 +23,7 @@ use placet_store::{Journal, OpenError, OpenReport, Options, Reader, SubmitError}
 use crate::{
     flood::{Floods, Summary},
     fold::{Commit, Refusal, Reservation, Seen, State},
+    keep::position_at,
 };
 
 /// The most that a wall clock may be behind the ledger, in milliseconds.
@@ -117,7 +118,7 @@ impl Ledger {
                 reader,
                 live,
                 seen,
-                releases: Arc::default(),
+                releases,
                 archives,
                 wall,
                 last,
@@ -199,9 +200,26 @@ impl Ledger {
         Ok(())
     }
 
-    /// Applies changes, all or none, durably; the next decision sees them.
+    /// Applies changes, all or none, durably; the next decision sees them. The same transaction under the same
+    /// idempotency key is applied once, and its revision is told again.
     pub async fn transact(&self, transaction: Transaction) -> Result<Revision, Refused> {
         self.commit(Commit::Facts(Box::new(transaction))).await.map(Revision)
+    }
+
+    /// Whether this transaction was applied under its idempotency key already, and at which revision.
+    pub fn repeated(&self, transaction: &Transaction) -> Result<Option<Revision>, ChangeError> {
+        self.inner.seen.repeated(transaction)
+    }
+
+    /// The facts as they were after the entry `at`, folded from the nearest state that is held or kept.
+    pub fn as_of(&self, at: Revision) -> Result<World, String> {
+        let Inner { reader, seen, journal, .. } = &*self.inner;
+        seen.moments.world(at.0.min(reader.last()), reader, &journal.states())
+    }
+
+    /// The position of the last entry no later than a moment; 0 before the first.
+    pub fn position_at(&self, moment: Timestamp) -> Result<Revision, String> {
+        position_at(&self.inner.reader, moment.millis()).map(Revision).map_err(|error| error.to_string())
     }
 
     /// Puts a release in force: its archive is kept, the entry durable, then the pointer moves.
@@ -287,6 +305,14 @@ impl Ledger {
                 Ok(receipt.first)
             }
             Err(SubmitError::Refused(Refusal::Change(error))) => Err(Refused::Change(error)),
+            // What it repeats may still be on its way to the disk.
+            Err(SubmitError::Refused(Refusal::Repeated(revision))) => {
+                if self.inner.journal.flush().await {
+                    Ok(revision.0)
+                } else {
+                    Err(Refused::Down("the journal has stopped".to_owned()))
+                }
+            }
             Err(SubmitError::Refused(other)) => Err(Refused::Down(other.to_string())),
             Err(down) => Err(Refused::Down(down_text(&down))),
         }
@@ -358,6 +384,8 @@ impl Ledger {
                     labels_at: evaluation.labels_at,
                     totals: evaluation.totals,
                     spends: permit.spends().iter().map(|approval| approval.id.clone()).collect(),
+                    agent: permit.envelope().agent().clone(),
+                    writes: call.writes.clone(),
                     spending: Spending::of(
                         permit.envelope().grant(),
                         call,
@@ -365,8 +393,6 @@ impl Ledger {
                         permit.basis().now,
                     ),
                     claims: evaluation.claims.clone(),
-                    agent: permit.envelope().agent().clone(),
-                    writes: call.writes.clone(),
                     record: permitted(permit),
                 }))
             }

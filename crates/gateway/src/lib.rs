@@ -6,6 +6,7 @@
 mod credential;
 mod flood;
 mod fold;
+mod keep;
 mod ledger;
 mod listing;
 mod observe;

@@ -6,6 +6,7 @@
 mod common;
 #[cfg(test)]
 mod limits;
+mod models;
 #[cfg(test)]
 mod ours;
 #[cfg(test)]

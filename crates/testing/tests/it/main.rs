@@ -8,7 +8,9 @@
 )]
 
 mod arguments;
+mod duties;
 mod envelope;
+mod feeds;
 mod limits;
 mod neighbour;
 mod operations;
