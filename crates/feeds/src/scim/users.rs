@@ -23,10 +23,7 @@ impl Scim<'_> {
         document.insert("active", active);
         let name = user_name(&document)?;
         let external = document.get("externalId").and_then(Value::as_str);
-        let human = self
-            .feed
-            .human_id(&name, external, self.fresh.as_str())
-            .map_err(ScimError::value)?;
+        let human = self.feed.human_id(&name, external, self.fresh.as_str()).map_err(ScimError::value)?;
         self.free(&name, None)?;
         let mut changes = Vec::new();
         match org.human(&human) {
@@ -119,7 +116,8 @@ impl Scim<'_> {
             left.version = left.version.saturating_add(1);
             left.modified = self.now;
             if let Some(members) = left.document.get_mut("members").and_then(Value::as_array_mut) {
-                members.retain(|member| member.get("value").and_then(Value::as_str) != Some(record.id.as_str()));
+                members
+                    .retain(|member| member.get("value").and_then(Value::as_str) != Some(record.id.as_str()));
             }
             changes.push(Change::DirectorySet(left));
         }
