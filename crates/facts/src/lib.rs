@@ -11,6 +11,7 @@
 mod apply;
 mod change;
 mod check;
+mod counted;
 mod directory;
 mod ending;
 mod error;

@@ -5,6 +5,7 @@
 
 pub mod admin;
 pub mod books;
+mod flood;
 pub mod feeds;
 pub mod keys;
 mod ledger;
@@ -13,6 +14,7 @@ pub mod log;
 pub mod mcp;
 pub mod metrics;
 pub mod oauth;
+pub mod opal;
 pub mod run;
 pub mod settings;
 mod telemetry;
