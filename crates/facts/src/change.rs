@@ -7,8 +7,8 @@ use placet_core::{
 use placet_json::{Value, object};
 
 use crate::{
-    ChangeError, DirectoryRecord, Ending, Place, RecordKind, directory, ending, noun, parse_tuple, read::Fields,
-    tuple_text,
+    ChangeError, DirectoryRecord, Ending, Place, RecordKind, directory, ending, noun, parse_tuple,
+    read::Fields, tuple_text,
 };
 
 /// A change of the organisation's facts or of one tenant's, never of both.

@@ -272,18 +272,7 @@ pub(crate) fn stand(org: &mut OrgFacts, human: &HumanId, standing: Standing) -> 
 }
 
 pub(crate) fn value(record: &DirectoryRecord) -> Value {
-    let DirectoryRecord {
-        feed,
-        kind,
-        id,
-        human,
-        active,
-        key,
-        version,
-        created,
-        modified,
-        document,
-    } = record;
+    let DirectoryRecord { feed, kind, id, human, active, key, version, created, modified, document } = record;
     let mut object = object! {
         "feed" => feed.as_str(), "kind" => kind.as_str(), "id" => id.as_str(), "active" => *active,
         "key" => key, "version" => *version, "created" => created.to_string(),
@@ -324,7 +313,8 @@ pub(crate) fn read(value: &Value, path: &str) -> Result<DirectoryRecord, ChangeE
     if record.document.as_object().is_none() {
         return Err(wrong(format!("{path}/document"), "is not an object"));
     }
-    let form = record.document.canonical().map_err(|error| wrong(format!("{path}/document"), &error.to_string()))?;
+    let form =
+        record.document.canonical().map_err(|error| wrong(format!("{path}/document"), &error.to_string()))?;
     if form.as_str().len() > MAX_RECORD {
         return Err(wrong(format!("{path}/document"), "is longer than a record may be"));
     }

@@ -6,7 +6,9 @@
 use std::sync::Arc;
 
 use imbl::OrdMap;
-use placet_core::{Agent, Delegation, DelegationState, HumanId, Name, Standing, TenantId, Workflow, WorkflowState};
+use placet_core::{
+    Agent, Delegation, DelegationState, HumanId, Name, Standing, TenantId, Workflow, WorkflowState,
+};
 
 use crate::{ChangeError, OrgFacts, TenantFacts, directory};
 
@@ -72,8 +74,10 @@ pub(crate) fn end(
             org.agents.insert(agent.id.clone(), Arc::new(Agent { standing: Standing::Suspended, ..agent }));
         }
     }
-    let touched: Vec<_> =
-        tenants.iter().filter_map(|(id, facts)| Some((id.clone(), within(facts, revision, human, ending)?))).collect();
+    let touched: Vec<_> = tenants
+        .iter()
+        .filter_map(|(id, facts)| Some((id.clone(), within(facts, revision, human, ending)?)))
+        .collect();
     for (id, facts) in touched {
         tenants.insert(id, Arc::new(facts));
     }

@@ -51,7 +51,12 @@ impl Feed {
         self.tenant.as_ref().is_none_or(|tenant| tenant == home)
     }
     /// The id of a new person.
-    pub(crate) fn human_id(&self, user_name: &str, external: Option<&str>, id: &str) -> Result<HumanId, String> {
+    pub(crate) fn human_id(
+        &self,
+        user_name: &str,
+        external: Option<&str>,
+        id: &str,
+    ) -> Result<HumanId, String> {
         let (from, text) = match self.human_id {
             HumanIdFrom::UserName => ("userName", user_name),
             HumanIdFrom::ExternalId => {

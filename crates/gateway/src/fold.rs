@@ -8,8 +8,8 @@ use std::{
 };
 
 use placet_core::{
-    AgentId, ApprovalId, Claims, Decimal, DecisionId, Digest, Moving, Name, Revision, Spending, TenantId, Timestamp,
-    Tuple, WorkflowId,
+    AgentId, ApprovalId, Claims, Decimal, DecisionId, Digest, Moving, Name, Revision, Spending, TenantId,
+    Timestamp, Tuple, WorkflowId,
     authority::{Ending, Position},
 };
 use placet_facts::{ChangeError, Keys, Live, Place, Transaction, World};

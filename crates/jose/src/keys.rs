@@ -252,9 +252,9 @@ impl PublicKey {
             return Err(KeyError::Private);
         }
         let fits = |name: &str, wanted: &str| text(name).is_none_or(|value| value == wanted);
-        let modulus =
-            text("n").and_then(|n| URL_SAFE_NO_PAD.decode(n).ok()).ok_or(KeyError::Jwk)?;
-        let sized = (MIN_RSA..=MAX_RSA).contains(&modulus.len()) && modulus.first().is_some_and(|first| *first != 0);
+        let modulus = text("n").and_then(|n| URL_SAFE_NO_PAD.decode(n).ok()).ok_or(KeyError::Jwk)?;
+        let sized =
+            (MIN_RSA..=MAX_RSA).contains(&modulus.len()) && modulus.first().is_some_and(|first| *first != 0);
         if text("e") != Some(EXPONENT) || !sized || !fits("alg", "RS256") || !fits("use", "sig") {
             return Err(KeyError::Jwk);
         }

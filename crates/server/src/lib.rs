@@ -5,8 +5,8 @@
 
 pub mod admin;
 pub mod books;
-mod flood;
 pub mod feeds;
+mod flood;
 pub mod keys;
 mod ledger;
 pub mod listen;

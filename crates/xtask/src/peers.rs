@@ -30,8 +30,7 @@ use self::{
 };
 use crate::Outcome;
 
-const USAGE: &str =
-    "usage: xtask peers [--built] [NAME…]   names of clients and upstreams, or `feeds`; --built: don't run cargo";
+const USAGE: &str = "usage: xtask peers [--built] [NAME…]   names of clients and upstreams, or `feeds`; --built: don't run cargo";
 /// How long one client may take with all upstreams; the slowest needs about fifteen seconds by itself.
 const PATIENCE: Duration = Duration::from_mins(2);
 /// Clients at once.

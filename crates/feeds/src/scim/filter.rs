@@ -153,7 +153,11 @@ fn values<'v>(of: &'v Value, name: &str) -> Vec<&'v Value> {
                 other => vec![other],
             })
             .filter_map(|value| {
-                value.as_object()?.iter().find(|(key, _)| key.eq_ignore_ascii_case(step)).map(|(_, value)| value)
+                value
+                    .as_object()?
+                    .iter()
+                    .find(|(key, _)| key.eq_ignore_ascii_case(step))
+                    .map(|(_, value)| value)
             })
             .collect();
     }
@@ -322,7 +326,9 @@ impl<'t> Reader<'t> {
             ("le", Operator::NotGreater),
         ];
         let Some((_, operator)) = operators.into_iter().find(|(word, _)| self.word(word)) else {
-            return Err(self.wrong("an operator is missing: `eq`, `ne`, `co`, `sw`, `ew`, `pr`, `gt`, `ge`, `lt`, `le`"));
+            return Err(self.wrong(
+                "an operator is missing: `eq`, `ne`, `co`, `sw`, `ew`, `pr`, `gt`, `ge`, `lt`, `le`",
+            ));
         };
         Ok(Filter::Compare(name, operator, self.literal()?))
     }
@@ -340,10 +346,12 @@ impl<'t> Reader<'t> {
         } else {
             Some(self.rest.find([' ', ')', ']']).unwrap_or(self.rest.len()))
         };
-        let (literal, rest) =
-            end.and_then(|end| self.rest.split_at_checked(end)).ok_or_else(|| self.wrong("a text has no end"))?;
+        let (literal, rest) = end
+            .and_then(|end| self.rest.split_at_checked(end))
+            .ok_or_else(|| self.wrong("a text has no end"))?;
         let lower = literal.to_ascii_lowercase();
-        let literal = if matches!(lower.as_str(), "true" | "false" | "null") { lower.as_str() } else { literal };
+        let literal =
+            if matches!(lower.as_str(), "true" | "false" | "null") { lower.as_str() } else { literal };
         let value = parse(literal.as_bytes(), &Limits { bytes: MAX, depth: 1, members: 1 })
             .map_err(|_| self.wrong("a value is no JSON text, number or boolean"))?;
         self.rest = rest;
@@ -390,9 +398,20 @@ mod tests {
     fn what_is_no_filter_is_refused() {
         let deep = format!("{}id pr{}", "(".repeat(9), ")".repeat(9));
         let long = vec!["id pr"; 33].join(" or ");
-        for filter in
-            ["", "userName", "userName eq", r#"userName eq "x"#, "eq eq eq", r#"id eq "x" and"#, r#"(id eq "x""#, r#"id xx "y""#, "id eq x", "not id pr", &deep, &long]
-        {
+        for filter in [
+            "",
+            "userName",
+            "userName eq",
+            r#"userName eq "x"#,
+            "eq eq eq",
+            r#"id eq "x" and"#,
+            r#"(id eq "x""#,
+            r#"id xx "y""#,
+            "id eq x",
+            "not id pr",
+            &deep,
+            &long,
+        ] {
             assert_eq!(Filter::parse(filter).unwrap_err().sort, Some("invalidFilter"), "{filter}");
         }
         for path in ["", "[", "emails[type eq \"work\"", "emails[].value", "emails.", "a b", "1"] {

@@ -57,10 +57,13 @@ impl Scim<'_> {
         for member in members.drain(..) {
             let mut member = member.into_object().unwrap_or_default();
             let id = member.get("value").and_then(Value::as_str).unwrap_or_default().to_owned();
-            let user = Name::new(&id).ok().filter(|id| org.record(&self.feed.name, RecordKind::User, id).is_some());
+            let user =
+                Name::new(&id).ok().filter(|id| org.record(&self.feed.name, RecordKind::User, id).is_some());
             let Some(user) = user else {
                 let shown: String = id.chars().take(64).collect();
-                return Err(ScimError::value(format!("there is no user `{shown}`; groups in groups aren't supported")));
+                return Err(ScimError::value(format!(
+                    "there is no user `{shown}`; groups in groups aren't supported"
+                )));
             };
             member.remove("$ref");
             member.remove("type");

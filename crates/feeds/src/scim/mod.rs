@@ -120,7 +120,12 @@ impl Scim<'_> {
         }
     }
 
-    fn of_kind(&self, kind: RecordKind, rest: Option<&str>, request: &Request<'_>) -> Result<Outcome, ScimError> {
+    fn of_kind(
+        &self,
+        kind: RecordKind,
+        rest: Option<&str>,
+        request: &Request<'_>,
+    ) -> Result<Outcome, ScimError> {
         let Some(id) = rest else {
             return match request.method {
                 "GET" => self.list(&[kind], &Query::of_url(request.query)?),
@@ -134,7 +139,8 @@ impl Scim<'_> {
         if id == ".search" {
             return self.search(&[kind], request);
         }
-        let found = Name::new(id).ok().and_then(|id| self.world.organisation().record(&self.feed.name, kind, &id));
+        let found =
+            Name::new(id).ok().and_then(|id| self.world.organisation().record(&self.feed.name, kind, &id));
         if !matches!(request.method, "GET" | "PUT" | "PATCH" | "DELETE") {
             return Err(ScimError::method());
         }
@@ -193,9 +199,11 @@ impl Scim<'_> {
             let by_id = query.filter.as_ref().and_then(|filter| filter.demands("id"));
             let by_name = query.filter.as_ref().and_then(|filter| filter.demands("userName"));
             let candidates: Vec<&Arc<DirectoryRecord>> = match (kind, by_id, by_name) {
-                (_, Some(id), _) => {
-                    Name::new(id).ok().and_then(|id| org.record(&self.feed.name, *kind, &id)).into_iter().collect()
-                }
+                (_, Some(id), _) => Name::new(id)
+                    .ok()
+                    .and_then(|id| org.record(&self.feed.name, *kind, &id))
+                    .into_iter()
+                    .collect(),
                 (RecordKind::User, None, Some(name)) => {
                     org.record_of_key(&self.feed.name, &users::key(name)).into_iter().collect()
                 }
@@ -245,7 +253,11 @@ impl Scim<'_> {
         Ok(Outcome { reply, transaction: Some(transaction), affected })
     }
 
-    fn tried(&self, changes: Vec<Change>, record: &DirectoryRecord) -> Result<(Transaction, World), ScimError> {
+    fn tried(
+        &self,
+        changes: Vec<Change>,
+        record: &DirectoryRecord,
+    ) -> Result<(Transaction, World), ScimError> {
         let (Some(author), Ok(source)) = (self.feed.author(), Name::new("scim")) else {
             return Err(ScimError::down());
         };
@@ -332,7 +344,8 @@ fn body(request: &Request<'_>) -> Result<Object, ScimError> {
         return Err(ScimError::too_large());
     }
     let limits = Limits { bytes: MAX_BODY, depth: 16, members: 1000 };
-    let value = parse(request.body, &limits).map_err(|error| ScimError::syntax(format!("not JSON: {error}")))?;
+    let value =
+        parse(request.body, &limits).map_err(|error| ScimError::syntax(format!("not JSON: {error}")))?;
     value.into_object().ok_or_else(|| ScimError::syntax("the body is no object"))
 }
 
@@ -367,14 +380,18 @@ impl Query {
             Some(Value::String(text)) => {
                 text.parse().map_err(|_| ScimError::value(format!("`{name}` is no whole number")))
             }
-            Some(value) => value.as_i64().ok_or_else(|| ScimError::value(format!("`{name}` is no whole number"))),
+            Some(value) => {
+                value.as_i64().ok_or_else(|| ScimError::value(format!("`{name}` is no whole number")))
+            }
         };
         let texts = |name: &str| -> Result<Vec<String>, ScimError> {
             match member(name) {
                 None | Some(Value::Null) => Ok(Vec::new()),
-                Some(Value::String(text)) => {
-                    Ok(text.split(',').map(|one| one.trim().to_owned()).filter(|one| !one.is_empty()).collect())
-                }
+                Some(Value::String(text)) => Ok(text
+                    .split(',')
+                    .map(|one| one.trim().to_owned())
+                    .filter(|one| !one.is_empty())
+                    .collect()),
                 Some(Value::Array(texts)) if texts.len() <= 100 => texts
                     .iter()
                     .map(|one| one.as_str().map(str::to_owned))

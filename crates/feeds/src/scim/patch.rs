@@ -31,11 +31,13 @@ enum Target {
 
 /// The resource after a patch.
 pub(crate) fn patched(shape: Shape, resource: &Object, body: &Object) -> Result<Object, ScimError> {
-    let member = |name: &str| body.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value);
+    let member =
+        |name: &str| body.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value);
     let named = member("schemas").and_then(Value::as_array).is_none_or(|schemas| {
         schemas.iter().any(|schema| schema.as_str() == Some("urn:ietf:params:scim:api:messages:2.0:PatchOp"))
     });
-    let operations = member("Operations").and_then(Value::as_array).filter(|operations| !operations.is_empty());
+    let operations =
+        member("Operations").and_then(Value::as_array).filter(|operations| !operations.is_empty());
     let Some(operations) = operations.filter(|operations| named && operations.len() <= MAX_OPERATIONS) else {
         return Err(ScimError::syntax(format!("send a PatchOp with 1 to {MAX_OPERATIONS} `Operations`")));
     };
@@ -73,8 +75,9 @@ fn apply(shape: Shape, resource: &mut Object, operation: &Object) -> Result<(), 
         }
         Some(Value::String(path)) => {
             let path = Path::parse(path)?;
-            let target = locate(shape, &path.attribute)?
-                .ok_or_else(|| ScimError::path(format!("there is no attribute `{}`", short(&path.attribute))))?;
+            let target = locate(shape, &path.attribute)?.ok_or_else(|| {
+                ScimError::path(format!("there is no attribute `{}`", short(&path.attribute)))
+            })?;
             one(resource, op, &target, &path, sent)
         }
         Some(Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
@@ -130,9 +133,10 @@ fn locate(shape: Shape, text: &str) -> Result<Option<Target>, ScimError> {
     let Some(attribute) = find(attributes, name) else { return Ok(None) };
     let sub = match sub {
         None => None,
-        Some(sub) => Some(find(attribute.sub, sub).ok_or_else(|| {
-            ScimError::path(format!("`{}` has no `{}`", attribute.name, short(sub)))
-        })?),
+        Some(sub) => Some(
+            find(attribute.sub, sub)
+                .ok_or_else(|| ScimError::path(format!("`{}` has no `{}`", attribute.name, short(sub))))?,
+        ),
     };
     Ok(Some(Target::Attribute(extension, attribute, sub)))
 }
@@ -176,7 +180,9 @@ fn one(
                 (Some(name), None) => Some(find(attribute.sub, name).ok_or_else(|| {
                     ScimError::path(format!("`{}` has no `{}`", attribute.name, short(name)))
                 })?),
-                (Some(_), Some(_)) => return Err(ScimError::path("a sub-attribute stands before the filter")),
+                (Some(_), Some(_)) => {
+                    return Err(ScimError::path("a sub-attribute stands before the filter"));
+                }
             };
             if attribute.mutability == Mutability::ReadOnly
                 || sub.is_some_and(|sub| sub.mutability == Mutability::ReadOnly)
@@ -434,7 +440,9 @@ fn identity(value: &Value) -> Option<String> {
 
 fn is_same(value: &Value, other: &Value) -> bool {
     match (value.get("value"), other.get("value")) {
-        (Some(a), Some(b)) => a == b && other.get("type").is_none_or(|kind| value.get("type").is_none_or(|had| had == kind)),
+        (Some(a), Some(b)) => {
+            a == b && other.get("type").is_none_or(|kind| value.get("type").is_none_or(|had| had == kind))
+        }
         (_, _) => value == other,
     }
 }

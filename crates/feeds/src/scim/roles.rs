@@ -6,7 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use placet_core::{Assignment, HumanId, Name, ResourceRef, Subject, TenantId, Timestamp, Tuple, Until};
-use placet_facts::{Change, DirectoryRecord, MAX_CHANGES, Place, RecordKind, TenantFacts, Transaction, World};
+use placet_facts::{
+    Change, DirectoryRecord, MAX_CHANGES, Place, RecordKind, TenantFacts, Transaction, World,
+};
 
 use crate::Feed;
 
@@ -68,7 +70,13 @@ pub fn align(world: &World, feed: &Feed, affected: &Affected, now: Timestamp) ->
         .collect()
 }
 
-fn one(facts: &TenantFacts, feed: &Feed, human: &HumanId, groups: &BTreeSet<&str>, now: Timestamp) -> Vec<Change> {
+fn one(
+    facts: &TenantFacts,
+    feed: &Feed,
+    human: &HumanId,
+    groups: &BTreeSet<&str>,
+    now: Timestamp,
+) -> Vec<Change> {
     let rules = || feed.groups.iter().filter(|rule| rule.tenant == *facts.id());
     let meant = |rule: &&crate::GroupRule| groups.contains(rule.name.as_str());
     let governed: BTreeSet<&Name> = rules().filter_map(|rule| rule.role.as_ref()).collect();
@@ -87,9 +95,9 @@ fn one(facts: &TenantFacts, feed: &Feed, human: &HumanId, groups: &BTreeSet<&str
             changes.push(Change::AssignmentSet(Assignment { human: human.clone(), roles, until }));
         }
     }
-    let Some(subject) = Name::new("user").ok().map(|kind| {
-        Subject::Object(ResourceRef { kind, id: human.name().clone() })
-    }) else {
+    let Some(subject) =
+        Name::new("user").ok().map(|kind| Subject::Object(ResourceRef { kind, id: human.name().clone() }))
+    else {
         return changes;
     };
     let relations: BTreeSet<&(ResourceRef, Name)> = rules().filter_map(|rule| rule.tuple.as_ref()).collect();

@@ -142,8 +142,7 @@ const PHONE: &[A] = &[
     A::text("type").canonical(&["work", "home", "mobile", "fax", "pager", "other"]),
     A::of("primary", Kind::Boolean),
 ];
-const PLAIN: &[A] =
-    &[A::text("value"), A::text("display"), A::text("type"), A::of("primary", Kind::Boolean)];
+const PLAIN: &[A] = &[A::text("value"), A::text("display"), A::text("type"), A::of("primary", Kind::Boolean)];
 
 pub(crate) const USER_ATTRIBUTES: &[A] = &[
     A::text("userName").required().unique(),

@@ -123,7 +123,9 @@ fn keep(name: &str, value: Value, names: &[String]) -> Option<Value> {
     if parts.is_empty() {
         return None;
     }
-    Some(each(value, &|object| object.retain(|key, _| parts.iter().any(|part| part.eq_ignore_ascii_case(key)))))
+    Some(each(value, &|object| {
+        object.retain(|key, _| parts.iter().any(|part| part.eq_ignore_ascii_case(key)))
+    }))
 }
 
 fn leave(name: &str, value: Value, names: &[String]) -> Option<Value> {
@@ -131,7 +133,9 @@ fn leave(name: &str, value: Value, names: &[String]) -> Option<Value> {
         return None;
     }
     let parts: Vec<&str> = names.iter().filter_map(|one| part(one, name)).collect();
-    Some(each(value, &|object| object.retain(|key, _| !parts.iter().any(|part| part.eq_ignore_ascii_case(key)))))
+    Some(each(value, &|object| {
+        object.retain(|key, _| !parts.iter().any(|part| part.eq_ignore_ascii_case(key)))
+    }))
 }
 
 fn is_whole(asked: &str, name: &str) -> bool {

@@ -23,10 +23,7 @@ impl Scim<'_> {
         document.insert("active", active);
         let name = user_name(&document)?;
         let external = document.get("externalId").and_then(Value::as_str);
-        let human = self
-            .feed
-            .human_id(&name, external, self.fresh.as_str())
-            .map_err(ScimError::value)?;
+        let human = self.feed.human_id(&name, external, self.fresh.as_str()).map_err(ScimError::value)?;
         self.free(&name, None)?;
         let mut changes = Vec::new();
         match org.human(&human) {
@@ -121,7 +118,8 @@ impl Scim<'_> {
             if let Some(document) = left.document.as_object_mut()
                 && let Some(Value::Array(mut members)) = document.remove("members")
             {
-                members.retain(|member| member.get("value").and_then(Value::as_str) != Some(record.id.as_str()));
+                members
+                    .retain(|member| member.get("value").and_then(Value::as_str) != Some(record.id.as_str()));
                 if !members.is_empty() {
                     document.insert("members", Value::Array(members));
                 }

@@ -4,7 +4,9 @@ use placet_json::{Object, Value};
 
 use super::{
     error::ScimError,
-    schema::{Attribute, ENTERPRISE, ENTERPRISE_ATTRIBUTES, GROUP_ATTRIBUTES, Kind, Mutability, USER_ATTRIBUTES},
+    schema::{
+        Attribute, ENTERPRISE, ENTERPRISE_ATTRIBUTES, GROUP_ATTRIBUTES, Kind, Mutability, USER_ATTRIBUTES,
+    },
 };
 
 /// The longest text of an attribute, in bytes.
@@ -77,7 +79,9 @@ pub(crate) fn complete(shape: Shape, resource: &Object) -> Result<(), ScimError>
 fn schemas(shape: Shape, sent: &Object) -> Result<(), ScimError> {
     let Some(schemas) = sent.get("schemas") else { return Ok(()) };
     let named = schemas.as_array().is_some_and(|schemas| {
-        schemas.iter().any(|schema| schema.as_str().is_some_and(|schema| schema.eq_ignore_ascii_case(shape.core)))
+        schemas
+            .iter()
+            .any(|schema| schema.as_str().is_some_and(|schema| schema.eq_ignore_ascii_case(shape.core)))
     });
     if named { Ok(()) } else { Err(ScimError::syntax(format!("`schemas` doesn't name `{}`", shape.core))) }
 }
@@ -92,11 +96,7 @@ pub(crate) fn external_id(value: &Value) -> Result<Option<String>, ScimError> {
     }
 }
 
-fn members(
-    attributes: &'static [Attribute],
-    sent: &Object,
-    prefix: &str,
-) -> Result<Object, ScimError> {
+fn members(attributes: &'static [Attribute], sent: &Object, prefix: &str) -> Result<Object, ScimError> {
     let mut read = Object::new();
     for attribute in attributes.iter().filter(|attribute| attribute.mutability != Mutability::ReadOnly) {
         let mut given = sent.iter().filter(|(name, _)| name.eq_ignore_ascii_case(attribute.name));

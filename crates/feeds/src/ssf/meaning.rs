@@ -79,7 +79,8 @@ pub fn receive(world: &World, source: &Source, event: &SecurityEvent, key: &Name
         };
     }
     let Some(known) = kind_of(&event.kind) else { return Received::Unmeant(Unmeant::Type) };
-    let people = event.subject.as_ref().map(|subject| subject::people(world, source, subject)).unwrap_or_default();
+    let people =
+        event.subject.as_ref().map(|subject| subject::people(world, source, subject)).unwrap_or_default();
     if people.is_empty() {
         return Received::Unmeant(Unmeant::Subject);
     }

@@ -4,11 +4,7 @@
 use placet_core::{AgentId, DelegationId, HumanId, Name, Standing, TenantId};
 use placet_facts::{Change, Ending, Place, Transaction, World};
 use placet_jose::{
-    MintError, SigningKey, Stamp,
-    claims::Claims as _,
-    mint,
-    replay::ReplayKey,
-    tokens::SecurityEvent,
+    MintError, SigningKey, Stamp, claims::Claims as _, mint, replay::ReplayKey, tokens::SecurityEvent,
 };
 use placet_json::{Object, Value, object};
 
@@ -75,7 +71,8 @@ pub fn events(
                 told.extend(theirs.map(|agent| (Known::AccountDisabled, Subject::Agent(&agent.id))));
             }
         }
-        if let Change::AgentStanding { agent, standing: Standing::Suspended | Standing::Deactivated } = change {
+        if let Change::AgentStanding { agent, standing: Standing::Suspended | Standing::Deactivated } = change
+        {
             told.push((Known::AccountDisabled, Subject::Agent(agent)));
         }
         if let Change::DelegationRevoked(delegation) = change {

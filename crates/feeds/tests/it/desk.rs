@@ -27,9 +27,12 @@ pub(crate) fn feed(id: &str, home: &str) -> Feed {
         tenant: Some(tenant(home)),
         home: tenant(home),
         human_id: HumanIdFrom::UserName,
-        groups: vec![
-            GroupRule { name: "Support".into(), tenant: tenant(home), role: Some(name("support")), tuple: None },
-        ],
+        groups: vec![GroupRule {
+            name: "Support".into(),
+            tenant: tenant(home),
+            role: Some(name("support")),
+            tuple: None,
+        }],
     }
 }
 
@@ -44,8 +47,14 @@ pub(crate) struct Desk {
 
 impl Desk {
     pub(crate) fn new() -> Self {
-        let facts = r#"{"tenants":["acme","globex"],"humans":[{"id":"lena","standing":"active","home":"globex"}]}"#;
-        Self { world: World::from_file(&json(facts)).unwrap(), feed: feed("okta", "acme"), made: 0, last: Vec::new() }
+        let facts =
+            r#"{"tenants":["acme","globex"],"humans":[{"id":"lena","standing":"active","home":"globex"}]}"#;
+        Self {
+            world: World::from_file(&json(facts)).unwrap(),
+            feed: feed("okta", "acme"),
+            made: 0,
+            last: Vec::new(),
+        }
     }
     pub(crate) fn now(&self) -> Timestamp {
         Timestamp::parse("2026-03-01T09:00:00Z").unwrap().plus_millis(self.world.revision().0 * 1000)
@@ -70,7 +79,12 @@ impl Desk {
         let outcome = match scim.answer(&request) {
             Ok(outcome) => outcome,
             Err(error) => {
-                return Reply { status: error.status, location: None, etag: None, body: Some(error.document()) };
+                return Reply {
+                    status: error.status,
+                    location: None,
+                    etag: None,
+                    body: Some(error.document()),
+                };
             }
         };
         if let Some(transaction) = outcome.transaction {
@@ -82,7 +96,10 @@ impl Desk {
             self.apply(transaction);
         }
         let affected = outcome.affected;
-        assert!(align(&self.world, &self.feed, &affected, self.now()).is_empty(), "doing it again changes nothing");
+        assert!(
+            align(&self.world, &self.feed, &affected, self.now()).is_empty(),
+            "doing it again changes nothing"
+        );
         outcome.reply
     }
     pub(crate) fn standing(&self, human: &str) -> Standing {

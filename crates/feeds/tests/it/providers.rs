@@ -16,12 +16,18 @@ fn providers_are_understood_in_the_shapes_that_they_send() {
     for vector in vectors {
         let text = |name: &str| vector.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
         let what = format!("{}: {}", text("provider"), text("what"));
-        let fill = |text: String| saved.iter().fold(text, |text, (name, id)| text.replace(&format!("{{{name}}}"), id));
+        let fill = |text: String| {
+            saved.iter().fold(text, |text, (name, id)| text.replace(&format!("{{{name}}}"), id))
+        };
         let body = fill(vector.get("body").map(ToString::to_string).unwrap_or_default());
         let reply = desk.ask(&text("method"), &fill(text("path")), &body, None);
         let expect = json(&fill(vector.get("expect").unwrap().to_string()));
         let shown = reply.body.clone().unwrap_or(Value::Null);
-        assert_eq!(Some(u64::from(reply.status)), expect.get("status").and_then(Value::as_u64), "{what}: {shown}");
+        assert_eq!(
+            Some(u64::from(reply.status)),
+            expect.get("status").and_then(Value::as_u64),
+            "{what}: {shown}"
+        );
         let part = |name: &str| expect.get(name).and_then(Value::as_object).into_iter().flatten();
         for (pointer, wanted) in part("at") {
             // A schema's name has dots, not slashes: one step.
@@ -29,7 +35,11 @@ fn providers_are_understood_in_the_shapes_that_they_send() {
         }
         for (pointer, wanted) in part("count") {
             let count = shown.pointer(pointer).and_then(Value::as_array).map(<[Value]>::len);
-            assert_eq!(count, wanted.as_u64().map(|n| usize::try_from(n).unwrap()), "{what}, {pointer}: {shown}");
+            assert_eq!(
+                count,
+                wanted.as_u64().map(|n| usize::try_from(n).unwrap()),
+                "{what}, {pointer}: {shown}"
+            );
         }
         for lack in expect.get("lacks").and_then(Value::as_array).into_iter().flatten() {
             assert!(shown.get(lack.as_str().unwrap()).is_none(), "{what}: {shown}");

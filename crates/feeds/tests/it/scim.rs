@@ -74,7 +74,12 @@ fn counts(desk: &Desk) -> Vec<String> {
                 .filter(|one| one.state == placet_core::WorkflowState::Open)
                 .map(|one| format!("{id} {}", one.id.local())),
         );
-        all.extend(facts.workflows().flat_map(|one| facts.unspent(&one.id)).map(|one| format!("{id} {}", one.id.local())));
+        all.extend(
+            facts
+                .workflows()
+                .flat_map(|one| facts.unspent(&one.id))
+                .map(|one| format!("{id} {}", one.id.local())),
+        );
     }
     all
 }
@@ -103,7 +108,10 @@ fn what_a_session_and_a_suspension_end() {
         let mut desk = Desk::new();
         made(&mut desk, "maya");
         at_work(&mut desk);
-        desk.apply(organisation(&format!(r#"{{"human_ended":{{"human":"maya","ending":"{}"}}}}"#, ending.as_str())));
+        desk.apply(organisation(&format!(
+            r#"{{"human_ended":{{"human":"maya","ending":"{}"}}}}"#,
+            ending.as_str()
+        )));
         assert_eq!(counts(&desk), left, "{ending:?}");
         assert_eq!(desk.standing("maya"), ending.standing(Standing::Active));
     }
@@ -190,7 +198,8 @@ fn versions_keep_writers_from_overwriting_each_other() {
     let mut desk = Desk::new();
     let id = made(&mut desk, "maya");
     let path = format!("/Users/{id}");
-    let body = r#"{"schemas":["urn:ietf:params:scim:schemas:core:2.0:User"],"userName":"maya","title":"one"}"#;
+    let body =
+        r#"{"schemas":["urn:ietf:params:scim:schemas:core:2.0:User"],"userName":"maya","title":"one"}"#;
     let reply = desk.ask("PUT", &path, body, Some("W/\"1\""));
     assert_eq!((reply.status, reply.etag.as_deref()), (200, Some("W/\"2\"")));
     assert_eq!(desk.ask("PUT", &path, body, Some("W/\"1\"")).status, 412);
@@ -206,7 +215,10 @@ fn lists_have_pages_and_only_the_attributes_asked_for() {
     for i in 0..5 {
         made(&mut desk, &format!("user-{i}"));
     }
-    let page = desk.ask("GET", "/Users?startIndex=2&count=2&attributes=userName,name.givenName", "", None).body.unwrap();
+    let page = desk
+        .ask("GET", "/Users?startIndex=2&count=2&attributes=userName,name.givenName", "", None)
+        .body
+        .unwrap();
     let at = |pointer: &str| page.pointer(pointer).cloned();
     assert_eq!(at("/totalResults"), Some(5_u64.into()));
     assert_eq!((at("/startIndex"), at("/itemsPerPage")), (Some(2_u64.into()), Some(2_u64.into())));
@@ -236,14 +248,24 @@ fn bad_requests_are_refused_and_change_nothing() {
         ("POST", "/Users", r#"{"userName":"x","userName":"y"}"#, 400),
         ("POST", "/Users", r#"{"userName":"x","USERNAME":"y"}"#, 400),
         ("POST", "/Users", r#"{"userName":"x","active":"no"}"#, 400),
-        ("POST", "/Users", r#"{"userName":"x","emails":[{"primary":true,"value":"a"},{"primary":true,"value":"b"}]}"#, 400),
+        (
+            "POST",
+            "/Users",
+            r#"{"userName":"x","emails":[{"primary":true,"value":"a"},{"primary":true,"value":"b"}]}"#,
+            400,
+        ),
         ("POST", "/Users", huge.as_str(), 413),
         ("POST", "/Users", long.as_str(), 400),
         ("POST", "/Users", deep.as_str(), 400),
         ("PATCH", user.as_str(), r#"{"Operations":[]}"#, 400),
         ("PATCH", user.as_str(), r#"{"Operations":[{"op":"move","path":"title","value":"x"}]}"#, 400),
         ("PATCH", user.as_str(), r#"{"Operations":[{"op":"remove"}]}"#, 400),
-        ("PATCH", user.as_str(), r#"{"Operations":[{"op":"add","path":"name[givenName eq \"x\"].familyName","value":"x"}]}"#, 400),
+        (
+            "PATCH",
+            user.as_str(),
+            r#"{"Operations":[{"op":"add","path":"name[givenName eq \"x\"].familyName","value":"x"}]}"#,
+            400,
+        ),
         ("DELETE", "/Users", "", 405),
         ("POST", user.as_str(), "{}", 405),
         ("POST", "/Schemas", "{}", 405),

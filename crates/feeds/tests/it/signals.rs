@@ -95,11 +95,23 @@ fn subjects_are_found_in_every_format_and_nobody_else() {
         (r#"{"format":"email","email":"other@acme.example"}"#, vec![]),
         (r#"{"format":"opaque","id":"lena"}"#, vec!["lena"]),
         (r#"{"format":"opaque","id":"nobody"}"#, vec![]),
-        (r#"{"format":"complex","user":{"format":"opaque","id":"maya"},"session":{"format":"opaque","id":"s"}}"#, vec!["maya"]),
+        (
+            r#"{"format":"complex","user":{"format":"opaque","id":"maya"},"session":{"format":"opaque","id":"s"}}"#,
+            vec!["maya"],
+        ),
         (r#"{"format":"complex","session":{"format":"opaque","id":"maya"}}"#, vec![]),
-        (r#"{"format":"complex","user":{"format":"complex","user":{"format":"opaque","id":"maya"}}}"#, vec![]),
-        (r#"{"format":"aliases","identifiers":[{"format":"email","email":"x@x"},{"format":"opaque","id":"maya"},{"format":"opaque","id":"lena"}]}"#, vec!["lena", "maya"]),
-        (r#"{"format":"aliases","identifiers":[{"format":"aliases","identifiers":[{"format":"opaque","id":"maya"}]}]}"#, vec![]),
+        (
+            r#"{"format":"complex","user":{"format":"complex","user":{"format":"opaque","id":"maya"}}}"#,
+            vec![],
+        ),
+        (
+            r#"{"format":"aliases","identifiers":[{"format":"email","email":"x@x"},{"format":"opaque","id":"maya"},{"format":"opaque","id":"lena"}]}"#,
+            vec!["lena", "maya"],
+        ),
+        (
+            r#"{"format":"aliases","identifiers":[{"format":"aliases","identifiers":[{"format":"opaque","id":"maya"}]}]}"#,
+            vec![],
+        ),
         (r#"{"format":"phone_number","phone_number":"+1"}"#, vec![]),
         (r#"{"id":"maya"}"#, vec![]),
     ] {
@@ -119,7 +131,11 @@ fn every_event_has_its_effect_and_none_enables() {
     for (known, details, effect) in [
         (Known::SessionRevoked, "{}", end(Ending::Sessions)),
         (Known::TokenClaimsChange, r#"{"claims":{"role":"ro-admin"}}"#, end(Ending::Sessions)),
-        (Known::CredentialChange, r#"{"credential_type":"password","change_type":"revoke"}"#, end(Ending::Sessions)),
+        (
+            Known::CredentialChange,
+            r#"{"credential_type":"password","change_type":"revoke"}"#,
+            end(Ending::Sessions),
+        ),
         (Known::CredentialChange, r#"{"credential_type":"password","change_type":"update"}"#, Effect::Note),
         (Known::CredentialChange, "{}", end(Ending::Sessions)),
         (Known::AssuranceLevelChange, r#"{"change_direction":"decrease"}"#, end(Ending::Sessions)),
@@ -141,7 +157,11 @@ fn every_event_has_its_effect_and_none_enables() {
         match (receive(&desk.world, &source(), &event, &name("set:1")), effect) {
             (Received::Changes(transaction), Effect::End(ending)) => {
                 let human = HumanId::new("maya").unwrap();
-                assert_eq!(transaction.changes, [Change::HumanEnded { human, ending }], "{known:?} {details}");
+                assert_eq!(
+                    transaction.changes,
+                    [Change::HumanEnded { human, ending }],
+                    "{known:?} {details}"
+                );
                 assert_eq!(transaction.idempotency_key, Some(name("set:1")));
             }
             (Received::Noted(noted, people), Effect::Note) => {
@@ -157,7 +177,9 @@ fn every_event_has_its_effect_and_none_enables() {
         (disabled, Standing::Deactivated),
         (event(&Known::SessionRevoked.uri(), "{}", subject), Standing::Deactivated),
     ] {
-        let Received::Changes(transaction) = receive(&desk.world, &source(), &event, &name("set:1")) else { panic!() };
+        let Received::Changes(transaction) = receive(&desk.world, &source(), &event, &name("set:1")) else {
+            panic!()
+        };
         desk.apply(transaction);
         assert_eq!(desk.standing("maya"), standing);
     }
@@ -165,7 +187,9 @@ fn every_event_has_its_effect_and_none_enables() {
     let mut strict = source();
     strict.effects.insert(Known::SessionRevoked, Effect::End(Ending::Suspended));
     let session = event(&Known::SessionRevoked.uri(), "{}", subject);
-    let Received::Changes(transaction) = receive(&desk.world, &strict, &session, &name("set:1")) else { panic!() };
+    let Received::Changes(transaction) = receive(&desk.world, &strict, &session, &name("set:1")) else {
+        panic!()
+    };
     assert!(matches!(transaction.changes[..], [Change::HumanEnded { ending: Ending::Suspended, .. }]));
 }
 
@@ -182,7 +206,8 @@ fn what_isnt_known_is_counted_only() {
         let got = receive(&desk.world, &source(), &event(kind, "{}", subject), &name("set:1"));
         assert_eq!(got, Received::Unmeant(Unmeant::Type), "{kind}");
     }
-    let alive = event("https://schemas.openid.net/secevent/ssf/event-type/verification", r#"{"state":"s"}"#, subject);
+    let alive =
+        event("https://schemas.openid.net/secevent/ssf/event-type/verification", r#"{"state":"s"}"#, subject);
     let got = receive(&desk.world, &source(), &alive, &name("set:1"));
     assert_eq!(got, Received::Verification(Some("s".into())));
 }
@@ -221,8 +246,10 @@ fn what_we_revoke_is_told_to_those_whom_it_concerns_and_always_under_the_same_na
     let acme = Place::Tenant(tenant("acme"));
     let revoked = transaction(acme, r#"{"delegation_revoked":{"id":"dg-1"}}"#);
     let left = transaction(Place::Organisation, r#"{"human_ended":{"human":"maya","ending":"deactivated"}}"#);
-    let stopped = transaction(Place::Organisation, r#"{"agent_standing":{"agent":"agent-7","standing":"suspended"}}"#);
-    let resumed = transaction(Place::Organisation, r#"{"agent_standing":{"agent":"agent-7","standing":"active"}}"#);
+    let stopped =
+        transaction(Place::Organisation, r#"{"agent_standing":{"agent":"agent-7","standing":"suspended"}}"#);
+    let resumed =
+        transaction(Place::Organisation, r#"{"agent_standing":{"agent":"agent-7","standing":"active"}}"#);
     let session = transaction(Place::Organisation, r#"{"human_ended":{"human":"maya","ending":"sessions"}}"#);
     for (transaction, all) in [
         (&revoked, vec!["session-revoked dg-1"]),
@@ -236,7 +263,9 @@ fn what_we_revoke_is_told_to_those_whom_it_concerns_and_always_under_the_same_na
         assert!(told(&desk, Some("globex"), transaction).is_empty(), "not globex' business");
     }
     let first = told(&desk, None, &left);
-    desk.facts(r#"{"tenant":"acme","agents":[{"id":"agent-1","type":"t","owner":"maya","standing":"active"}]}"#);
+    desk.facts(
+        r#"{"tenant":"acme","agents":[{"id":"agent-1","type":"t","owner":"maya","standing":"active"}]}"#,
+    );
     let ids = |told: &[Outgoing]| told.iter().map(|one| one.event.jti.clone()).collect::<BTreeSet<_>>();
     assert!(ids(&told(&desk, None, &left)).is_superset(&ids(&first)), "whatever else there is by now");
     // They are tokens that a receiver takes.
@@ -253,7 +282,8 @@ fn what_we_revoke_is_told_to_those_whom_it_concerns_and_always_under_the_same_na
 fn records_read_back_as_they_were_written() {
     let desk = desk();
     let org = desk.world.organisation();
-    let record: DirectoryRecord = org.records(&name("okta"), RecordKind::User).next().unwrap().as_ref().clone();
+    let record: DirectoryRecord =
+        org.records(&name("okta"), RecordKind::User).next().unwrap().as_ref().clone();
     let change = Change::DirectorySet(record);
     assert_eq!(Change::from_value(&change.to_value(), &Place::Organisation).unwrap(), change);
 }

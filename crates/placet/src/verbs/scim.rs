@@ -37,7 +37,9 @@ impl Scim {
         let hash = Digest::of(token.as_bytes()).to_string();
         let document = object! { "token" => token.as_str(), "token_hash" => hash.as_str() }.into();
         show(format, &document, |_| {
-            format!("the provider's token, shown this once:\n  {token}\n\nfor the settings:\n  token_hash = \"{hash}\"")
+            format!(
+                "the provider's token, shown this once:\n  {token}\n\nfor the settings:\n  token_hash = \"{hash}\""
+            )
         })?;
         Ok(Answer::Yes)
     }

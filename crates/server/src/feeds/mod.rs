@@ -127,7 +127,8 @@ pub(crate) async fn open(parts: Parts<'_>) -> Result<Feeds, FeedError> {
     }
     let data = settings.server.data.join("feeds");
     std::fs::create_dir_all(&data).map_err(|error| failed(&error))?;
-    let taken = FileWindow::open(&data.join("events"), EVENTS, books.now().secs()).map_err(|error| failed(&error))?;
+    let taken =
+        FileWindow::open(&data.join("events"), EVENTS, books.now().secs()).map_err(|error| failed(&error))?;
     let scim = feeds
         .scim
         .iter()
@@ -265,7 +266,9 @@ fn witness(witness: &Witness, variables: Variables<'_>) -> Result<[u8; 32], Stri
             let secret = source.fetch(variables).map_err(|error| format!("{error}; {}", error.remedy()))?;
             let text = secret.expose_secret();
             if text.len() < 20 {
-                return Err("its token is shorter than 20 characters; make one with `placet scim token`".to_owned());
+                return Err(
+                    "its token is shorter than 20 characters; make one with `placet scim token`".to_owned()
+                );
             }
             Ok(hash(text.as_bytes()))
         }

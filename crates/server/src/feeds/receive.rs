@@ -67,17 +67,13 @@ struct Untaken {
 }
 
 impl Listened {
-    pub(super) fn open(
-        one: &Transmitter,
-        url: &str,
-        variables: Variables<'_>,
-    ) -> Result<Self, FeedError> {
+    pub(super) fn open(one: &Transmitter, url: &str, variables: Variables<'_>) -> Result<Self, FeedError> {
         let failed = |why: String| FeedError::new(&one.name, why);
         let (keys, keys_at) = match &one.keys {
             TransmitterKeys::File(path) => {
                 let shown = path.display();
-                let bytes =
-                    std::fs::read(path).map_err(|error| failed(format!("`{shown}` can't be read: {error}")))?;
+                let bytes = std::fs::read(path)
+                    .map_err(|error| failed(format!("`{shown}` can't be read: {error}")))?;
                 let keys =
                     KeySet::of_transmitter(&bytes).map_err(|error| failed(format!("`{shown}`: {error}")))?;
                 if keys.is_empty() {
@@ -85,7 +81,9 @@ impl Listened {
                 }
                 (keys, None)
             }
-            TransmitterKeys::Url(url) => (KeySet::new(), Some(place(url, one.allow_private).map_err(failed)?)),
+            TransmitterKeys::Url(url) => {
+                (KeySet::new(), Some(place(url, one.allow_private).map_err(failed)?))
+            }
         };
         let aimed = |delivery| Aimed::open(delivery, one.allow_private, variables).map_err(failed);
         let verify = one.verify.as_ref().map(|verify| {
@@ -126,7 +124,11 @@ impl Listened {
         let place = self.source.tenant.clone().map_or(Place::Organisation, Place::Tenant);
         let mode = self.silence.map_or(Mode::PushOnly, |bound_ms| Mode::Polled { bound_ms });
         let source = FactsSource { name: self.source.name.clone(), place, mode };
-        books.live().sources().declare(source, books.now()).map_err(|error| FeedError::new(&self.source.name, error))
+        books
+            .live()
+            .sources()
+            .declare(source, books.now())
+            .map_err(|error| FeedError::new(&self.source.name, error))
     }
     /// What it had to say up to `at` is here.
     fn alive(&self, inner: &Inner, at: Timestamp) {
@@ -151,8 +153,7 @@ impl Listened {
         self.keys_fetched.store(now.millis(), Ordering::Release);
         let mut headers = HeaderMap::new();
         headers.insert(header::ACCEPT, http::HeaderValue::from_static("application/json"));
-        let answer =
-            at.send(Method::GET, headers, Bytes::new()).await.map_err(|error| error.to_string())?;
+        let answer = at.send(Method::GET, headers, Bytes::new()).await.map_err(|error| error.to_string())?;
         if answer.status != StatusCode::OK {
             return Err(format!("its keys: HTTP status {}", answer.status));
         }
@@ -193,10 +194,15 @@ pub(super) async fn push(
         inner.metrics.refused("ssf_unauthenticated");
         return error(StatusCode::UNAUTHORIZED, "authentication_failed", "a bearer token is needed");
     };
-    let media = head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let media =
+        head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let media = media.split(';').next().unwrap_or_default().trim();
     if !media.eq_ignore_ascii_case(SET) {
-        return error(StatusCode::BAD_REQUEST, "invalid_request", "the media type is application/secevent+jwt");
+        return error(
+            StatusCode::BAD_REQUEST,
+            "invalid_request",
+            "the media type is application/secevent+jwt",
+        );
     }
     let Ok(body) = read(body, MAX_EVENT, inner.body_read).await else {
         inner.metrics.fed(listened.source.name.as_str(), "too_large");
@@ -400,5 +406,6 @@ async fn ask(inner: &Inner, listened: &Listened, aimed: &Aimed, stream: &str, ev
 
 fn error(status: StatusCode, err: &str, why: &str) -> Response {
     let body = Value::from(object! { "err" => err, "description" => why }).to_bytes();
-    (status, [(header::CONTENT_TYPE, "application/json"), (header::CONTENT_LANGUAGE, "en")], body).into_response()
+    (status, [(header::CONTENT_TYPE, "application/json"), (header::CONTENT_LANGUAGE, "en")], body)
+        .into_response()
 }

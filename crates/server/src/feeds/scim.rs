@@ -38,7 +38,9 @@ pub(super) async fn serve(State(inner): State<Arc<Inner>>, request: Request) -> 
     let Some(served) = bearer(request.headers()).and_then(|hash| inner.scim.get(&hash)).cloned() else {
         inner.metrics.refused("scim_unauthenticated");
         let mut response = shown(StatusCode::UNAUTHORIZED, Some(&unauthenticated()));
-        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"scim\""));
+        response
+            .headers_mut()
+            .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"scim\""));
         return response;
     };
     let name = served.feed.name.to_string();
@@ -91,7 +93,8 @@ async fn answer(inner: &Inner, served: &Served, request: Request) -> Result<Repl
     let turn = served.turn.lock().await;
     let outcome = {
         let world = inner.books.live().world();
-        let scim = Scim { base: &base, feed: &served.feed, world: &world, now: inner.books.now(), fresh: &fresh };
+        let scim =
+            Scim { base: &base, feed: &served.feed, world: &world, now: inner.books.now(), fresh: &fresh };
         scim.answer(&asked)?
     };
     if let Some(transaction) = outcome.transaction {

@@ -72,10 +72,9 @@ impl Told {
         let failed = |why: String| FeedError::new(&one.name, why);
         let path = file(data, &one.name);
         let acknowledged = match std::fs::read_to_string(&path) {
-            Ok(text) => text
-                .trim()
-                .parse()
-                .map_err(|_| failed(format!("`{}` is damaged; remove it to begin with what is new", path.display())))?,
+            Ok(text) => text.trim().parse().map_err(|_| {
+                failed(format!("`{}` is damaged; remove it to begin with what is new", path.display()))
+            })?,
             // A new stream begins now.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 let last = ledger.reader().last();
@@ -85,7 +84,11 @@ impl Told {
             Err(error) => return Err(failed(format!("`{}`: {error}", path.display()))),
         };
         Ok(Self {
-            stream: Stream { id: one.name.clone(), audience: one.audience.clone(), tenant: one.tenant.clone() },
+            stream: Stream {
+                id: one.name.clone(),
+                audience: one.audience.clone(),
+                tenant: one.tenant.clone(),
+            },
             token: witness(&one.token, variables).map_err(failed)?,
             push: one
                 .push
@@ -125,9 +128,9 @@ impl Told {
         for record in inner.ledger.reader().range(state.scanned.saturating_add(1), to) {
             let record = record.map_err(|error| error.to_string())?;
             if Kind::from_tag(record.kind) == Some(Kind::Facts) {
-                let document =
-                    parse(&record.payload, &Limits::RESULT).map_err(|error| error.to_string())?;
-                let transaction = document.get("transaction").ok_or("a record of facts has no transaction")?;
+                let document = parse(&record.payload, &Limits::RESULT).map_err(|error| error.to_string())?;
+                let transaction =
+                    document.get("transaction").ok_or("a record of facts has no transaction")?;
                 let transaction = Transaction::from_value(transaction).map_err(|error| error.to_string())?;
                 let at = (record.sequence, record.time_ms.checked_div(1000).unwrap_or_default());
                 state.out.extend(events(&world, &inner.issuer, &self.stream, at, &transaction));
@@ -148,7 +151,8 @@ impl Told {
             state.asked.iter().chain(state.out.iter().filter(|one| !state.done.contains(&one.event.jti)));
         let mut sets = Vec::new();
         for one in waiting.by_ref().take(most) {
-            let token = issued(&inner.key, &inner.issuer, &self.stream, one).map_err(|error| error.to_string())?;
+            let token =
+                issued(&inner.key, &inner.issuer, &self.stream, one).map_err(|error| error.to_string())?;
             sets.push((one.event.jti.clone(), token));
         }
         let more = waiting.next().is_some();

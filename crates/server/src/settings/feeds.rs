@@ -154,7 +154,11 @@ pub(super) fn read(root: &mut Section<'_, '_>) -> Option<Feeds> {
         },
         "write `admin`, `agents`, or address and port, as in `127.0.0.1:8719`",
     );
-    let url = feeds.optional_word("url", origin, "write scheme and host, as in `https://id.example`, without a path");
+    let url = feeds.optional_word(
+        "url",
+        origin,
+        "write scheme and host, as in `https://id.example`, without a path",
+    );
     feeds.finish();
     let scim: Vec<_> = root.sections("scim").into_iter().map(scim).collect();
     let mut ssf = root.section("ssf");
@@ -182,14 +186,22 @@ pub(super) fn check(reader: &Reader<'_>, settings: &Settings) {
         }
     }
     for one in &feeds.transmitters {
-        if let Some(scim) = one.scim.as_ref().filter(|scim| feeds.scim.iter().all(|feed| feed.feed.name != **scim)) {
-            let message = format!("`ssf.transmitter` {} takes its names from `{scim}`, which is no `[[scim]]` feed", one.name);
+        if let Some(scim) =
+            one.scim.as_ref().filter(|scim| feeds.scim.iter().all(|feed| feed.feed.name != **scim))
+        {
+            let message = format!(
+                "`ssf.transmitter` {} takes its names from `{scim}`, which is no `[[scim]]` feed",
+                one.name
+            );
             reader.note(0, message, "name one, or remove `scim`");
         }
         if let (Some(tenant), Some(scim)) = (&one.tenant, &one.scim)
             && feeds.scim.iter().any(|feed| feed.feed.name == *scim && feed.feed.home != *tenant)
         {
-            let message = format!("`ssf.transmitter` {} speaks for `{tenant}`, and its feed `{scim}` for others", one.name);
+            let message = format!(
+                "`ssf.transmitter` {} speaks for `{tenant}`, and its feed `{scim}` for others",
+                one.name
+            );
             reader.note(0, message, "tie both to the same tenant");
         }
     }
@@ -244,7 +256,11 @@ fn rule(mut section: Section<'_, '_>, of: Option<&TenantId>) -> Option<GroupRule
     );
     let tenant = section.optional_word("tenant", tenant, TENANT);
     let role = section.optional_word("role", |text| Name::new(text).ok(), "write the name of a role");
-    let tuple = section.optional_word("relation", relation, "write an object and a relation, as in `team:support#member`");
+    let tuple = section.optional_word(
+        "relation",
+        relation,
+        "write an object and a relation, as in `team:support#member`",
+    );
     section.finish();
     let tenant = match (tenant?, of) {
         (None, Some(of)) => of.clone(),
@@ -387,22 +403,36 @@ fn receiver(mut section: Section<'_, '_>) -> Option<Receiver> {
     })
 }
 
-#[expect(clippy::option_option, reason = "the outer one is a problem that was noted, the inner one a key that isn't there")]
+#[expect(
+    clippy::option_option,
+    reason = "the outer one is a problem that was noted, the inner one a key that isn't there"
+)]
 fn witness(section: &mut Section<'_, '_>, token: &str, hash: &str) -> Option<Option<Witness>> {
     let secret = section.optional_secret(token);
-    let digest = section.optional_word(hash, Digest::parse, "write `sha256:` and 64 lower-case hex digits, as `placet scim token` prints them");
+    let digest = section.optional_word(
+        hash,
+        Digest::parse,
+        "write `sha256:` and 64 lower-case hex digits, as `placet scim token` prints them",
+    );
     match (secret?, digest?) {
         (None, None) => Some(None),
         (Some(secret), None) => Some(Some(Witness::Secret(secret))),
         (None, Some(digest)) => Some(Some(Witness::Hash(digest))),
         (Some(_), Some(_)) => {
-            section.problem(hash, &format!("`{token}` and `{hash}` can't both be given"), "remove one of them");
+            section.problem(
+                hash,
+                &format!("`{token}` and `{hash}` can't both be given"),
+                "remove one of them",
+            );
             None
         }
     }
 }
 
-#[expect(clippy::option_option, reason = "the outer one is a problem that was noted, the inner one a key that isn't there")]
+#[expect(
+    clippy::option_option,
+    reason = "the outer one is a problem that was noted, the inner one a key that isn't there"
+)]
 fn delivery(section: &mut Section<'_, '_>, url: &str, token: &str) -> Option<Option<Delivery>> {
     let secret = section.optional_secret(token);
     let url = section.optional_word(url, web, WEB);
@@ -421,8 +451,8 @@ const TENANT: &str = "write a tenant's id";
 const WEB: &str = "write the URL, as in `https://id.example/keys`";
 
 fn name(text: &str) -> Option<Name> {
-    let plain = text.len() <= 32
-        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    let plain =
+        text.len() <= 32 && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
     if plain { Name::new(text).ok() } else { None }
 }
 

@@ -25,7 +25,9 @@ use url::Url;
 
 use read::Reader;
 
-pub use feeds::{Delivery, Feeds, FeedsListener, Keys as TransmitterKeys, Receiver, ScimFeed, Transmitter, Verify, Witness};
+pub use feeds::{
+    Delivery, Feeds, FeedsListener, Keys as TransmitterKeys, Receiver, ScimFeed, Transmitter, Verify, Witness,
+};
 pub use opal::{OpalServer, OpalSource, Promote};
 pub use print::Printed;
 pub use secret::{Secret, SecretError, SecretSource, check_private};

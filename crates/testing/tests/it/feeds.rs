@@ -72,7 +72,11 @@ impl Feeds {
     }
     async fn ask(&self, method: &str, path: &str, token: &str, media: &str, body: &str) -> Answer {
         let to = self.stage.admin.address();
-        let headers = [("host", to.to_string()), ("authorization", format!("Bearer {token}")), ("content-type", media.to_owned())];
+        let headers = [
+            ("host", to.to_string()),
+            ("authorization", format!("Bearer {token}")),
+            ("content-type", media.to_owned()),
+        ];
         let request = Http {
             method: method.to_owned(),
             target: path.to_owned(),
@@ -106,11 +110,17 @@ impl Feeds {
             event: object! { "event_timestamp" => now() },
             subject: Some(subject.into()),
         };
-        let stamp = Stamp { issuer: IDP, audience: AUDIENCE, issued_at: now(), expires_at: now() + SecurityEvent::MAX_LIFE };
+        let stamp = Stamp {
+            issuer: IDP,
+            audience: AUDIENCE,
+            issued_at: now(),
+            expires_at: now() + SecurityEvent::MAX_LIFE,
+        };
         mint(&self.key, &stamp, &event).unwrap()
     }
     async fn user(&self, name: &str) -> String {
-        let body = format!(r#"{{"schemas":["urn:ietf:params:scim:schemas:core:2.0:User"],"userName":"{name}"}}"#);
+        let body =
+            format!(r#"{{"schemas":["urn:ietf:params:scim:schemas:core:2.0:User"],"userName":"{name}"}}"#);
         let answer = self.scim("POST", "/Users", SCIM, &body).await;
         assert_eq!(answer.status, 201, "{}", answer.text());
         json(&answer.body).get("id").and_then(Value::as_str).unwrap().to_owned()
@@ -122,7 +132,10 @@ impl Feeds {
         one.get("standing").and_then(Value::as_str).unwrap().to_owned()
     }
     async fn reinstate(&self, human: &str) {
-        self.stage.admin.act(&format!("/v1/humans/{human}/standing"), r#"{"standing":"active","why":"a test"}"#).await;
+        self.stage
+            .admin
+            .act(&format!("/v1/humans/{human}/standing"), r#"{"standing":"active","why":"a test"}"#)
+            .await;
     }
 }
 
@@ -224,7 +237,10 @@ async fn signals_count_once_and_open_nothing() {
 async fn a_stream_goes_on_where_its_receiver_stopped() {
     let mut feeds = Feeds::start().await;
     let now = r#"{"returnImmediately":true}"#;
-    assert!(feeds.poll(now).await.is_empty(), "what happened before the stream isn't told: the stage enrols only");
+    assert!(
+        feeds.poll(now).await.is_empty(),
+        "what happened before the stream isn't told: the stage enrols only"
+    );
     feeds.stage.admin.act("/v1/humans/bob/standing", r#"{"standing":"suspended","why":"a test"}"#).await;
     let first = feeds.poll(now).await;
     assert_eq!(first.len(), 2, "an account and its sessions");
@@ -233,7 +249,10 @@ async fn a_stream_goes_on_where_its_receiver_stopped() {
     feeds.stage.restart(|_| {}).await;
     assert_eq!(feeds.poll(now).await, first);
     // One is acknowledged, the other one refused; a crash may tell both again, an orderly way neither.
-    let done = format!(r#"{{"returnImmediately":true,"ack":["{}"],"setErrs":{{"{}":{{"err":"invalid_request"}}}}}}"#, first[0], first[1]);
+    let done = format!(
+        r#"{{"returnImmediately":true,"ack":["{}"],"setErrs":{{"{}":{{"err":"invalid_request"}}}}}}"#,
+        first[0], first[1]
+    );
     assert!(feeds.poll(&done).await.is_empty());
     feeds.stage.restart(|_| {}).await;
     assert!(feeds.poll(now).await.is_empty());
