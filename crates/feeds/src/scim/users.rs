@@ -118,6 +118,14 @@ impl Scim<'_> {
             if let Some(members) = left.document.get_mut("members").and_then(Value::as_array_mut) {
                 members
                     .retain(|member| member.get("value").and_then(Value::as_str) != Some(record.id.as_str()));
+            if let Some(document) = left.document.as_object_mut()
+                && let Some(Value::Array(mut members)) = document.remove("members")
+            {
+                members
+                    .retain(|member| member.get("value").and_then(Value::as_str) != Some(record.id.as_str()));
+                if !members.is_empty() {
+                    document.insert("members", Value::Array(members));
+                }
             }
             changes.push(Change::DirectorySet(left));
         }
