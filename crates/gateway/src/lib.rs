@@ -4,7 +4,9 @@
 //! to a tool. Listings are previews: they filter and yield no permit. Nothing here parses HTTP or serves a socket.
 
 mod credential;
+mod flood;
 mod fold;
+mod keep;
 mod ledger;
 mod listing;
 mod observe;
@@ -14,6 +16,7 @@ pub mod trace;
 mod writes;
 
 pub use credential::{Credentials, Injection, OpenVault, Scheme, Service, VaultAccess};
+pub use flood::{MAX_PAIRS, WINDOW as REFUSAL_WINDOW};
 pub use fold::ORGANISATION;
 pub use ledger::{Act, InForce, Ledger, MAX_CLOCK_BEHIND, Refused};
 pub use listing::Listed;

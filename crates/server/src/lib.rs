@@ -5,6 +5,8 @@
 
 pub mod admin;
 pub mod books;
+mod flood;
+pub mod feeds;
 pub mod keys;
 mod ledger;
 pub mod listen;

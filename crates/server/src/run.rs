@@ -32,6 +32,7 @@ use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
 use crate::{
     admin::{self, Admin, Codes, Door},
+    feeds, flood,
     keys::{Keyring, KeyringError},
     ledger::{LedgerBooks, LiveOffers},
     listen::{self, Bounds},
@@ -93,12 +94,18 @@ pub enum StartError {
         /// What is wrong.
         why: String,
     },
+    /// A source of facts.
+    #[error("{0}; see `[[source]]` in the settings")]
+    Source(#[from] placet_facts::SourceError),
     /// The vault.
     #[error("{0}")]
     Vault(#[from] VaultFileError),
     /// An upstream.
     #[error("{0}")]
     Upstream(#[from] placet_upstream::UpstreamError),
+    /// An identity feed.
+    #[error(transparent)]
+    Feed(#[from] feeds::FeedError),
     /// A listener.
     #[error("can't listen on {address}: {error}")]
     Listen {
@@ -125,6 +132,8 @@ pub struct Running {
     pub agent_addr: SocketAddr,
     /// Where administrators are served.
     pub admin_addr: SocketAddr,
+    /// Where feeds are served, if on a listener of their own.
+    pub feeds_addr: Option<SocketAddr>,
     /// The agents' listener as agents call it.
     pub public_url: String,
     /// The administrators' listener as they call it.
@@ -184,6 +193,9 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
         every: CHECKPOINT,
     };
     let (ledger, report) = Ledger::open(&data, Options::new(wall, notary))?;
+    for source in &settings.sources {
+        ledger.live().sources().declare(source.clone(), ledger.now())?;
+    }
     put_in_force(&ledger, &settings).await?;
     let metrics = Arc::new(Metrics::default());
     let (access_to_vault, vault) = open_vault(&data, master)?;
@@ -211,6 +223,15 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
     let codes = Arc::new(Codes::default());
     let keys = KeySet::of(token.public());
     let server = &settings.server;
+    let feeds = feeds::open(feeds::Parts {
+        settings: &settings,
+        variables,
+        ledger: ledger.clone(),
+        books: books.clone(),
+        metrics: Arc::clone(&metrics),
+        key: feeds::again(&token).map_err(KeyringError::again)?,
+    })
+    .await?;
 
     let endpoint = Arc::new(mcp::Endpoint::new(mcp::Parts {
         gateway,
@@ -249,11 +270,15 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
         environment: server.environment.as_str(),
         public_url: server.public_url.clone(),
         started,
+        waiters: admin::Waiters::default(),
     });
 
-    let app = Router::new().merge(mcp::routes(endpoint)).merge(oauth::routes(oauth));
-    let (stop, mut tasks) =
-        at_work((agents, app), (admins, admin::routes(admin)), upstreams, settings.limits);
+    let app = Router::new().merge(mcp::routes(endpoint)).merge(oauth::routes(oauth)).merge(feeds.agents());
+    let admin_app = admin::routes(admin).merge(feeds.admins());
+    let (stop, mut tasks) = at_work((agents, app), (admins, admin_app), upstreams, settings.limits);
+    tasks.spawn(flood::sweep(ledger.clone(), metrics, stop.subscribe()));
+    let feeds_addr = feeds.address();
+    feeds.work(&mut tasks, &stop, settings.limits.header_bytes);
     opal::start(&mut tasks, sources, fleet, || Box::pin(told(stop.subscribe())));
     if let (Some(listener), Some(app)) = (opal_listener, opal_app) {
         let connections = settings.opal_server.as_ref().map_or(0, |server| server.clients);
@@ -269,6 +294,7 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
     Ok(Running {
         agent_addr,
         admin_addr,
+        feeds_addr,
         public_url: settings.server.public_url.clone(),
         admin_url: settings.server.admin_url.clone(),
         opal_addr,

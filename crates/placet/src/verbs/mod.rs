@@ -19,9 +19,11 @@ pub(crate) mod people;
 pub(crate) mod promote;
 pub(crate) mod relations;
 pub(crate) mod release;
+pub(crate) mod scim;
 pub(crate) mod serve;
 pub(crate) mod test;
 pub(crate) mod tool_proxy;
+pub(crate) mod totals;
 pub(crate) mod vault;
 
 /// Resolves at the first SIGTERM or SIGINT.

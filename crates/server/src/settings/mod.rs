@@ -4,11 +4,13 @@
 //! missing secrets and unsafe combinations are [`Problem`]s with line and remedy, all of them at once. A secret is
 //! never in the file: [`SecretSource`] says where it lies.
 
+mod feeds;
 mod opal;
 mod print;
 mod read;
 mod rules;
 mod secret;
+mod source;
 mod upstream;
 
 use std::{
@@ -23,6 +25,7 @@ use url::Url;
 
 use read::Reader;
 
+pub use feeds::{Delivery, Feeds, FeedsListener, Keys as TransmitterKeys, Receiver, ScimFeed, Transmitter, Verify, Witness};
 pub use opal::{OpalServer, OpalSource, Promote};
 pub use print::Printed;
 pub use secret::{Secret, SecretError, SecretSource, check_private};
@@ -63,6 +66,10 @@ pub struct Settings {
     pub release: ReleaseSource,
     /// The tools' servers.
     pub upstreams: Vec<Upstream>,
+    /// Sources of facts that feed by the API.
+    pub sources: Vec<placet_facts::Source>,
+    /// Identity feeds.
+    pub feeds: Feeds,
     /// Keys that sign.
     pub keys: Keys,
     /// Upstream secrets.
@@ -300,6 +307,8 @@ fn sections(root: &mut read::Section<'_, '_>) -> Option<Settings> {
         _ => (None, None),
     };
     let upstreams = upstream::read(root);
+    let sources = source::read(root);
+    let feeds = feeds::read(root);
     let (limits, log, telemetry) = (limits(root), log(root), telemetry(root));
     let (opal, opal_server) = (opal::sources(root), opal::server(root));
     let dev = dev(root, server.as_ref());
@@ -307,6 +316,8 @@ fn sections(root: &mut read::Section<'_, '_>) -> Option<Settings> {
         server: server?,
         release: release?,
         upstreams: upstreams?,
+        sources: sources?,
+        feeds: feeds?,
         keys: keys?,
         vault: vault?,
         limits: limits?,

@@ -57,6 +57,12 @@ pub(super) fn check(reader: &Reader<'_>, settings: &Settings) {
             reader.note(line, "`telemetry.otlp` has a secret in its URL", remedy);
         }
     }
+    super::feeds::check(reader, settings);
+    if let (super::FeedsListener::Own(address), Some(url)) = (settings.feeds.listen, &settings.feeds.url) {
+        plain_http(reader, settings, "feeds.url", url, address.ip());
+    } else if let super::FeedsListener::Own(address) = settings.feeds.listen {
+        plain_http(reader, settings, "feeds.listen", &format!("http://{address}"), address.ip());
+    }
     opal(reader, settings);
     for (i, upstream) in settings.upstreams.iter().enumerate() {
         if let Some(first) = settings.upstreams.iter().take(i).find(|other| other.name == upstream.name) {

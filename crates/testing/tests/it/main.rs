@@ -8,7 +8,10 @@
 )]
 
 mod arguments;
+mod duties;
 mod envelope;
+mod feeds;
+mod limits;
 mod neighbour;
 mod operations;
 mod protocol;
