@@ -8,7 +8,7 @@ use std::{
 };
 
 use placet_core::{Name, TenantId};
-use placet_facts::{Change, MAX_CHANGES, Place, Transaction};
+use placet_facts::{Change, Place, Transaction};
 use placet_json::{Value, object, parse};
 use secrecy::SecretString;
 use sha2::{Digest as _, Sha256};
@@ -40,6 +40,8 @@ const FETCHES: usize = 32;
 const MAX_REFUSED: usize = 64;
 /// How long to wait before a transaction that the ledger didn't take is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
+/// The most bytes and changes of one transaction: a step of a document that is larger is written in parts, in order.
+const MAX_TRANSACTION: (usize, usize) = (4 << 20, 50_000);
 /// How long to wait before facts that weren't admitted are tried again.
 const UNADMITTED: Duration = Duration::from_secs(5);
 /// Updates whose reports are still due, at most.
@@ -653,7 +655,7 @@ impl Source {
         for (place, list) in [(Place::Organisation, changes.organisation), (tenant, changes.tenant)] {
             let mut list = list;
             while !list.is_empty() {
-                let rest = list.split_off(list.len().min(MAX_CHANGES));
+                let rest = list.split_off(fitting(&list));
                 if let Err(down) = self.write(&place, list, &step, base, &mut told).await {
                     tracing::error!(source = %self.label, down, "changes wait: the ledger takes none");
                     self.status.missing.insert(u64::MAX, format!("the ledger takes no changes: {down}"));
@@ -773,6 +775,17 @@ impl Source {
             task.abort();
         }
     }
+}
+
+/// How many of these changes fit into one transaction; at least one.
+fn fitting(list: &[Change]) -> usize {
+    let (most_bytes, most) = MAX_TRANSACTION;
+    let mut bytes = 0_usize;
+    let fits = list.iter().take(most).take_while(|change| {
+        bytes = bytes.saturating_add(change.to_value().to_bytes().len());
+        bytes <= most_bytes
+    });
+    fits.count().max(1)
 }
 
 fn report(due: &Due) -> Value {
