@@ -42,6 +42,8 @@ const MAX_REFUSED: usize = 64;
 const AGAIN: Duration = Duration::from_secs(1);
 /// The most bytes and changes of one transaction: a step of a document that is larger is written in parts, in order.
 const MAX_TRANSACTION: (usize, usize) = (4 << 20, 50_000);
+/// How long to wait before everything is fetched anew because something was lost on a connection that stands.
+const LOST: Duration = Duration::from_secs(1);
 /// How long to wait before facts that weren't admitted are tried again.
 const UNADMITTED: Duration = Duration::from_secs(5);
 /// Updates whose reports are still due, at most.
@@ -579,7 +581,7 @@ impl Source {
         self.status.missing.insert(ticket, why);
         let internal = self.internal.clone();
         let task = tokio::spawn(async move {
-            sleep(Backoff::default().next()).await;
+            sleep(LOST).await;
             drop(internal.send(Inner::Refetch).await);
         });
         self.polls.push(task.abort_handle());
