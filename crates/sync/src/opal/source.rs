@@ -268,6 +268,10 @@ impl Source {
     }
 
     async fn event(&mut self, event: Event) {
+        // A token that was refused once isn't tried again.
+        if self.status.state == State::Refused {
+            return;
+        }
         match event {
             Event::Alive => {}
             Event::Connected => {
