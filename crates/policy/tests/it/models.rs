@@ -49,7 +49,9 @@ fn release(case: &Case) -> Release {
         .filter_map(|of| of.get("relations"))
         .flat_map(|of| of.as_table().unwrap().keys().map(String::as_str))
         .collect();
-    let mut manifest = "name = \"models\"\n[rego]\nversion = \"v1\"\nentrypoints = [\"models\"]\n[cedar]\n[grants]\n".to_owned();
+    let mut manifest =
+        "name = \"models\"\n[rego]\nversion = \"v1\"\nentrypoints = [\"models\"]\n[cedar]\n[grants]\n"
+            .to_owned();
     let mut cedar = String::new();
     for relation in relations {
         manifest.push_str(&format!("rego_{relation} = \"rego\"\ncedar_{relation} = \"cedar\"\n"));
@@ -128,9 +130,11 @@ fn documented_models_have_one_answer_from_the_check_from_rego_and_from_cedar() {
         let (release, facts) = (release(&case), facts(&case));
         for text in &case.tuples {
             let tuple: Tuple = text.parse().unwrap();
-            placet_facts::allowed(release.relations(), &tuple).unwrap_or_else(|error| panic!("{model}: {error}"));
+            placet_facts::allowed(release.relations(), &tuple)
+                .unwrap_or_else(|error| panic!("{model}: {error}"));
         }
-        let questions = case.yes.iter().map(|text| (text, true)).chain(case.no.iter().map(|text| (text, false)));
+        let questions =
+            case.yes.iter().map(|text| (text, true)).chain(case.no.iter().map(|text| (text, false)));
         for (text, expected) in questions {
             let Tuple { object, relation, subject: Subject::Object(subject) } = text.parse().unwrap() else {
                 panic!("{model}: {text}")
@@ -170,11 +174,16 @@ fn documented_models_are_listed_both_ways() {
 
 #[test]
 fn a_policy_in_cedar_reads_the_hierarchy_of_tuples() {
-    let policy = "@id(\"below\")\npermit (principal, action == Action::\"read\", resource in org::\"acme\");\n";
+    let policy =
+        "@id(\"below\")\npermit (principal, action == Action::\"read\", resource in org::\"acme\");\n";
     let model = "[type.org]\n\n[type.project]\nparents = [\"org\"]\n[type.project.relations]\norg = { direct = [\"org\"] }\n\n[type.environment]\nparents = [\"project\", \"twin\"]\n[type.environment.relations]\nproject = { direct = [\"project\"] }\ntwin = { direct = [\"environment\"] }\n";
     let case = |tuples: &[&str]| Case {
         model: model.to_owned(),
-        tuples: tuples.iter().map(|tuple| (*tuple).to_owned()).chain(["environment:none#project@project:none".to_owned()]).collect(),
+        tuples: tuples
+            .iter()
+            .map(|tuple| (*tuple).to_owned())
+            .chain(["environment:none#project@project:none".to_owned()])
+            .collect(),
         yes: Vec::new(),
         no: Vec::new(),
         objects: BTreeMap::new(),
@@ -192,11 +201,17 @@ fn a_policy_in_cedar_reads_the_hierarchy_of_tuples() {
     assert!(asked(&chain, "environment:prod") && asked(&chain, "project:web") && asked(&chain, "org:acme"));
     assert!(!asked(&chain, "environment:none") && !asked(&chain[..1], "environment:prod"));
     // A cycle ends, and a tuple that the model doesn't allow leads nowhere.
-    let cycle = ["environment:a#twin@environment:b", "environment:b#twin@environment:a", "environment:b#project@project:web", "project:web#org@org:acme"];
+    let cycle = [
+        "environment:a#twin@environment:b",
+        "environment:b#twin@environment:a",
+        "environment:b#project@project:web",
+        "project:web#org@org:acme",
+    ];
     assert!(asked(&cycle, "environment:a"));
     assert!(!asked(&["environment:a#project@org:acme"], "environment:a"));
     // Parents beyond the bound are a denial, not a guess.
-    let deep: Vec<String> = (0..1100).map(|i| format!("environment:e{i}#twin@environment:e{}", i + 1)).collect();
+    let deep: Vec<String> =
+        (0..1100).map(|i| format!("environment:e{i}#twin@environment:e{}", i + 1)).collect();
     let deep: Vec<&str> = deep.iter().map(String::as_str).collect();
     let snapshot = facts(&case(&deep));
     let found = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -207,7 +222,8 @@ fn a_policy_in_cedar_reads_the_hierarchy_of_tuples() {
 
 #[test]
 fn pol_4_a_listing_has_bounds_too() {
-    let many: Vec<String> = (0..=placet_facts::MAX_RESULTS).map(|i| format!("doc:{i}#viewer@user:maya")).collect();
+    let many: Vec<String> =
+        (0..=placet_facts::MAX_RESULTS).map(|i| format!("doc:{i}#viewer@user:maya")).collect();
     let case = Case {
         model: "[type.doc.relations]\nviewer = { direct = [\"user\"] }\n".to_owned(),
         tuples: many,
@@ -217,6 +233,7 @@ fn pol_4_a_listing_has_bounds_too() {
         subjects: BTreeMap::new(),
     };
     let (release, facts) = (release(&case), facts(&case));
-    let found = facts.objects(release.relations(), &name("doc"), &name("viewer"), &"user:maya".parse().unwrap());
+    let found =
+        facts.objects(release.relations(), &name("doc"), &name("viewer"), &"user:maya".parse().unwrap());
     assert!(matches!(found, Err(CheckError::Long(_))), "{found:?}");
 }

@@ -121,7 +121,8 @@ async fn who_created_a_vendor_does_not_pay_it_through_another_agent_either() {
     stage.restart(|_| ()).await;
     assert!(eight.call("desk__note", &pay("V-1")).await.text().contains("who created a vendor"));
     stage.stop().await;
-    let report = replay(&Data::open(&stage.data()).unwrap(), &Scope::default(), None, &mut |_, _| {}).unwrap();
+    let report =
+        replay(&Data::open(&stage.data()).unwrap(), &Scope::default(), None, &mut |_, _| {}).unwrap();
     assert!(report.is_same() && report.same >= 15, "{report:?}");
 }
 
