@@ -9,6 +9,7 @@
 
 mod arguments;
 mod envelope;
+mod live;
 mod neighbour;
 mod operations;
 mod protocol;
