@@ -13,6 +13,7 @@ mod envelope;
 mod feeds;
 mod gateways;
 mod limits;
+mod live;
 mod neighbour;
 mod operations;
 mod protocol;
