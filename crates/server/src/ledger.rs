@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use placet_core::{DecisionId, Digest, Name, RelationModel, Revision, TenantId, Timestamp};
+use placet_core::{DecisionId, Digest, Name, RelationModel, Revision, Timestamp};
 use placet_facts::{ChangeError, Live, Transaction, World};
 use placet_gateway::{Act, ArchiveError, Ledger, ORGANISATION, Refused};
 use placet_json::{Limits, Value};
