@@ -7,6 +7,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use imbl::OrdMap;
 use placet_core::{
     AgentId, ApprovalId, Claims, Decimal, DecisionId, Digest, Moving, Name, Revision, Spending, TenantId,
     Timestamp, Tuple, WorkflowId,
@@ -15,12 +16,15 @@ use placet_core::{
 use placet_facts::{ChangeError, Keys, Live, Place, Transaction, World};
 use placet_json::{Limits, Value, object};
 use placet_ledger::frame::{Frame, FrameError};
+use placet_policy::Release;
 use placet_record::{AskedRecord, DecisionRecord, EffectRecord, Kind, orphaned};
 use placet_store::{At, Fold, FrameSink, Keep, Receipt};
 
-use crate::keep::{FORMAT, Moments, Parts};
-
-use crate::{InForce, writes};
+use crate::{
+    InForce,
+    keep::{FORMAT, Moments, Parts},
+    writes,
+};
 
 /// The tree of what belongs to no tenant.
 pub const ORGANISATION: &str = "organisation";
@@ -41,7 +45,7 @@ pub(crate) enum Commit {
     /// A warrant of which nothing more is known.
     Orphan { tenant: TenantId, workflow: Name, decision: DecisionId, at: Position, detail: &'static str },
     /// A release comes into force.
-    Release { digest: Digest, record: String },
+    Release { release: Arc<Release>, record: String },
     /// Something else that people did or tried.
     Act { tenant: Option<TenantId>, kind: Kind, record: String },
 }
@@ -51,6 +55,8 @@ pub(crate) enum Commit {
 pub(crate) struct Reservation {
     pub(crate) id: DecisionId,
     pub(crate) workflow: WorkflowId,
+    /// The release and the revision of the facts that it was decided on.
+    pub(crate) basis: (Digest, Revision),
     pub(crate) entry: Name,
     pub(crate) action: Name,
     pub(crate) amount: Decimal,
@@ -142,6 +148,12 @@ impl Seen {
     pub(crate) fn repeated(&self, transaction: &Transaction) -> Result<Option<Revision>, ChangeError> {
         self.keys.lock().unwrap_or_else(PoisonError::into_inner).repeated(transaction)
     }
+    fn opened(&self, at: u64, warrant: Open) {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).insert(at, warrant);
+    }
+    fn closed(&self, at: u64) {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&at);
+    }
     fn remember(&self, id: DecisionId, at: u64) {
         let mut remediable = self.remediable.lock().unwrap_or_else(PoisonError::into_inner);
         if remediable.order.len() >= MAX_REMEDIABLE
@@ -155,16 +167,28 @@ impl Seen {
 }
 
 /// The fold. Its `world` is ahead of what is published by the batch that is being written.
+///
+/// Whatever changes before the commit stands in values that a clone copies: where a commit fails and others may have
+/// written since, the clone from before it takes this one's place.
+#[derive(Clone)]
 pub(crate) struct State {
     world: World,
     /// Open warrants, ahead of `seen` likewise.
-    open: BTreeMap<u64, Open>,
+    open: OrdMap<u64, Open>,
     /// Idempotency keys, ahead of `seen` likewise.
     keys: Keys,
+    /// The release in force, ahead of `releases` likewise.
+    release: Option<Digest>,
     live: Arc<Live>,
     seen: Arc<Seen>,
     releases: Arc<InForce>,
+    fetch: Fetch,
+    /// Whether the start is over, so that what is replayed now was just written by another gateway.
+    started: bool,
 }
+
+/// Fetches a release that another gateway promoted.
+pub(crate) type Fetch = Arc<dyn Fn(Digest) -> Result<Arc<Release>, String> + Send + Sync>;
 
 /// What happens once the entry is durable.
 pub(crate) enum Token {
@@ -179,51 +203,63 @@ pub(crate) enum Token {
     /// A denial that an approval may turn.
     Remediable(DecisionId),
     /// A release.
-    Release(Digest),
+    Release(Arc<Release>),
     /// Nothing.
     Nothing,
 }
 
 impl State {
-    pub(crate) fn new(live: Arc<Live>, seen: Arc<Seen>, releases: Arc<InForce>) -> Self {
-        Self { world: World::new(), open: BTreeMap::new(), keys: Keys::default(), live, seen, releases }
+    pub(crate) fn new(live: Arc<Live>, seen: Arc<Seen>, releases: Arc<InForce>, fetch: Fetch) -> Self {
+        let (world, open, keys) = (World::new(), OrdMap::new(), Keys::default());
+        Self { world, open, keys, release: None, live, seen, releases, fetch, started: false }
     }
     pub(crate) fn world(&self) -> &World {
         &self.world
     }
-    /// The same state by itself: it publishes to nobody.
+    /// An empty state by itself: it publishes to nobody and puts nothing in force.
+    pub(crate) fn alone() -> Self {
+        let fetch = |_| Err("a look back puts nothing in force".to_owned());
+        Self::new(Arc::new(Live::new(World::new())), Arc::default(), Arc::default(), Arc::new(fetch))
+    }
+    /// The same state by itself.
     pub(crate) fn apart(&self) -> Self {
-        let Self { world, open, keys, live: _, seen: _, releases } = self;
-        let (live, seen) = (Arc::new(Live::new(World::new())), Arc::default());
+        let Self { world, open, keys, release, live: _, seen: _, releases: _, fetch: _, started: _ } = self;
         Self {
             world: world.clone(),
             open: open.clone(),
             keys: keys.clone(),
-            live,
-            seen,
-            releases: Arc::clone(releases),
+            release: *release,
+            releases: Arc::clone(&self.releases),
+            ..Self::alone()
         }
     }
     /// All that is kept of a settled state.
     fn parts(&self) -> Parts {
-        let Self { world, open, keys, live: _, seen, releases: _ } = self;
+        let Self { world, open, keys, release, live: _, seen, releases: _, fetch: _, started: _ } = self;
         let Seen { open: _, remediable, release: _, keys: _, moments: _ } = &**seen;
         let remediable = {
             let Remediable { at, order } = &*remediable.lock().unwrap_or_else(PoisonError::into_inner);
             order.iter().filter_map(|id| Some((id.clone(), *at.get(id)?))).collect()
         };
-        Parts {
-            world: world.clone(),
-            open: open.clone(),
-            keys: keys.clone(),
-            remediable,
-            release: seen.release(),
-        }
+        Parts { world: world.clone(), open: open.clone(), keys: keys.clone(), remediable, release: *release }
     }
     fn publish(&self) {
         self.live.publish(self.world.clone());
-        self.seen.open.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&self.open);
+        *self.seen.open.lock().unwrap_or_else(PoisonError::into_inner) =
+            self.open.iter().map(|(at, open)| (*at, open.clone())).collect();
         self.seen.keys.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&self.keys);
+    }
+    /// Puts the release in force that the journal says is in force; none where it can't be had, so that nothing is
+    /// permitted by an older one.
+    fn put_in_force(&self) {
+        let Some(digest) = self.release else { return };
+        match (self.fetch)(digest) {
+            Ok(release) => self.releases.store(Some(release)),
+            Err(error) => {
+                tracing::error!(release = %digest, error, "the release in force can't be had: nothing is permitted");
+                self.releases.store(None);
+            }
+        }
     }
     /// Ends an open warrant: frames its effect, and after it what the effect leaves behind.
     fn end(
@@ -250,10 +286,15 @@ impl State {
         Ok(token)
     }
     fn permit(&self, at: u64, reservation: &Reservation) -> Result<World, Refusal> {
-        let Reservation { workflow, entry, action, amount, labels, labels_at, totals, spends, .. } =
+        let Reservation { workflow, basis, entry, action, amount, labels, labels_at, totals, spends, .. } =
             reservation;
         let Reservation { spending, claims, .. } = reservation;
         let tenant = self.world.tenant(workflow.tenant()).ok_or(Refusal::Moved)?;
+        // What ended stands before this entry: no permit of older facts, or of an older release, comes after it.
+        let revision = self.world.organisation().revision().max(tenant.revision());
+        if *basis != (self.release.ok_or(Refusal::Moved)?, revision) {
+            return Err(Refusal::Moved);
+        }
         let flow = tenant.flow(workflow);
         if flow.labels_at != *labels_at
             || !totals.still(flow.totals_at)
@@ -321,6 +362,7 @@ impl Fold for State {
                             agent: record.grant.agent,
                             writes: call.writes,
                         };
+                        self.seen.opened(at, open.clone());
                         self.open.insert(at, open);
                     }
                     (true, AskedRecord::Attempt(_)) => return Err("a permit without a call".into()),
@@ -336,6 +378,7 @@ impl Fold for State {
                 if let Some(open) = self.open.remove(&effect.at) {
                     self.world = self.world.ended(at, &open.tenant, effect.at, effect.returned);
                 }
+                self.seen.closed(effect.at);
             }
             Some(Kind::Release) => {
                 let document = placet_json::parse(frame.payload, &Limits::RESULT)?;
@@ -344,7 +387,11 @@ impl Fold for State {
                     .and_then(Value::as_str)
                     .and_then(Digest::parse)
                     .ok_or("a release without its digest")?;
+                self.release = Some(digest);
                 *self.seen.release.lock().unwrap_or_else(PoisonError::into_inner) = Some(digest);
+                if self.started {
+                    self.put_in_force();
+                }
             }
             Some(Kind::Act | Kind::Refusals) => {}
             None => {
@@ -355,8 +402,13 @@ impl Fold for State {
                 .into());
             }
         }
-        // Replay is over before anybody reads; publishing the last state is enough, and costs a pointer each.
-        self.publish();
+        // At the start nobody reads yet. Later this is how another gateway's facts arrive here, and wake who waits.
+        if Kind::from_tag(frame.kind) == Some(Kind::Facts) {
+            self.live.publish(self.world.clone());
+            self.seen.keys.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&self.keys);
+        } else {
+            self.live.publish_flow(self.world.clone());
+        }
         self.seen.moments.hold(at, || self.apart());
         Ok(())
     }
@@ -419,9 +471,10 @@ impl Fold for State {
                 );
                 self.end(sequence, at, (Ending::Unknown, false), time_ms, &record, out)
             }
-            Commit::Release { digest, record } => {
+            Commit::Release { release, record } => {
                 out.push(ORGANISATION, Kind::Release.tag(), record.as_bytes())?;
-                Ok(Token::Release(digest))
+                self.release = Some(release.digest());
+                Ok(Token::Release(release))
             }
             Commit::Act { tenant, kind, record } => {
                 out.push(
@@ -434,25 +487,34 @@ impl Fold for State {
         }
     }
 
+    fn started(&mut self) {
+        self.started = true;
+        self.put_in_force();
+    }
+
+    fn is_slow(&self, kind: u8) -> bool {
+        Kind::from_tag(kind) == Some(Kind::Release)
+    }
+
     fn committed(&mut self, receipt: &Receipt, token: Token) {
-        let open = || self.seen.open.lock().unwrap_or_else(PoisonError::into_inner);
         match token {
             Token::World(world) => self.live.publish(world),
             Token::Opened(world, at, warrant) => {
-                open().insert(at, warrant);
+                self.seen.opened(at, warrant);
                 self.live.publish_flow(world);
             }
             Token::Closed(world, at) => {
-                open().remove(&at);
+                self.seen.closed(at);
                 self.live.publish_flow(world);
             }
             Token::Left(world, at) => {
-                open().remove(&at);
+                self.seen.closed(at);
                 self.live.publish(world);
             }
             Token::Remediable(id) => self.seen.remember(id, receipt.first),
-            Token::Release(digest) => {
-                *self.seen.release.lock().unwrap_or_else(PoisonError::into_inner) = Some(digest);
+            Token::Release(release) => {
+                *self.seen.release.lock().unwrap_or_else(PoisonError::into_inner) = Some(release.digest());
+                self.releases.store(Some(release));
             }
             Token::Nothing => {}
         }
@@ -469,7 +531,7 @@ impl Fold for State {
 
     fn restore(&mut self, _sequence: u64, kept: &[u8]) -> Result<(), Box<dyn Error + Send + Sync>> {
         let Parts { world, open, keys, remediable, release } = Parts::read(kept)?;
-        (self.world, self.open, self.keys) = (world, open, keys);
+        (self.world, self.open, self.keys, self.release) = (world, open, keys, release);
         *self.seen.remediable.lock().unwrap_or_else(PoisonError::into_inner) = Remediable::default();
         for (id, at) in remediable {
             self.seen.remember(id, at);

@@ -1,8 +1,9 @@
 //! Separation of duties: who made something doesn't pay for it, whichever agent they send.
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use placet_audit::{Data, Scope, replay};
 use placet_record::Kind;
-use placet_testing::{Reply, Stage, StageBuilder, Want, Watch};
+use placet_testing::{Agent, Http, Reply, Stage, StageBuilder, Want, Watch};
 
 const RULES: &str = r#"allow if {
 	input.action in {"create_vendor", "pay_vendor"}
@@ -51,8 +52,10 @@ async fn creator(stage: &Stage, tenant: &str, human: &str, vendor: &str) -> bool
     answer.get("allowed").and_then(placet_json::Value::as_bool).unwrap()
 }
 
-fn create(vendor: &str) -> String {
-    format!(r#"{{"region":"{vendor}"}}"#)
+/// A call that creates a vendor; the tool mirrors its argument in a header.
+fn create(agent: &Agent, vendor: &str) -> Http {
+    let mirrored = format!("=?base64?{}?=", STANDARD.encode(vendor));
+    agent.modern("desk__place", &format!(r#"{{"region":"{vendor}"}}"#)).add("mcp-param-region", &mirrored)
 }
 fn pay(vendor: &str) -> String {
     format!(r#"{{"text":"{vendor}"}}"#)
@@ -74,7 +77,7 @@ async fn who_created_a_vendor_does_not_pay_it_through_another_agent_either() {
     assert_eq!(seven.call("desk__note", &pay("V-1")).await.code(), "");
     let watch = Watch::on(&stage).await;
     let before = stage.ledger().last();
-    assert_eq!(seven.call("desk__place", &create("V-1")).await.code(), "");
+    assert_eq!(create(&seven, "V-1").send(stage.address).await.code(), "");
     watch.assert(&stage, "a vendor", Want { ledger: &["permit", "done"], calls: 1, ..Want::default() }).await;
     // Decision, effect and what it left behind: the last two are neighbours, of one entry.
     let entries = stage.ledger().after(before);
@@ -104,14 +107,14 @@ async fn who_created_a_vendor_does_not_pay_it_through_another_agent_either() {
 
     // Another tenant's vendor of the same name is another vendor.
     assert_eq!(of_lena.call("desk__note", &pay("V-1")).await.code(), "");
-    assert_eq!(of_lena.call("desk__place", &create("V-9")).await.code(), "");
+    assert_eq!(create(&of_lena, "V-9").send(stage.address).await.code(), "");
     assert!(creator(&stage, "globex", "lena", "V-9").await && !creator(&stage, "acme", "lena", "V-9").await);
     assert!(creator(&stage, "acme", "maya", "V-1").await && !creator(&stage, "globex", "maya", "V-1").await);
 
     // What is no identifier makes no relationship: the call is denied before it leaves.
-    for hostile in ["V 1", "V-1#creator@user:bob", "*", "{human}", "", "v\u{0456}"] {
+    for hostile in ["V 1", "V-1#creator@user:bob", "*", "{human}", "v\u{0456}"] {
         let watch = Watch::on(&stage).await;
-        let answer = seven.call("desk__place", &create(hostile)).await;
+        let answer = create(&seven, hostile).send(stage.address).await;
         assert_eq!(answer.code(), "argument_invalid", "{hostile:?}: {}", answer.text());
         let want = Want { ledger: &["deny argument_invalid"], ..Want::default() };
         watch.assert(&stage, hostile, want).await;
@@ -124,6 +127,7 @@ async fn who_created_a_vendor_does_not_pay_it_through_another_agent_either() {
     let report =
         replay(&Data::open(&stage.data()).unwrap(), &Scope::default(), None, &mut |_, _| {}).unwrap();
     assert!(report.is_same() && report.same >= 15, "{report:?}");
+    assert!(report.is_same() && report.same == 14, "{report:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -138,7 +142,7 @@ async fn led_1_what_may_have_happened_leaves_its_relationships_and_what_failed_n
         let reply = std::sync::Mutex::new(Some(reply));
         stage.desk.answer(move |_| reply.lock().unwrap().take().unwrap_or(Reply::Gone));
         let watch = Watch::on(&stage).await;
-        seven.call("desk__place", &create(vendor)).await;
+        create(&seven, vendor).send(stage.address).await;
         watch.assert(&stage, vendor, Want { ledger: &["permit", ending], calls: 1, ..Want::default() }).await;
         assert_eq!(creator(&stage, "acme", "maya", vendor).await, left, "{vendor}");
     }
@@ -146,7 +150,7 @@ async fn led_1_what_may_have_happened_leaves_its_relationships_and_what_failed_n
     stage.desk.answer(|_| Reply::Silence);
     let before = stage.desk.calls().len();
     let running = {
-        let (request, address) = (seven.modern("desk__place", &create("V-stopped")), stage.address);
+        let (request, address) = (create(&seven, "V-stopped"), stage.address);
         tokio::spawn(async move { request.send(address).await })
     };
     stage.desk.beyond("tools/call", before).await;
