@@ -51,7 +51,7 @@ impl Past {
 
     /// What the decision saw that rests on `revision` and, where they are known, on the workflow's permit at `flow_at` and
     /// the tenant's permit or ending at `counted_at`: the world after the latest of them. Else how the facts differ from
-    /// those. What wasn't counted when it was made isn't told now.
+    /// those.
     pub(crate) fn snapshot(
         &self,
         workflow: &WorkflowId,
@@ -71,15 +71,9 @@ impl Past {
             return Err(format!("at position {at} their revision was {}", snapshot.revision()));
         }
         let last = snapshot.facts().tallies().at();
-        let snapshot = match counted_at {
-            Some(counted) if counted != last => {
-                return Err(format!(
-                    "the tenant's last permit or ending was at position {last}, not {counted}"
-                ));
-            }
-            Some(_) => snapshot,
-            None => snapshot.uncounted(),
-        };
+        if let Some(counted) = counted_at.filter(|counted| *counted != last) {
+            return Err(format!("the tenant's last permit or ending was at position {last}, not {counted}"));
+        }
         let last = snapshot.flow(workflow).totals_at;
         match flow_at {
             Some(flow_at) if flow_at != last => {

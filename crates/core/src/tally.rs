@@ -4,6 +4,8 @@
 //! entries has the same counts. A clone is a few pointers, and two of them share what is equal.
 
 mod row;
+#[cfg(test)]
+mod tests;
 
 use imbl::{OrdMap, OrdSet, Vector};
 

@@ -3,6 +3,7 @@
 //! Protocol rims open an [`placet_core::Envelope`] and hand a [`ToolCall`] to [`Gateway::call`]; there is no other way
 //! to a tool. Listings are previews: they filter and yield no permit. Nothing here parses HTTP or serves a socket.
 
+mod archives;
 mod credential;
 mod flood;
 mod fold;
@@ -15,6 +16,7 @@ mod public;
 pub mod trace;
 mod writes;
 
+pub use archives::{ArchiveError, Archives};
 pub use credential::{Credentials, Injection, OpenVault, Scheme, Service, VaultAccess};
 pub use flood::{MAX_PAIRS, WINDOW as REFUSAL_WINDOW};
 pub use fold::ORGANISATION;

@@ -46,7 +46,7 @@ pub fn ended(
 /// be among them: 0 is the sender's promise.
 #[must_use]
 pub fn returns(outcome: &Outcome) -> bool {
-    outcome.sent == 0 && matches!(outcome.ending, Ending::Revoked | Ending::Failed | Ending::Unknown)
+    outcome.sent == 0 && matches!(outcome.ending, Ending::Revoked | Ending::Failed)
 }
 
 /// The record of a warrant of which nothing more is known: it was dropped, or the process ended.

@@ -9,7 +9,7 @@ use std::{
 
 use axum::Router;
 use placet_core::{Digest, Facts as _, FactsView, Name, Revision, TenantId};
-use placet_facts::{Transaction, World, tenant_of};
+use placet_facts::{Mode, Place, Source, Transaction, World, tenant_of};
 use placet_gateway::{Act, Ledger, Refused};
 use placet_jose::{Algorithm, SigningKey};
 use placet_json::{Limits, Value, object};
@@ -55,18 +55,6 @@ impl Opal {
     #[must_use]
     pub fn fleet(&self) -> Option<&Arc<Fleet>> {
         self.fleet.as_ref()
-    }
-    /// The first source that something is missing from, and what; for readiness.
-    #[must_use]
-    pub fn problem(&self) -> Option<String> {
-        self.sources().into_iter().find_map(|(name, (_, shown))| match shown.state {
-            State::Live | State::Fetching => None,
-            State::Connecting | State::Gap | State::Refused => Some(format!(
-                "the OPAL source `{name}` is {}: {}",
-                shown.state.as_str(),
-                shown.why.as_deref().unwrap_or("not yet connected")
-            )),
-        })
     }
     /// Releases that came of bundles, newest first.
     pub fn candidates(&self) -> Result<Vec<Value>, String> {
@@ -174,6 +162,11 @@ pub(crate) fn start(
             }
         });
     }
+}
+
+/// The source of its transactions, and its name among the sources of facts.
+fn label(name: &Name) -> Result<Name, String> {
+    Name::new(&format!("opal:{name}")).map_err(|error| error.to_string())
 }
 
 fn one(source: &OpalSource, data: &Path, variables: Variables<'_>) -> Result<SourceSettings, String> {
@@ -292,6 +285,7 @@ impl Host for SourceHost {
         Box::pin(self.take(policy))
     }
     fn status(&self, source: &Name, status: &Shown) {
+        self.age(source, status);
         let mut sources = self.opal.sources.lock().unwrap_or_else(PoisonError::into_inner);
         let known = sources.get(source).is_some_and(|(_, known)| known == status);
         if !known {
@@ -316,8 +310,8 @@ fn owned(ledger: &Ledger, source: &Name, tenant: &TenantId) -> Result<Owned, Str
         }
         let transaction = Transaction::from_value(transaction).map_err(|error| error.to_string())?;
         let here = match &transaction.place {
-            placet_facts::Place::Organisation => true,
-            placet_facts::Place::Tenant(id) => id == tenant,
+            Place::Organisation => true,
+            Place::Tenant(id) => id == tenant,
         };
         if here {
             owned.note(&transaction);
@@ -327,6 +321,22 @@ fn owned(ledger: &Ledger, source: &Name, tenant: &TenantId) -> Result<Owned, Str
 }
 
 impl SourceHost {
+    /// What the source's state means for the age of its tenant's facts: a live one was heard of just now, a lost
+    /// connection ages until its bound, and what is missing makes it stale at once.
+    fn age(&self, source: &Name, status: &Shown) {
+        let Ok(label) = label(source) else { return };
+        let sources = self.ledger.live().sources();
+        let why = status.why.as_deref().unwrap_or("not connected yet");
+        let noted = match status.state {
+            State::Live => sources.closed(&label).and_then(|()| sources.seen(&label, self.ledger.now())),
+            State::Connecting | State::Fetching => sources.broken(&label, why),
+            State::Gap | State::Refused => sources.gap(&label, why),
+        };
+        if let Err(error) = noted {
+            tracing::error!(source = %label, %error, "the age of its facts can't be told");
+        }
+    }
+
     /// Builds, tests, keeps and records a candidate; puts it in force if the settings say so.
     async fn take(&self, policy: PolicyOf) -> Result<String, String> {
         let (base, ledger) = (self.base.clone(), self.ledger.clone());
@@ -334,7 +344,7 @@ impl SourceHost {
         let built = tokio::task::spawn_blocking(move || build(base.as_deref(), &ledger, modules))
             .await
             .map_err(|error| error.to_string())?;
-        let by = Name::new(&format!("opal:{source}")).map_err(|error| error.to_string())?;
+        let by = label(&source)?;
         let act =
             |verb: String, refused, why: String| Act { by: by.clone(), verb, refused, why, tenant: None };
         let (release, failed, cases) = match built {
@@ -461,5 +471,93 @@ impl FleetHost for Served {
     }
     fn counted(&self, what: &'static str) {
         self.metrics.refused(what);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use placet_store::{Notary, Options, Projection};
+
+    use super::*;
+
+    const MANIFEST: &str = "name = \"fleet\"\n[rego]\nversion = \"v1\"\nentrypoints = [\"a\"]\n";
+    const GOOD: &str =
+        "package a\n\nimport rego.v1\n\ndefault allow := false\n\nallow if input.action == \"read\"\n";
+
+    async fn host(dir: &Path, promote: Promote) -> SourceHost {
+        let (data, base) = (dir.join("data"), dir.join("release"));
+        std::fs::create_dir_all(base.join("policies")).unwrap();
+        std::fs::create_dir_all(&data).unwrap();
+        std::fs::write(base.join("release.toml"), MANIFEST).unwrap();
+        std::fs::write(base.join("policies/local.rego"), "package local\n").unwrap();
+        let key = placet_ledger::checkpoint::SigningKey::from_seed(&[7; 32]).unwrap();
+        let notary =
+            Notary { organisation: "o".to_owned(), key: Arc::new(key), every: Duration::from_mins(1) };
+        let (ledger, _) = Ledger::open(&data, Options::new(|| 1_800_000_000_000, notary)).unwrap();
+        let books = Arc::new(LedgerBooks {
+            ledger: ledger.clone(),
+            index: Mutex::new(Projection::open(&data).unwrap()),
+            releases: data.join("releases"),
+        });
+        let opal = Arc::new(Opal { candidates: data.join("opal/candidates"), ..Opal::default() });
+        SourceHost { ledger, books, opal, tenant: TenantId::new("acme").unwrap(), base: Some(base), promote }
+    }
+    fn policy(hash: &str, modules: &[(&str, &str)]) -> PolicyOf {
+        let modules = modules.iter().map(|(path, rego)| ((*path).to_owned(), (*rego).to_owned())).collect();
+        PolicyOf { source: Name::new("git").unwrap(), hash: hash.to_owned(), modules }
+    }
+
+    #[tokio::test]
+    async fn a_bundle_becomes_a_candidate_and_a_broken_one_changes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let host = host(dir.path(), Promote::Never).await;
+        let says = host.take(policy("h1", &[("sub/a.rego", GOOD)])).await.unwrap();
+        assert!(says.contains("is a candidate"), "{says}");
+        let all = host.opal.candidates().unwrap();
+        let [candidate] = all.as_slice() else { panic!("{all:?}") };
+        assert_eq!(candidate.get("bundle").and_then(Value::as_str), Some("h1"));
+        assert_eq!(candidate.get("source").and_then(Value::as_str), Some("opal:git"));
+        assert_eq!(host.books.releases().unwrap().len(), 1);
+        assert_eq!(host.ledger.release_in_journal(), None, "an operator promotes");
+        let why = host.take(policy("h2", &[("sub/a.rego", "package a\n\nallow if {\n")])).await.unwrap_err();
+        assert!(why.contains("policies/sub/a.rego"), "{why}");
+        assert_eq!((host.opal.candidates().unwrap().len(), host.books.releases().unwrap().len()), (1, 1));
+    }
+
+    #[tokio::test]
+    async fn a_green_candidate_comes_into_force_where_the_settings_say_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let host = host(dir.path(), Promote::WhenGreen).await;
+        let says = host.take(policy("h1", &[("a.rego", GOOD)])).await.unwrap();
+        assert!(says.contains("is in force"), "{says}");
+        let in_force = host.ledger.releases().current().unwrap();
+        assert!(in_force.tree().contains_key("policies/a.rego"));
+        assert!(!in_force.tree().contains_key("policies/local.rego"), "the bundle is all of the Rego");
+        host.take(policy("h2", &[("a.rego", "not rego")])).await.unwrap_err();
+        assert_eq!(host.ledger.release_in_journal(), Some(in_force.digest()));
+    }
+
+    #[tokio::test]
+    async fn a_source_that_isnt_live_makes_its_tenants_facts_stale() {
+        let dir = tempfile::tempdir().unwrap();
+        let host = host(dir.path(), Promote::Never).await;
+        let (name, now) = (Name::new("hr").unwrap(), host.ledger.now());
+        let sources = Arc::clone(host.ledger.live());
+        let sources = sources.sources();
+        let place = Place::Tenant(host.tenant.clone());
+        let mode = Mode::Polled { bound_ms: 15_000 };
+        sources.declare(Source { name: label(&name).unwrap(), place, mode }, now).unwrap();
+        let mut status = placet_sync::opal::Status::default();
+        let mut tell = |state: State, why: Option<&str>| {
+            (status.state, status.why) = (state, why.map(str::to_owned));
+            host.status(&name, &status.shown());
+            host.ledger.live().sources().stale(now).map(|stale| stale.to_string())
+        };
+        assert!(tell(State::Connecting, None).is_some(), "nothing was heard yet");
+        assert_eq!(tell(State::Live, None), None);
+        let refused = tell(State::Refused, Some("the token is refused")).unwrap();
+        assert!(refused.contains("opal:hr") && refused.contains("the token is refused"), "{refused}");
+        assert!(tell(State::Fetching, None).is_some(), "a gap stays until all is there");
+        assert_eq!(tell(State::Live, None), None);
     }
 }

@@ -22,7 +22,7 @@ use placet_oauth::{
     vault::{MasterKey, Place},
 };
 use placet_policy::Release;
-use placet_store::{Notary, Options, Projection};
+use placet_store::{Commons, Notary, Options, Projection};
 use placet_upstream::{
     Bounds as UpstreamBounds, Config, Egress, Http, Stdio, SystemResolver, Timeouts, Transport as Wire,
     Trust, Upstreams,
@@ -44,7 +44,8 @@ use crate::{
         Environment, Limits, ListWith, ReleaseSource, SecretError, Server, Settings, Transport, Upstream,
         Variables,
     },
-    tree,
+    shared, tree,
+    uses::Uses,
     vault::{VaultFile, VaultFileError},
     window::{FileWindow, Outlasts},
 };
@@ -80,6 +81,9 @@ pub enum StartError {
         /// Why.
         error: SecretError,
     },
+    /// The URL of the gateways' database.
+    #[error("`journal.postgres`: {0}; {remedy}", remedy = .0.remedy())]
+    Database(SecretError),
     /// The ledger.
     #[error("{0}")]
     Ledger(#[from] placet_store::OpenError),
@@ -185,6 +189,7 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
     if settings.is_default("server.admin_url") {
         settings.server.admin_url = format!("http://{admin_addr}");
     }
+    let commons = shared::connect(&settings, variables, &keyring).await?;
     let Keyring { token, call, sender, checkpoint, session, operators, master } = keyring;
 
     let notary = Notary {
@@ -192,21 +197,22 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
         key: Arc::new(checkpoint),
         every: CHECKPOINT,
     };
-    let (ledger, report) = Ledger::open(&data, Options::new(wall, notary))?;
+    let options = Options::new(wall, notary);
+    let (ledger, report) = match &commons {
+        None => Ledger::open(&data, options)?,
+        Some(commons) => shared::ledger(&data, options, commons).await?,
+    };
     for source in &settings.sources {
         ledger.live().sources().declare(source.clone(), ledger.now())?;
     }
     put_in_force(&ledger, &settings).await?;
     let metrics = Arc::new(Metrics::default());
-    let (access_to_vault, vault) = open_vault(&data, master)?;
+    let (access_to_vault, vault) = open_vault(&data, master, commons.clone())?;
 
     let senders = Senders { call, sender, vault: access_to_vault };
     let (gateway, upstreams) = gateway(&settings, variables, &ledger, senders, &metrics)?;
-    let books: Arc<LedgerBooks> = Arc::new(LedgerBooks {
-        ledger: ledger.clone(),
-        index: Mutex::new(Projection::open(&data)?),
-        releases: data.join("releases"),
-    });
+    let books: Arc<LedgerBooks> =
+        Arc::new(LedgerBooks { ledger: ledger.clone(), index: Mutex::new(Projection::open(&data)?) });
     let (opal_listener, opal_addr, opal_url) = bind_opal(&settings).await?;
     let opal::Started { opal, sources, app: opal_app } =
         opal::prepare(&settings, variables, &ledger, &books, &metrics, opal_url.as_deref())
@@ -215,12 +221,15 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
     let now = ledger.now().secs();
     let used = data.join("used");
     std::fs::create_dir_all(&used).map_err(|error| io(&used, error))?;
-    let window = |name: &str| {
-        FileWindow::open(&used.join(name), WINDOW, now).map(Mutex::new).map_err(StartError::Window)
+    let uses = |name: &str, capacity, outlasts| match &commons {
+        Some(commons) => Ok(Uses::shared(commons.clone(), outlasts == Outlasts::Machine)),
+        None => FileWindow::open_as(&used.join(name), capacity, now, outlasts)
+            .map(Uses::in_file)
+            .map_err(StartError::Window),
     };
-    let proofs = FileWindow::open_as(&used.join("proofs"), mcp::MAX_PROOFS, now, Outlasts::Process)
-        .map_err(StartError::Window)?;
-    let codes = Arc::new(Codes::default());
+    let window = |name| uses(name, WINDOW, Outlasts::Machine);
+    let proofs = uses("proofs", mcp::MAX_PROOFS, Outlasts::Process)?;
+    let codes = Arc::new(Codes::of(commons.clone()));
     let keys = KeySet::of(token.public());
     let server = &settings.server;
     let feeds = feeds::open(feeds::Parts {
@@ -264,7 +273,7 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
             body_read: Duration::from_millis(settings.limits.body_read_ms),
         },
         codes,
-        vault,
+        vault: vault.clone(),
         opal,
         metrics: Arc::clone(&metrics),
         environment: server.environment.as_str(),
@@ -289,6 +298,15 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
             app,
             told(stop.subscribe()),
         ));
+    }
+    if let Some(commons) = commons {
+        let (stopped, ledger) = (stop.subscribe(), ledger.clone());
+        tasks.spawn(async move {
+            tokio::select! {
+                () = shared::attend(commons, ledger, vault) => {}
+                () = told(stopped) => {}
+            }
+        });
     }
     tracing::info!(agents = %agent_addr, administrators = %admin_addr, took_ms = started.elapsed().as_millis(), "serving");
     Ok(Running {
@@ -365,7 +383,7 @@ fn token_service(
     token: SigningKey,
     keys: KeySet,
     (books, codes, metrics): (Arc<LedgerBooks>, Arc<Codes>, Arc<Metrics>),
-    window: Mutex<FileWindow>,
+    window: Uses,
 ) -> Result<Arc<OAuth>, StartError> {
     let token_endpoint = format!("{}/oauth/token", server.public_url);
     Ok(Arc::new(OAuth {
@@ -451,7 +469,12 @@ async fn sync(upstreams: &Arc<Upstreams>) {
 /// The release that was in force, or the settings' at the first start; in dev the settings' whenever it differs.
 async fn put_in_force(ledger: &Ledger, settings: &Settings) -> Result<(), StartError> {
     let before = ledger.release_in_journal();
-    if let Some(digest) = before {
+    let there = ledger.releases().current().map(|release| release.digest());
+    if before.is_some() && before == there {
+        if settings.server.environment != Environment::Dev {
+            return Ok(());
+        }
+    } else if let Some(digest) = before {
         let path = ledger.archive(digest);
         let refused = |why: String| StartError::Release { from: path.display().to_string(), why };
         let archive = std::fs::read(&path).map_err(|error| refused(error.to_string()))?;
@@ -491,9 +514,16 @@ async fn put_in_force(ledger: &Ledger, settings: &Settings) -> Result<(), StartE
 /// What the gateway opens and what administrators change: two views of one vault.
 type Vaults = (Arc<dyn VaultAccess>, Option<Arc<VaultFile>>);
 
-fn open_vault(data: &Path, master: Option<MasterKey>) -> Result<Vaults, StartError> {
+fn open_vault(
+    data: &Path,
+    master: Option<MasterKey>,
+    commons: Option<Commons>,
+) -> Result<Vaults, StartError> {
     let Some(master) = master else { return Ok((Arc::new(NoVault), None)) };
-    let file = Arc::new(VaultFile::open(&data.join("vault"), master)?);
+    let file = Arc::new(match commons {
+        None => VaultFile::open(&data.join("vault"), master)?,
+        Some(commons) => VaultFile::open_shared(commons, master)?,
+    });
     Ok((file.access(), Some(file)))
 }
 

@@ -213,7 +213,7 @@ fn what_never_left_gives_back_all_that_it_took() {
     assert_eq!(run.refund(REFUND, now(), false), "budget_exceeded");
     run.world = run.world.ended(run.position, &acme(), first, true);
     run.position += 1;
-    assert_eq!(run.refunds(3, now()), ["", "", "budget_exceeded"]);
+    assert_eq!(run.refunds(3, now()), ["", "", "budget_exceeded budget_exceeded"], "amount and count");
 }
 
 #[test]
@@ -248,7 +248,8 @@ allow if {
 	input.totals.agent_day[input.action].count < 5
 }
 "#;
-const CEDAR: &str = r#"permit (principal, action == Action::"issue_refund", resource)
+const CEDAR: &str = r#"@id("day")
+permit (principal, action == Action::"issue_refund", resource)
 when {
     context has totals && context.totals has human_day && context.totals.human_day has issue_refund &&
     context.totals.human_day.issue_refund.amount.lessThan(decimal("80.0")) &&

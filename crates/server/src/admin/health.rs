@@ -30,7 +30,6 @@ pub(super) async fn ready(State(admin): State<Arc<Admin>>) -> Response {
         ),
         ("release", admin.books.in_force().is_none().then(|| no_release.to_owned())),
         ("facts", stale(&admin)),
-        ("opal", admin.opal.problem()),
     ];
     let ready = checks.iter().all(|(_, problem)| problem.is_none());
     let checks = checks

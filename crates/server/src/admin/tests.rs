@@ -21,6 +21,7 @@ use placet_record::DecisionRecord;
 use super::{openapi::OPERATIONS, *};
 use crate::{
     books::{Changes, Deed, Offer, Pending, ReleaseInfo, Unpromoted, Unwritten, Whose},
+    uses::Uses,
     window::FileWindow,
 };
 
@@ -216,7 +217,7 @@ fn fixture() -> Fixture {
             audience: BASE.into(),
             url: Htu::parse(BASE).unwrap(),
             operators: KeySet::of(keys["operator"].public()),
-            window: Mutex::new(FileWindow::open(&dir.path().join("used"), 10_000, NOW).unwrap()),
+            window: Uses::in_file(FileWindow::open(&dir.path().join("used"), 10_000, NOW).unwrap()),
             max_body: 64 * 1024,
             body_read: Duration::from_secs(5),
         },

@@ -1,7 +1,5 @@
 //! Who is it, with which proof, and for which purpose.
 
-use std::sync::PoisonError;
-
 use axum::{
     http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     response::Response,
@@ -13,7 +11,7 @@ use placet_jose::{
     access::{AccessRefused, Opened},
     htu::Htu,
     refused::Refused,
-    replay::{Admission, ReplayWindow as _},
+    replay::Admission,
 };
 use placet_json::Object;
 use placet_oauth::challenge::Challenge;
@@ -71,11 +69,7 @@ impl Endpoint {
         if opened.proof.issued_at() < self.started {
             return Err(self.challenge("proof_before_start", &Challenge::InvalidProof));
         }
-        let admitted = {
-            let mut replays = self.replays.lock().unwrap_or_else(PoisonError::into_inner);
-            replays.admit(opened.proof.replay_key(), opened.proof.forget_at(), now)
-        };
-        match admitted {
+        match self.replays.admit(opened.proof.replay_key(), opened.proof.forget_at(), now).await {
             Admission::New => {}
             Admission::Seen => {
                 let client = opened.token.claims().client_id.clone();

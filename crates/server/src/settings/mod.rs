@@ -76,6 +76,8 @@ pub struct Settings {
     pub keys: Keys,
     /// Upstream secrets.
     pub vault: Vault,
+    /// Where the journal is.
+    pub journal: Journal,
     /// Bounds of the listeners.
     pub limits: Limits,
     /// Logs.
@@ -150,6 +152,19 @@ pub struct Keys {
 pub struct Vault {
     /// `master_key`: 32 bytes in base64, under which the data keys are wrapped. Without one the vault stays shut.
     pub master_key: Option<SecretSource>,
+}
+
+/// `[journal]`: where the journal is.
+#[derive(Debug, Clone)]
+pub struct Journal {
+    /// `postgres`: the URL of the database that several gateways share. Without one the journal is in the data directory.
+    pub postgres: Option<SecretSource>,
+    /// `gateway`: what this gateway is called there, for operators.
+    pub gateway: Name,
+    /// `ca`: certificates that the database's must be signed by, instead of the system's.
+    pub ca: Option<PathBuf>,
+    /// `lease_ms`: how long a gateway that isn't heard of is believed to live.
+    pub lease_ms: u64,
 }
 
 /// `[limits]`: bounds of the listeners.
@@ -308,6 +323,7 @@ fn sections(root: &mut read::Section<'_, '_>) -> Option<Settings> {
         (Some(server), Some(data)) => (keys(root, data), vault(root, server)),
         _ => (None, None),
     };
+    let journal = journal(root);
     let upstreams = upstream::read(root);
     let sources = source::read(root);
     let feeds = feeds::read(root);
@@ -322,6 +338,7 @@ fn sections(root: &mut read::Section<'_, '_>) -> Option<Settings> {
         feeds: feeds?,
         keys: keys?,
         vault: vault?,
+        journal: journal?,
         limits: limits?,
         log: log?,
         telemetry: telemetry?,
@@ -438,6 +455,21 @@ fn vault(root: &mut read::Section<'_, '_>, server: &Server) -> Option<Vault> {
     };
     section.finish();
     Some(Vault { master_key })
+}
+
+fn journal(root: &mut read::Section<'_, '_>) -> Option<Journal> {
+    let mut section = root.section("journal");
+    let postgres = section.optional_secret("postgres");
+    let gateway = section.word(
+        "gateway",
+        "gateway",
+        |text| Name::new(text).ok(),
+        "write a name of `A-Z a-z 0-9 . _ : @ | -`",
+    );
+    let ca = section.optional_path("ca");
+    let lease_ms = section.number("lease_ms", 10_000, 1_000..=600_000);
+    section.finish();
+    Some(Journal { postgres: postgres?, gateway: gateway?, ca: ca?, lease_ms: lease_ms? })
 }
 
 fn limits(root: &mut read::Section<'_, '_>) -> Option<Limits> {

@@ -37,6 +37,8 @@ pub struct OpalSource {
     pub shard: Option<String>,
     /// `report`: whether every update is reported to the server.
     pub report: bool,
+    /// `stale_after_ms`: how long decisions of the tenant may rest on what was last known to be complete.
+    pub stale_after_ms: u64,
     /// The line of its section.
     pub line: usize,
 }
@@ -100,6 +102,7 @@ fn source(mut section: Section<'_, '_>) -> Option<OpalSource> {
     let fetch_from = section.optional_texts("fetch_from");
     let shard = section.optional_word("shard", plain, "write the shard's id");
     let report = section.boolean("report", true);
+    let stale_after_ms = section.number("stale_after_ms", 15_000, 5_000..=placet_facts::MAX_BOUND_MS);
     section.finish();
     let fetch_from = fetch_from?.unwrap_or_default();
     let origins: Option<Vec<Url>> = fetch_from.iter().map(|text| base(text)).collect();
@@ -119,6 +122,7 @@ fn source(mut section: Section<'_, '_>) -> Option<OpalSource> {
         fetch_from: origins?,
         shard: shard?,
         report: report?,
+        stale_after_ms: stale_after_ms?,
         line,
     })
 }

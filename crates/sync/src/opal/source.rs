@@ -8,14 +8,14 @@ use std::{
 };
 
 use placet_core::{Name, TenantId};
-use placet_facts::{Change, MAX_CHANGES, Place, Transaction};
+use placet_facts::{Change, Place, Transaction};
 use placet_json::{Value, object, parse};
 use secrecy::SecretString;
 use sha2::{Digest as _, Sha256};
 use tokio::{
     sync::{Notify, Semaphore, mpsc},
     task::AbortHandle,
-    time::sleep,
+    time::{Instant, sleep},
 };
 use url::Url;
 
@@ -40,6 +40,12 @@ const FETCHES: usize = 32;
 const MAX_REFUSED: usize = 64;
 /// How long to wait before a transaction that the ledger didn't take is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
+/// The most bytes and changes of one transaction: a step of a document that is larger is written in parts, in order.
+const MAX_TRANSACTION: (usize, usize) = (4 << 20, 50_000);
+/// How long to wait before everything is fetched anew because something was lost on a connection that stands.
+const LOST: Duration = Duration::from_secs(1);
+/// How long to wait before facts that weren't admitted are tried again.
+const UNADMITTED: Duration = Duration::from_secs(5);
 /// Updates whose reports are still due, at most.
 const MAX_REPORTS: usize = 1_024;
 
@@ -93,6 +99,8 @@ pub struct Source {
     lost: BTreeSet<u64>,
     /// A step that isn't written yet.
     due: Option<Step>,
+    /// When what isn't in force yet is tried again.
+    again: Option<Instant>,
     reports: Vec<Due>,
     internal: mpsc::Sender<Inner>,
     policy: Arc<Notify>,
@@ -119,6 +127,12 @@ enum Inner {
 struct Step {
     id: String,
     why: String,
+}
+
+impl Step {
+    fn again() -> Self {
+        Self { id: String::new(), why: "tried again".to_owned() }
+    }
 }
 
 /// An update that somebody wants to be told about.
@@ -165,6 +179,7 @@ pub async fn run(settings: SourceSettings, host: Arc<dyn Host>) -> Result<(), St
         base: None,
         lost: BTreeSet::new(),
         due: None,
+        again: None,
         reports: Vec::new(),
         internal,
         policy: Arc::new(Notify::new()),
@@ -186,17 +201,20 @@ pub async fn run(settings: SourceSettings, host: Arc<dyn Host>) -> Result<(), St
         ));
     }
     loop {
+        let moment = source.again;
         let again = async {
-            if source.due.is_some() {
-                sleep(AGAIN).await;
-            } else {
-                std::future::pending::<()>().await;
+            match moment {
+                Some(moment) => tokio::time::sleep_until(moment).await,
+                None => std::future::pending::<()>().await,
             }
         };
         tokio::select! {
             Some(event) = messages.recv() => source.event(event).await,
             Some(event) = inner.recv() => source.inner(event).await,
-            () = again => source.commit(None).await,
+            () = again => {
+                let step = source.due.clone().unwrap_or_else(Step::again);
+                source.commit(step).await;
+            }
         }
         source.show();
     }
@@ -250,6 +268,10 @@ impl Source {
     }
 
     async fn event(&mut self, event: Event) {
+        // A token that was refused once isn't tried again.
+        if self.status.state == State::Refused {
+            return;
+        }
         match event {
             Event::Alive => {}
             Event::Connected => {
@@ -295,7 +317,7 @@ impl Source {
                 self.fetched(ticket, save, value);
                 if !of_base || self.base_is_tried() {
                     let step = self.step_of(ticket);
-                    self.commit(Some(step)).await;
+                    self.commit(step).await;
                 }
             }
             Inner::Failed { ticket, why } => {
@@ -308,7 +330,7 @@ impl Source {
                     self.send_reports();
                     if first && self.is_of_base(ticket) && self.base_is_tried() {
                         let step = self.step_of(ticket);
-                        self.commit(Some(step)).await;
+                        self.commit(step).await;
                     }
                 }
             }
@@ -424,7 +446,7 @@ impl Source {
         }
         if now || self.base.as_ref().is_none_or(BTreeSet::is_empty) {
             self.settle();
-            self.commit(Some(step)).await;
+            self.commit(step).await;
         }
     }
 
@@ -459,7 +481,7 @@ impl Source {
             self.reports.push(due);
         }
         if inline {
-            self.commit(Some(step)).await;
+            self.commit(step).await;
         } else {
             self.send_reports();
         }
@@ -563,7 +585,7 @@ impl Source {
         self.status.missing.insert(ticket, why);
         let internal = self.internal.clone();
         let task = tokio::spawn(async move {
-            sleep(Backoff::default().next()).await;
+            sleep(LOST).await;
             drop(internal.send(Inner::Refetch).await);
         });
         self.polls.push(task.abort_handle());
@@ -612,8 +634,7 @@ impl Source {
     }
 
     /// Makes the facts say what the document says: at most one transaction for people and one for the tenant.
-    async fn commit(&mut self, step: Option<Step>) {
-        let Some(step) = step.or_else(|| self.due.take()) else { return };
+    async fn commit(&mut self, step: Step) {
         let (document, wrong) = self.arrivals.fold();
         for (ticket, error) in wrong {
             tracing::error!(source = %self.label, %error, "an update doesn't fit the document; everything is fetched anew");
@@ -640,17 +661,20 @@ impl Source {
         for (place, list) in [(Place::Organisation, changes.organisation), (tenant, changes.tenant)] {
             let mut list = list;
             while !list.is_empty() {
-                let rest = list.split_off(list.len().min(MAX_CHANGES));
+                let rest = list.split_off(fitting(&list));
                 if let Err(down) = self.write(&place, list, &step, base, &mut told).await {
                     tracing::error!(source = %self.label, down, "changes wait: the ledger takes none");
                     self.status.missing.insert(u64::MAX, format!("the ledger takes no changes: {down}"));
                     self.due = Some(step);
+                    self.again = Some(Instant::now() + AGAIN);
                     return;
                 }
                 list = rest;
             }
         }
         self.due = None;
+        // What the facts don't admit today they may admit once a tenant or a person is there.
+        self.again = (told.count > 0).then(|| Instant::now() + UNADMITTED);
         self.status.missing.remove(&u64::MAX);
         if told.count > 0 && told != self.status.wrong {
             tracing::error!(source = %self.label, some = ?told.some, count = told.count, "parts of the document can't be used as facts");
@@ -679,7 +703,9 @@ impl Source {
     ) -> Result<(), String> {
         let mut refused = 0;
         while !list.is_empty() {
-            let key = format!("{}|{}|{base}|{place}|{}", self.label, step.id, list.len());
+            let content = Value::Array(list.iter().map(Change::to_value).collect()).to_bytes();
+            let content = hex::encode(Sha256::digest(&content));
+            let key = format!("{}|{}|{base}|{place}|{content}", self.label, step.id);
             let key =
                 format!("opal:{}", hex::encode(Sha256::digest(key.as_bytes()).get(..20).unwrap_or_default()));
             let transaction = Transaction {
@@ -755,6 +781,17 @@ impl Source {
             task.abort();
         }
     }
+}
+
+/// How many of these changes fit into one transaction; at least one.
+fn fitting(list: &[Change]) -> usize {
+    let (most_bytes, most) = MAX_TRANSACTION;
+    let mut bytes = 0_usize;
+    let fits = list.iter().take(most).take_while(|change| {
+        bytes = bytes.saturating_add(change.to_value().to_bytes().len());
+        bytes <= most_bytes
+    });
+    fits.count().max(1)
 }
 
 fn report(due: &Due) -> Value {

@@ -1,6 +1,6 @@
 //! A tenant's facts as a document for OPA, and the entries that bring a client from one revision to the next.
 
-use placet_core::{Subject, TenantId, Until};
+use placet_core::{TenantId, Until};
 use placet_facts::{World, tuple_text};
 use placet_json::{Object, Value, object};
 
@@ -76,15 +76,13 @@ pub(super) fn document(world: &World, tenant: &TenantId) -> Option<Value> {
     }
     let mut relations = Object::new();
     for tuple in facts.tuples() {
-        let text = tuple_text(tuple);
-        let subject = match &tuple.subject {
-            Subject::Object(object) => object.to_string(),
-            Subject::Userset(object, relation) => format!("{object}#{relation}"),
-        };
-        let key =
-            text.strip_suffix(subject.as_str()).and_then(|rest| rest.strip_suffix('@')).unwrap_or(&text);
+        let text = tuple_text(&tuple);
+        // Types and relations have no `@`, nothing has a `#`: each text has one reading.
+        let parts = text.split_once('#').and_then(|(object, rest)| Some((object, rest.split_once('@')?)));
+        let Some((object, (relation, subject))) = parts else { continue };
+        let key = &format!("{object}#{relation}");
         if !relations.contains_key(key) {
-            relations.insert(key, Value::Array(Vec::new()));
+            relations.insert(key.as_str(), Value::Array(Vec::new()));
         }
         if let Some(subjects) = relations.get_mut(key).and_then(Value::as_array_mut) {
             subjects.push(subject.into());
