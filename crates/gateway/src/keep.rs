@@ -1,19 +1,20 @@
 //! The fold's state as it is kept beside the journal, and states of the past that are held in memory.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::VecDeque,
     error::Error,
     io,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Mutex, PoisonError},
 };
 
+use imbl::OrdMap;
 use placet_core::{AgentId, DecisionId, Digest, Name, TenantId};
-use placet_facts::{Keys, Live, Rebuilding, World, parse_tuple, tuple_text};
+use placet_facts::{Keys, Rebuilding, World, parse_tuple, tuple_text};
 use placet_json::{Limits, Value, object};
 use placet_ledger::frame::Frame;
 use placet_store::{Fold as _, Keep, KeptStates, ReadError, Reader, Record};
 
-use crate::fold::{Open, Seen, State};
+use crate::fold::{Open, State};
 
 /// Raised whenever the form of a kept state changes, or what the journal's entries fold to.
 pub(crate) const FORMAT: &str = "gateway-1";
@@ -30,7 +31,7 @@ type Failure = Box<dyn Error + Send + Sync>;
 /// it is kept, too.
 pub(crate) struct Parts {
     pub(crate) world: World,
-    pub(crate) open: BTreeMap<u64, Open>,
+    pub(crate) open: OrdMap<u64, Open>,
     pub(crate) keys: Keys,
     pub(crate) remediable: Vec<(DecisionId, u64)>,
     pub(crate) release: Option<Digest>,
@@ -66,7 +67,7 @@ impl Parts {
         let mut world = Rebuilding::default();
         let mut parts = Self {
             world: World::new(),
-            open: BTreeMap::new(),
+            open: OrdMap::new(),
             keys: Keys::default(),
             remediable: Vec::new(),
             release: None,
@@ -182,13 +183,11 @@ impl Moments {
             && state.sequence > last
             && reader.get(state.sequence)?.is_some_and(|record| record.link == state.link)
         {
-            let mut fresh = State::new(Arc::new(Live::new(World::new())), Arc::default(), Arc::default());
+            let mut fresh = State::alone();
             fresh.restore(state.sequence, state.body())?;
             return Ok((state.sequence, fresh));
         }
-        Ok(in_memory.unwrap_or_else(|| {
-            (0, State::new(Arc::new(Live::new(World::new())), Arc::<Seen>::default(), Arc::default()))
-        }))
+        Ok(in_memory.unwrap_or_else(|| (0, State::alone())))
     }
 }
 

@@ -1,14 +1,10 @@
 //! The administration's books, kept by the gateway's ledger and its search index.
 
-use std::{
-    io::{self, Write},
-    path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use placet_core::{DecisionId, Digest, Name, RelationModel, Revision, Timestamp};
+use placet_core::{DecisionId, Digest, Name, RelationModel, Revision, TenantId, Timestamp};
 use placet_facts::{ChangeError, Live, Transaction, World};
-use placet_gateway::{Act, Ledger, ORGANISATION, Refused};
+use placet_gateway::{Act, ArchiveError, Ledger, ORGANISATION, Refused};
 use placet_json::{Limits, Value};
 use placet_policy::Release;
 use placet_record::{DecisionRecord, Kind};
@@ -24,7 +20,6 @@ const SCAN: u64 = 32_768;
 pub(crate) struct LedgerBooks {
     pub(crate) ledger: Ledger,
     pub(crate) index: Mutex<Projection>,
-    pub(crate) releases: PathBuf,
 }
 
 impl LedgerBooks {
@@ -40,18 +35,11 @@ impl LedgerBooks {
         placet_json::parse(&record.payload, &Limits::RESULT).map_err(|error| error.to_string())
     }
     fn load(&self, digest: Digest) -> Result<Release, Unpromoted> {
-        let archive = match std::fs::read(self.ledger.archive(digest)) {
-            Ok(archive) => archive,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Unpromoted::Unknown(digest)),
-            Err(error) => return Err(Unpromoted::Down(error.to_string())),
-        };
-        let release =
-            Release::from_archive(&archive).map_err(|refused| Unpromoted::NoRelease(refused.to_string()))?;
-        if release.digest() == digest {
-            Ok(release)
-        } else {
-            Err(Unpromoted::NoRelease("the archive was changed".to_owned()))
-        }
+        self.ledger.archives().load(digest).map_err(|error| match error {
+            ArchiveError::Missing => Unpromoted::Unknown(digest),
+            ArchiveError::Down(_) => Unpromoted::Down(error.to_string()),
+            ArchiveError::NoRelease(why) => Unpromoted::NoRelease(why),
+        })
     }
 }
 
@@ -148,34 +136,13 @@ impl Books for LedgerBooks {
         self.ledger.releases().current().map(|release| (release.digest(), release.relations().clone()))
     }
     fn releases(&self) -> Result<Vec<Digest>, String> {
-        let entries = match std::fs::read_dir(&self.releases) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(error.to_string()),
-        };
-        let mut digests: Vec<Digest> = entries
-            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-            .filter_map(|name| Digest::parse(&name.strip_suffix(".tar")?.replacen('-', ":", 1)))
-            .collect();
-        digests.sort_unstable();
-        Ok(digests)
+        self.ledger.archives().list().map_err(|error| error.to_string())
     }
     fn keep(&self, archive: &[u8]) -> Result<ReleaseInfo, Unpromoted> {
         let release =
             Release::from_archive(archive).map_err(|refused| Unpromoted::NoRelease(refused.to_string()))?;
-        let path = self.ledger.archive(release.digest());
-        let write = || -> io::Result<()> {
-            if path.exists() {
-                return Ok(());
-            }
-            std::fs::create_dir_all(&self.releases)?;
-            let fresh = path.with_extension("upload");
-            let mut file = std::fs::File::create(&fresh)?;
-            file.write_all(archive)?;
-            file.sync_all()?;
-            std::fs::rename(&fresh, &path)
-        };
-        write().map_err(|error| Unpromoted::Down(format!("the archive can't be kept: {error}")))?;
+        let kept = self.ledger.archives().keep(&release, archive);
+        kept.map_err(|error| Unpromoted::Down(format!("the archive can't be kept: {error}")))?;
         Ok(ReleaseInfo { digest: release.digest(), name: release.name().to_string() })
     }
     fn promote<'a>(

@@ -15,6 +15,7 @@ mod enrolment;
 mod error;
 mod feed;
 mod health;
+mod opal;
 mod openapi;
 mod read;
 mod relations;
@@ -23,6 +24,7 @@ mod rights;
 mod safe;
 mod slice;
 mod sources;
+mod totals;
 
 use std::{sync::Arc, time::Instant};
 
@@ -38,6 +40,7 @@ use http::{StatusCode, request::Parts};
 use crate::{
     books::{Books, Offers},
     metrics::Metrics,
+    opal::Opal,
     vault::VaultFile,
 };
 
@@ -59,6 +62,8 @@ pub struct Admin {
     pub codes: Arc<Codes>,
     /// Upstream secrets; none where there is no master key.
     pub vault: Option<Arc<VaultFile>>,
+    /// OPAL, on both sides.
+    pub opal: Arc<Opal>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// The environment's name.
@@ -98,6 +103,7 @@ pub fn routes(admin: Arc<Admin>) -> Router {
         .route("/v1/tenants/{tenant}/delegations/{delegation}/revoke", post(acts::revoke))
         .route("/v1/tenants/{tenant}/approvals", get(read::approvals))
         .route("/v1/tenants/{tenant}/approvals/{approval}/withdraw", post(approvals::withdraw))
+        .route("/v1/tenants/{tenant}/totals", get(totals::totals))
         .route("/v1/approvals", post(approvals::give))
         .route("/v1/facts", get(read::facts).post(acts::apply))
         .route("/v1/facts/history", get(read::history))
@@ -111,6 +117,9 @@ pub fn routes(admin: Arc<Admin>) -> Router {
         .route("/v1/decisions/{decision}", get(decisions::show))
         .route("/v1/releases", get(releases::list).post(releases::keep))
         .route("/v1/releases/{release}/promote", post(releases::promote))
+        .route("/v1/releases/candidates", get(opal::candidates))
+        .route("/v1/opal", get(opal::status))
+        .route("/v1/opal/tokens", post(opal::token))
         .route("/v1/vault", get(safe::list).post(safe::put))
         .route("/v1/vault/remove", post(safe::remove))
         .route("/v1/upstreams", get(catalog::upstreams))

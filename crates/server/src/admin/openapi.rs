@@ -140,6 +140,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         "200",
         &[WHY],
     ),
+    read("/v1/tenants/{tenant}/totals", "What was permitted today, and what is under way"),
     read("/v1/tenants/{tenant}/approvals", "Approvals, spent ones too"),
     act("/v1/tenants/{tenant}/approvals/{approval}/withdraw", "Take an unspent approval back", "200", &[WHY]),
     act(
@@ -223,6 +224,20 @@ pub(super) const OPERATIONS: &[Operation] = &[
         ..act("/v1/releases", "Take a release's archive (application/octet-stream)", "201", &[])
     },
     act("/v1/releases/{release}/promote", "Put a release in force", "200", &[WHY]),
+    read("/v1/releases/candidates", "Releases that came of policy bundles"),
+    read("/v1/opal", "OPAL sources, and clients that are connected"),
+    act(
+        "/v1/opal/tokens",
+        "Give out a token for an OPAL client",
+        "201",
+        &[
+            ("type", "string", false),
+            ("topics", "array", false),
+            ("scopes", "array", false),
+            ("life_s", "integer", false),
+            WHY,
+        ],
+    ),
     read("/v1/vault", "Upstream secrets: names and ages, never values"),
     act(
         "/v1/vault",

@@ -349,7 +349,7 @@ fn list(name: &str, values: impl Iterator<Item = Value>) -> Response {
     json(StatusCode::OK, &object! { name => array(values) }.into())
 }
 
-fn in_tenant(
+pub(super) fn in_tenant(
     admin: &Admin,
     by: &Principal,
     tenant: &str,

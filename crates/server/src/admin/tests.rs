@@ -21,6 +21,7 @@ use placet_record::DecisionRecord;
 use super::{openapi::OPERATIONS, *};
 use crate::{
     books::{Changes, Deed, Offer, Pending, ReleaseInfo, Unpromoted, Unwritten, Whose},
+    uses::Uses,
     window::FileWindow,
 };
 
@@ -216,12 +217,13 @@ fn fixture() -> Fixture {
             audience: BASE.into(),
             url: Htu::parse(BASE).unwrap(),
             operators: KeySet::of(keys["operator"].public()),
-            window: Mutex::new(FileWindow::open(&dir.path().join("used"), 10_000, NOW).unwrap()),
+            window: Uses::in_file(FileWindow::open(&dir.path().join("used"), 10_000, NOW).unwrap()),
             max_body: 64 * 1024,
             body_read: Duration::from_secs(5),
         },
         codes: Arc::default(),
         vault: Some(Arc::new(vault)),
+        opal: Arc::default(),
         metrics: Arc::default(),
         environment: "dev",
         public_url: "http://127.0.0.1:8717".into(),
@@ -508,6 +510,7 @@ async fn ten_1_another_tenant_looks_like_none() {
     let fixture = fixture();
     let pairs = [
         ("GET", "/v1/tenants/{}/workflows", ""),
+        ("GET", "/v1/tenants/{}/totals", ""),
         ("GET", "/v1/facts?tenant={}", ""),
         ("POST", "/v1/tenants/{}/workflows/wf-9/close", ""),
         ("POST", "/v1/tenants/{}/delegations", "{}"),

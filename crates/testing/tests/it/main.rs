@@ -8,7 +8,11 @@
 )]
 
 mod arguments;
+mod duties;
 mod envelope;
+mod feeds;
+mod gateways;
+mod limits;
 mod live;
 mod neighbour;
 mod operations;
