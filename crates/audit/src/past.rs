@@ -110,7 +110,7 @@ impl Past {
                 }
                 None => self.push(at, Err(format!("the record {at} of a release names none"))),
             },
-            Some(Kind::Effect | Kind::Act | Kind::Refusals) => {}
+            Some(Kind::Effect | Kind::Act | Kind::Refusals | Kind::Amendment) => {}
             None => self.push(
                 at,
                 Err(format!(

@@ -218,7 +218,7 @@ fn follow(
                 ));
             }
         }
-        Some(Kind::Facts | Kind::Release | Kind::Act | Kind::Refusals) => {}
+        Some(Kind::Facts | Kind::Release | Kind::Act | Kind::Refusals | Kind::Amendment) => {}
         None => return Err(format!("its kind {} is unknown to this version", record.kind)),
     }
     Ok(())

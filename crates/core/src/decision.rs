@@ -94,6 +94,8 @@ codes! {
     ProofReplayed = "proof_replayed";
     /// What the decision rested on kept moving; try again.
     Contended = "contended";
+    /// The tool's upstream failed again and again, and is left alone for a while; nothing was decided or charged.
+    UpstreamUnavailable = "upstream_unavailable";
     /// The wall clock is behind the ledger.
     ClockBehind = "clock_behind";
 }

@@ -8,14 +8,17 @@ use std::{
 };
 
 use placet_core::{
-    ApprovalId, Attribute, Decimal, DecisionId, Digest, Moving, Name, TenantId, Timestamp, WorkflowId,
-    authority::Position,
+    ApprovalId, Attribute, Decimal, DecisionId, Digest, EffectClass, Moving, Name, TenantId, Timestamp,
+    WorkflowId,
+    authority::{Ending, Position},
 };
 use placet_facts::{ChangeError, Live, Place, Transaction, World};
 use placet_json::{Limits, Value, object};
 use placet_ledger::frame::{Frame, FrameError};
-use placet_record::{AskedRecord, DecisionRecord, EffectRecord, Kind, orphaned};
+use placet_record::{Amendment, AskedRecord, DecisionRecord, EffectRecord, Kind, orphaned};
 use placet_store::{At, Fold, FrameSink, Receipt};
+
+use crate::effects::{UnknownEffect, Unresolved};
 
 /// The tree of what belongs to no tenant.
 pub const ORGANISATION: &str = "organisation";
@@ -32,9 +35,11 @@ pub(crate) enum Commit {
     /// A denial.
     Denial { tenant: TenantId, id: DecisionId, remediable: bool, record: String },
     /// The end of a warrant.
-    Ended { tenant: TenantId, at: Position, record: String },
+    Ended { tenant: TenantId, at: Position, unknown: bool, record: String },
     /// A warrant of which nothing more is known.
     Orphan { tenant: TenantId, workflow: Name, decision: DecisionId, at: Position, detail: &'static str },
+    /// What was found out about an ending that nobody knew.
+    Amended { tenant: TenantId, at: u64, record: String },
     /// A release comes into force.
     Release { digest: Digest, record: String },
     /// Something else that people did or tried.
@@ -48,6 +53,7 @@ pub(crate) struct Reservation {
     pub(crate) workflow: WorkflowId,
     pub(crate) entry: Name,
     pub(crate) action: Name,
+    pub(crate) effect: EffectClass,
     pub(crate) amount: Decimal,
     pub(crate) labels: BTreeSet<Name>,
     pub(crate) labels_at: u64,
@@ -65,6 +71,8 @@ pub(crate) enum Refusal {
     Change(ChangeError),
     /// The warrant has ended already.
     Ended,
+    /// How it ended is known, or was found out.
+    Resolved,
     /// It can't be framed.
     Frame(FrameError),
 }
@@ -75,6 +83,7 @@ impl std::fmt::Display for Refusal {
             Self::Moved => f.write_str("what it rests on has moved"),
             Self::Change(error) => error.fmt(f),
             Self::Ended => f.write_str("the warrant has ended already"),
+            Self::Resolved => f.write_str("its effect isn't unknown, or not any more"),
             Self::Frame(error) => error.fmt(f),
         }
     }
@@ -92,12 +101,14 @@ pub(crate) struct Open {
     pub(crate) tenant: TenantId,
     pub(crate) workflow: Name,
     pub(crate) decision: DecisionId,
+    pub(crate) effect: EffectClass,
 }
 
 /// What others may look at while the writer works.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
     open: Mutex<BTreeMap<u64, Open>>,
+    unresolved: Mutex<Unresolved>,
     remediable: Mutex<Remediable>,
     release: Mutex<Option<Digest>>,
 }
@@ -112,6 +123,10 @@ impl Seen {
     /// The warrants that are open.
     pub(crate) fn open(&self) -> BTreeMap<u64, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+    /// The effects that nobody knows.
+    pub(crate) fn unresolved(&self) -> Unresolved {
+        self.unresolved.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
     /// The position of a denial with a remedy.
     pub(crate) fn remediable(&self, id: &DecisionId) -> Option<u64> {
@@ -138,6 +153,8 @@ pub(crate) struct State {
     world: World,
     /// Open warrants, ahead of `seen` likewise.
     open: BTreeMap<u64, Open>,
+    /// Effects that nobody knows, likewise.
+    unresolved: Unresolved,
     live: Arc<Live>,
     seen: Arc<Seen>,
 }
@@ -149,7 +166,9 @@ pub(crate) enum Token {
     /// Publish this, and the warrant is open.
     Opened(World, u64, Open),
     /// The warrant has ended.
-    Closed(u64),
+    Closed(u64, Option<UnknownEffect>),
+    /// It was found out how this warrant ended.
+    Resolved(u64),
     /// A denial that an approval may turn.
     Remediable(DecisionId),
     /// A release.
@@ -160,7 +179,14 @@ pub(crate) enum Token {
 
 impl State {
     pub(crate) fn new(live: Arc<Live>, seen: Arc<Seen>) -> Self {
-        Self { world: World::new(), open: BTreeMap::new(), live, seen }
+        Self { world: World::new(), open: BTreeMap::new(), unresolved: Unresolved::default(), live, seen }
+    }
+    /// A warrant ends; if nobody knows how, it is kept in mind.
+    fn close(&mut self, at: u64, unknown: bool, since: u64) -> Option<UnknownEffect> {
+        let open = self.open.remove(&at)?;
+        let effect = unknown.then(|| UnknownEffect::of(open, Timestamp::from_millis(since))).flatten()?;
+        self.unresolved.insert(at, effect.clone());
+        Some(effect)
     }
     fn permit(&self, at: u64, reservation: &Reservation) -> Result<World, Refusal> {
         let Reservation { workflow, entry, action, amount, labels, labels_at, totals, spends, .. } =
@@ -217,6 +243,7 @@ impl Fold for State {
                             tenant: record.grant.workflow.tenant().clone(),
                             workflow: record.grant.workflow.local().clone(),
                             decision: record.id,
+                            effect: call.effect,
                         };
                         self.open.insert(at, open);
                     }
@@ -229,7 +256,12 @@ impl Fold for State {
                 }
             }
             Some(Kind::Effect) => {
-                self.open.remove(&EffectRecord::read(frame.payload)?.at);
+                let effect = EffectRecord::read(frame.payload)?;
+                let unknown = effect.ending == Ending::Unknown.as_str();
+                drop(self.close(effect.at, unknown, frame.time_ms));
+            }
+            Some(Kind::Amendment) => {
+                self.unresolved.remove(Amendment::read(frame.payload)?.at);
             }
             Some(Kind::Release) => {
                 let document = placet_json::parse(frame.payload, &Limits::RESULT)?;
@@ -252,6 +284,7 @@ impl Fold for State {
         // Replay is over before anybody reads; publishing the last state is enough, and costs a pointer each.
         self.live.publish(self.world.clone());
         self.seen.open.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&self.open);
+        self.seen.unresolved.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&self.unresolved);
         Ok(())
     }
 
@@ -275,13 +308,14 @@ impl Fold for State {
             }
             Commit::Permit(reservation) => {
                 let world = self.permit(sequence, &reservation)?;
-                let Reservation { id, workflow, record, .. } = *reservation;
+                let Reservation { id, workflow, effect, record, .. } = *reservation;
                 out.push(workflow.tenant().as_str(), Kind::Decision.tag(), record.as_bytes())?;
                 self.world = world.clone();
                 let open = Open {
                     tenant: workflow.tenant().clone(),
                     workflow: workflow.local().clone(),
                     decision: id,
+                    effect,
                 };
                 self.open.insert(sequence, open.clone());
                 Ok(Token::Opened(world, sequence, open))
@@ -290,13 +324,20 @@ impl Fold for State {
                 out.push(tenant.as_str(), Kind::Decision.tag(), record.as_bytes())?;
                 Ok(if remediable { Token::Remediable(id) } else { Token::Nothing })
             }
-            Commit::Ended { tenant, at, record } => {
+            Commit::Ended { tenant, at, unknown, record } => {
                 if !self.open.contains_key(&at.0) {
                     return Err(Refusal::Ended);
                 }
                 out.push(tenant.as_str(), Kind::Effect.tag(), record.as_bytes())?;
-                self.open.remove(&at.0);
-                Ok(Token::Closed(at.0))
+                Ok(Token::Closed(at.0, self.close(at.0, unknown, time_ms)))
+            }
+            Commit::Amended { tenant, at, record } => {
+                if !self.unresolved.contains(at) {
+                    return Err(Refusal::Resolved);
+                }
+                out.push(tenant.as_str(), Kind::Amendment.tag(), record.as_bytes())?;
+                self.unresolved.remove(at);
+                Ok(Token::Resolved(at))
             }
             Commit::Orphan { tenant, workflow, decision, at, detail } => {
                 if !self.open.contains_key(&at.0) {
@@ -311,8 +352,7 @@ impl Fold for State {
                     detail,
                 );
                 out.push(tenant.as_str(), Kind::Effect.tag(), record.as_bytes())?;
-                self.open.remove(&at.0);
-                Ok(Token::Closed(at.0))
+                Ok(Token::Closed(at.0, self.close(at.0, true, time_ms)))
             }
             Commit::Release { digest, record } => {
                 out.push(ORGANISATION, Kind::Release.tag(), record.as_bytes())?;
@@ -337,8 +377,14 @@ impl Fold for State {
                 open().insert(at, warrant);
                 self.live.publish_flow(world);
             }
-            Token::Closed(at) => {
+            Token::Closed(at, unknown) => {
                 open().remove(&at);
+                if let Some(effect) = unknown {
+                    self.seen.unresolved.lock().unwrap_or_else(PoisonError::into_inner).insert(at, effect);
+                }
+            }
+            Token::Resolved(at) => {
+                self.seen.unresolved.lock().unwrap_or_else(PoisonError::into_inner).remove(at);
             }
             Token::Remediable(id) => self.seen.remember(id, receipt.first),
             Token::Release(digest) => {

@@ -12,14 +12,15 @@ use std::{
 use arc_swap::ArcSwapOption;
 use placet_core::{
     DecisionId, Digest, Engine, Envelope, Name, Releases, Revision, TenantId, Timestamp,
-    authority::{Asked, Entry, Journal as CoreJournal, Orphans, Position, Unrecorded},
+    authority::{Asked, Ending, Entry, Journal as CoreJournal, Orphans, Position, Unrecorded},
 };
 use placet_facts::{ChangeError, Live, Transaction, World};
 use placet_json::{Value, object};
 use placet_policy::Release;
-use placet_record::{DecisionRecord, Kind, denied, ended, permitted};
+use placet_record::{Amendment, DecisionRecord, Kind, denied, ended, permitted};
 use placet_store::{Journal, OpenError, OpenReport, Options, Reader, SubmitError};
 
+use crate::effects::{Unamended, UnknownEffect};
 use crate::fold::{Commit, Refusal, Reservation, Seen, State, amount};
 
 /// The most that a wall clock may be behind the ledger, in milliseconds.
@@ -158,6 +159,26 @@ impl Ledger {
     #[must_use]
     pub fn open_warrants(&self) -> usize {
         self.inner.seen.open().len()
+    }
+
+    /// The effects that nobody knows, by the journal position of their decisions.
+    #[must_use]
+    pub fn unresolved(&self) -> Vec<(u64, UnknownEffect)> {
+        self.inner.seen.unresolved().into_all()
+    }
+    /// Records what was found out about one of them. The first finding stands.
+    pub async fn amend(&self, amendment: &Amendment) -> Result<u64, Unamended> {
+        let record = placet_record::amended(amendment, self.now());
+        let entry = Commit::Amended { tenant: amendment.tenant.clone(), at: amendment.at, record };
+        match self.inner.journal.durable(entry).await {
+            Ok(receipt) => {
+                self.inner.last.fetch_max(receipt.time_ms, Ordering::AcqRel);
+                Ok(receipt.first)
+            }
+            Err(SubmitError::Refused(Refusal::Resolved)) => Err(Unamended::Known),
+            Err(SubmitError::Refused(other)) => Err(Unamended::Down(other.to_string())),
+            Err(down) => Err(Unamended::Down(down_text(&down))),
+        }
     }
 
     /// Now: the wall clock, but never before the last entry.
@@ -301,6 +322,7 @@ impl Ledger {
                     workflow: permit.envelope().workflow().clone(),
                     entry: call.entry.clone(),
                     action: call.action.clone(),
+                    effect: call.effect,
                     amount: amount(&call.attributes).unwrap_or(placet_core::Decimal::ZERO),
                     labels: call.labels.clone(),
                     labels_at: evaluation.labels_at,
@@ -321,6 +343,7 @@ impl Ledger {
             Entry::Ended { permit, at, credential, outcome } => Commit::Ended {
                 tenant: permit.envelope().tenant().clone(),
                 at: *at,
+                unknown: outcome.ending == Ending::Unknown,
                 record: ended(permit, *at, credential, outcome, self.now()),
             },
         }

@@ -4,18 +4,23 @@
 //! to a tool. Listings are previews: they filter and yield no permit. Nothing here parses HTTP or serves a socket.
 
 mod credential;
+mod effects;
 mod fold;
 mod ledger;
 mod listing;
+mod lookup;
 mod observe;
 mod pipeline;
 mod public;
+mod resolve;
 pub mod trace;
 
 pub use credential::{Credentials, Injection, OpenVault, Scheme, Service, VaultAccess};
+pub use effects::{Unamended, UnknownEffect};
 pub use fold::ORGANISATION;
 pub use ledger::{Act, InForce, Ledger, MAX_CLOCK_BEHIND, Refused};
 pub use listing::Listed;
 pub use observe::{NoObserver, Observer, Stage};
 pub use pipeline::{Answered, Departure, Gateway, ToolCall, Unavailable};
 pub use public::Public;
+pub use resolve::{Effects, Unresolvable};

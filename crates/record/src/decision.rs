@@ -9,6 +9,7 @@ use placet_core::{
 use placet_json::{Canonical, Limits, Object, Value, object};
 
 use crate::{
+    lookup,
     read::{BadRecord, bad, digest, list, member, name, names, number, object as as_object, text, time},
     writer::Writer,
 };
@@ -142,9 +143,12 @@ impl Parts<'_> {
 }
 
 fn evidence(evidence: &Evidence) -> String {
-    let Evidence::Call { upstream, tool, arguments, offered } = evidence else { return "null".to_owned() };
+    let Evidence::Call { upstream, tool, arguments, offered, lookups } = evidence else {
+        return "null".to_owned();
+    };
     let mut w = Writer::new(128);
     w.text("arguments", arguments);
+    lookup::write(&mut w, lookups);
     match offered {
         Offered::Definition(digest) => w.shown("offered", digest),
         Offered::Absent => w.text("offered", "absent"),
@@ -169,6 +173,7 @@ fn read_evidence(attempt: &Object) -> Result<Evidence, BadRecord> {
         tool: text(evidence, "tool")?.to_owned(),
         arguments: text(evidence, "arguments")?.to_owned(),
         offered,
+        lookups: lookup::read(evidence)?,
     })
 }
 
@@ -234,8 +239,9 @@ fn call(w: &mut Writer, call: &Call) {
     inner
         .text("effect", call.effect.as_str())
         .text("entry", call.entry.as_str())
-        .list("labels", call.labels.iter().map(Name::as_str))
-        .text("method", call.method);
+        .list("labels", call.labels.iter().map(Name::as_str));
+    lookup::write(&mut inner, &call.lookups);
+    inner.text("method", call.method);
     resources(&mut inner, &call.resources);
     let part = inner.text("tool", &call.tool).text("upstream", call.upstream.as_str()).end();
     w.part("call", &part);
@@ -376,6 +382,7 @@ fn read_call(call: &Object, id: DecisionId, release: Digest) -> Result<Call, Bad
         bound: bound.collect::<Result<_, BadRecord>>()?,
         arguments: member(call, "arguments")?.canonical().map_err(|error| bad("call.arguments", error))?,
         labels: names(call, "labels")?.into_iter().collect(),
+        lookups: lookup::read(call)?,
     })
 }
 

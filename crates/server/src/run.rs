@@ -13,7 +13,7 @@ use std::{
 use axum::Router;
 use placet_core::{Facts, Name, Releases, authority::Authority};
 use placet_gateway::{
-    Credentials, Gateway, Injection, Ledger, Observer, Scheme, Service, Stage, VaultAccess,
+    Credentials, Effects, Gateway, Injection, Ledger, Observer, Scheme, Service, Stage, VaultAccess,
 };
 use placet_jose::{KeySet, SigningKey, access::Access, htu::Htu};
 use placet_oauth::{
@@ -24,7 +24,7 @@ use placet_oauth::{
 use placet_policy::Release;
 use placet_store::{Notary, Options, Projection};
 use placet_upstream::{
-    Bounds as UpstreamBounds, Config, Egress, Http, Stdio, SystemResolver, Timeouts, Transport as Wire,
+    Bounds as UpstreamBounds, Config, Egress, Fuse, Http, Stdio, SystemResolver, Timeouts, Transport as Wire,
     Trust, Upstreams,
 };
 use secrecy::{ExposeSecret, SecretString};
@@ -184,6 +184,7 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
 
     let senders = Senders { call, sender, vault: access_to_vault };
     let (gateway, upstreams) = gateway(&settings, variables, &ledger, senders, &metrics)?;
+    let effects = gateway.effects().clone();
     let books: Arc<LedgerBooks> = Arc::new(LedgerBooks {
         ledger: ledger.clone(),
         index: Mutex::new(Projection::open(&data)?),
@@ -222,7 +223,11 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
     )?;
     let admin = Arc::new(Admin {
         books,
-        offers: Arc::new(LiveOffers { upstreams: Arc::clone(&upstreams), ledger: ledger.clone() }),
+        offers: Arc::new(LiveOffers {
+            upstreams: Arc::clone(&upstreams),
+            ledger: ledger.clone(),
+            effects: effects.clone(),
+        }),
         door: Door {
             audience: server.admin_url.clone(),
             url: url(&server.admin_url)?,
@@ -240,7 +245,18 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
     });
 
     let app = Router::new().merge(mcp::routes(endpoint)).merge(oauth::routes(oauth));
-    let (stop, tasks) = at_work((agents, app), (admins, admin::routes(admin)), upstreams, settings.limits);
+    let every = Duration::from_millis(settings.limits.resolve_every_ms);
+    let (stop, mut tasks) =
+        at_work((agents, app), (admins, admin::routes(admin)), upstreams, settings.limits);
+    if !every.is_zero() {
+        let stopped = told(stop.subscribe());
+        tasks.spawn(async move {
+            tokio::select! {
+                () = resolve(effects, every) => {}
+                () = stopped => {}
+            }
+        });
+    }
     tracing::info!(agents = %agent_addr, administrators = %admin_addr, took_ms = started.elapsed().as_millis(), "serving");
     Ok(Running {
         agent_addr,
@@ -381,6 +397,14 @@ async fn sync(upstreams: &Arc<Upstreams>) {
     tokio::join!(first, upstreams.run());
 }
 
+/// Finds out again and again what effects nobody knows had, by their tools' resolvers.
+async fn resolve(effects: Effects, every: Duration) {
+    loop {
+        tokio::time::sleep(every).await;
+        effects.pass(every).await;
+    }
+}
+
 /// The release that was in force, or the settings' at the first start; in dev the settings' whenever it differs.
 async fn put_in_force(ledger: &Ledger, settings: &Settings) -> Result<(), StartError> {
     let before = ledger.release_in_journal();
@@ -445,7 +469,7 @@ impl VaultAccess for NoVault {
 fn scheme(upstream: &Upstream) -> Scheme {
     let audience = match (&upstream.call_token_audience, &upstream.transport) {
         (Some(audience), _) => audience.clone(),
-        (None, Transport::Http { url, .. }) => url.to_string(),
+        (None, Transport::Http { url, .. } | Transport::Rest { url, .. }) => url.to_string(),
         (None, Transport::Stdio { .. }) => upstream.name.to_string(),
     };
     let service = match &upstream.list_with {
@@ -465,6 +489,10 @@ fn configs(settings: &Settings, variables: Variables<'_>) -> Result<Vec<Config>,
             Transport::Http { url, allow_private } => {
                 let egress = if *allow_private { Egress::Private } else { Egress::Public };
                 Wire::Http(Http { url: url.clone(), trust: Trust::System, egress })
+            }
+            Transport::Rest { url, allow_private } => {
+                let egress = if *allow_private { Egress::Private } else { Egress::Public };
+                Wire::Rest(Http { url: url.clone(), trust: Trust::System, egress })
             }
             Transport::Stdio { command, env, vars, cwd } => {
                 let mut all: BTreeMap<String, SecretString> = vars
@@ -489,7 +517,11 @@ fn configs(settings: &Settings, variables: Variables<'_>) -> Result<Vec<Config>,
         };
         let timeouts = Timeouts { call: Duration::from_millis(limits.call_ms), ..Timeouts::DEFAULT };
         let bounds = UpstreamBounds { answer: limits.answer_bytes, ..UpstreamBounds::DEFAULT };
-        Ok(Config { timeouts, bounds, ..Config::new(upstream.name.clone(), wire) })
+        let fuse = Fuse {
+            failures: u32::try_from(upstream.breaker_failures).unwrap_or(u32::MAX),
+            rest: Duration::from_millis(upstream.breaker_rest_ms),
+        };
+        Ok(Config { timeouts, bounds, fuse, ..Config::new(upstream.name.clone(), wire) })
     };
     settings.upstreams.iter().map(one).collect()
 }
@@ -535,6 +567,9 @@ impl Observer for Metrics {
     }
     fn ended(&self, ending: &'static str) {
         Metrics::ended(self, ending);
+    }
+    fn looked_up(&self, lookup: &str, outcome: &'static str) {
+        Metrics::looked_up(self, lookup, outcome);
     }
     fn took(&self, stage: Stage, elapsed: Duration) {
         Metrics::took(self, stage.as_str(), elapsed);

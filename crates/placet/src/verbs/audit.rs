@@ -93,6 +93,7 @@ enum Records {
     Release,
     Act,
     Refusals,
+    Amendment,
 }
 
 #[derive(Debug, Args)]
@@ -230,6 +231,7 @@ impl Search {
             Records::Release => Kind::Release,
             Records::Act => Kind::Act,
             Records::Refusals => Kind::Refusals,
+            Records::Amendment => Kind::Amendment,
         };
         let row = Row {
             human,

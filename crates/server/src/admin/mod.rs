@@ -10,6 +10,7 @@ mod body;
 mod catalog;
 mod decisions;
 mod door;
+mod effects;
 mod enrolment;
 mod error;
 mod health;
@@ -94,6 +95,8 @@ pub fn routes(admin: Arc<Admin>) -> Router {
         .route("/v1/facts", get(read::facts).post(acts::apply))
         .route("/v1/facts/history", get(read::history))
         .route("/v1/decisions/{decision}", get(decisions::show))
+        .route("/v1/effects", get(effects::unknown))
+        .route("/v1/effects/{decision}/resolve", post(effects::resolve))
         .route("/v1/releases", get(releases::list).post(releases::keep))
         .route("/v1/releases/{release}/promote", post(releases::promote))
         .route("/v1/vault", get(safe::list).post(safe::put))

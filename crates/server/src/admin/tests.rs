@@ -128,6 +128,12 @@ impl Books for Shelf {
 struct NoOffers;
 
 impl Offers for NoOffers {
+    fn circuits(&self) -> Vec<(Name, &'static str, u64)> {
+        Vec::new()
+    }
+    fn effects(&self) -> Option<placet_gateway::Effects> {
+        None
+    }
     fn upstreams(&self) -> Vec<(Name, Result<(), String>)> {
         Vec::new()
     }

@@ -8,7 +8,9 @@
 )]
 
 mod arguments;
+mod endings;
 mod envelope;
+mod lookups;
 mod operations;
 mod protocol;
 mod races;
