@@ -1,16 +1,16 @@
 //! Resources that a lookup reads: which a call waits for, and whether what was read still holds. The gateway reads;
 //! here nothing waits.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
-use placet_catalog::Lookup;
+use placet_catalog::{Catalog, Lookup};
 use placet_core::{
     Call, Code, DecisionId, Envelope, FactsView, Found, Freeze, Known, LookedUp, Name, Reason, Reasons,
     Resource, ResourceRef, Timestamp, authority::Offered,
 };
 use placet_json::Value;
 
-use crate::{Release, admit::reviewed, platform};
+use crate::{Finding, Release, admit::reviewed, contract::Shape, platform};
 
 /// What must be read before a call can be decided.
 #[derive(Debug, Clone)]
@@ -155,6 +155,34 @@ pub(crate) fn explained(reasons: Reasons, lookups: &[LookedUp]) -> Reasons {
     let Some(first) = all.next() else { return reasons };
     let operator = format!("{}; lookup `{}` of `{}`: {why}", first.operator, looked.lookup, looked.resource);
     Reasons::new(Reason { operator, ..first }, all.collect())
+}
+
+/// Lookups that read what the types of resources don't describe: every call on such a resource would break the input's
+/// schema.
+pub(crate) fn undescribed(
+    catalog: &Catalog,
+    described: Option<&BTreeMap<String, Shape>>,
+    files: &[(String, String)],
+) -> Vec<Finding> {
+    let Some(described) = described else { return Vec::new() };
+    let mut findings = Vec::new();
+    for lookup in catalog.lookups() {
+        for name in lookup.attributes.keys().filter(|name| !described.contains_key(name.as_str())) {
+            let head = format!("[lookup.{}", lookup.name);
+            let at = files.iter().find_map(|(path, text)| {
+                let line = text.lines().position(|line| line.starts_with(&head))?;
+                Some((path.as_str(), u32::try_from(line.saturating_add(1)).unwrap_or(0)))
+            });
+            let (path, line) = at.unwrap_or(("catalog", 0));
+            let message = format!(
+                "the lookup `{}` reads `{name}`, which no type in `relations.toml` describes",
+                lookup.name
+            );
+            let remedy = format!("add it to the attributes of `[type.{}]`", lookup.resource);
+            findings.push(Finding::error(path, (line, 0), message, remedy));
+        }
+    }
+    findings
 }
 
 const UNKNOWN: &str = "there is no such resource here";

@@ -45,6 +45,16 @@ pub(super) fn lookup(reader: &mut Reader<'_>, name: &str, at: usize, item: Item<
     let id = table.get("id").map(|item| reader.parsed(item, "`id`", single));
     let max_age = duration(reader, &mut table, "max_age", DEFAULT_MAX_AGE, LONGEST_MAX_AGE);
     let timeout = duration(reader, &mut table, "timeout", DEFAULT_TIMEOUT, LONGEST_TIMEOUT);
+    if let (Some(max_age), Some(timeout)) = (max_age, timeout)
+        && timeout > max_age
+    {
+        // Its age counts from the beginning of the reading.
+        reader.problem(
+            table.at.start,
+            "`timeout` is longer than `max_age`: a slow reading would be too old when it comes",
+            "shorten `timeout`",
+        );
+    }
     let mut attributes = BTreeMap::new();
     if let Some(of) = table.get("attributes").and_then(|item| reader.table(item, "`attributes`")) {
         for (name, at, item) in of.all() {

@@ -9,6 +9,7 @@
 mod arguments;
 mod bindings;
 mod files;
+mod lookups;
 mod results;
 
 use std::{collections::BTreeMap, sync::Arc};

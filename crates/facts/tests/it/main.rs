@@ -9,6 +9,7 @@
 mod chains;
 mod changes;
 mod journal;
+mod observed;
 mod relations;
 mod tenants;
 

@@ -2,7 +2,7 @@
 //!
 //! Every act is a transaction of facts, a release, or a deed in the ledger, authored by whoever signed the request;
 //! what was refused to somebody known is recorded too. `/healthz`, `/readyz` and `/metrics` need no signature: they
-//! name no tenant, person or tool.
+//! name upstreams and lookups, but no tenant, person or tool.
 
 mod acts;
 mod approvals;

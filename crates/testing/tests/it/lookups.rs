@@ -31,7 +31,13 @@ balance = { path = "$.balance", type = "decimal", required = false }
 /// A stage whose cases are looked up by `lookup`, and CASE-1837 is known by nobody else.
 async fn stage(lookup: &str, settings: &str) -> Stage {
     let builder = StageBuilder::default().settings(settings);
-    let stage = builder.change("catalog/crm.toml", ENTRY, &format!("{lookup}{ENTRY}")).start().await;
+    let described = "customer_id = \"id\"";
+    let builder = builder.change("catalog/crm.toml", ENTRY, &format!("{lookup}{ENTRY}")).change(
+        "relations.toml",
+        described,
+        &format!("{described}, balance = \"decimal\""),
+    );
+    let stage = builder.start().await;
     forget(&stage, "CASE-1837").await;
     stage.crm.answer(|seen| case(seen.json.pointer("/params/arguments/case_id"), "acme"));
     stage
@@ -64,8 +70,17 @@ fn same(stage: &Stage) -> usize {
     usize::try_from(report.same).unwrap()
 }
 
-fn decisions(stage: &Stage, after: u64) -> Vec<Entry> {
-    stage.ledger().after(after).into_iter().filter(|entry| entry.kind == Kind::Decision).collect()
+/// The decisions after a position, once there are so many: a denial rides the next commit.
+async fn decisions(stage: &Stage, after: u64, count: usize) -> Vec<Entry> {
+    for _ in 0..200 {
+        let mut entries = stage.ledger().after(after);
+        entries.retain(|entry| entry.kind == Kind::Decision);
+        if entries.len() >= count {
+            return entries;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("there are no {count} decisions after {after}")
 }
 
 fn looked_up(stage: &Stage, after: u64) -> Vec<Value> {
@@ -103,7 +118,7 @@ async fn a_case_is_read_once_for_as_long_as_the_reading_holds() {
     assert_eq!(get("/attributes/customer_id"), "cust-101");
     assert_eq!(facts[0].pointer("/attributes/balance").unwrap().to_string(), "12.5");
     let found = |entry: &Entry| entry.text("/call/lookups/0/found").to_owned();
-    let permits = decisions(&stage, mark);
+    let permits = decisions(&stage, mark, 5).await;
     assert_eq!(permits.iter().map(found).collect::<Vec<_>>(), ["read", "kept", "kept", "kept", "kept"]);
     let observed = permits.iter().map(|entry| entry.text("/call/lookups/0/observed"));
     assert!(observed.into_iter().all(|at| at == get("/observed/at")), "{permits:?}");
@@ -128,7 +143,7 @@ async fn a_case_is_read_once_for_as_long_as_the_reading_holds() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn syn_2_a_hundred_calls_at_once_wait_for_one_reading() {
-    let stage = by_tool("5s").await;
+    let stage = stage(&BY_TOOL.replace("@age@", "5s"), "[limits]\nstreams = 200\n").await;
     let agent = stage.seven().await;
     let requests: Vec<_> = (0..100).map(|_| agent.modern("billing__refund", REFUND)).collect();
     let gate = stage.crm.hold("tools/call");
@@ -140,12 +155,11 @@ async fn syn_2_a_hundred_calls_at_once_wait_for_one_reading() {
     stage.crm.beyond("tools/call", 0).await;
     tokio::time::sleep(Duration::from_millis(300)).await;
     gate.send_replace(true);
-    let mut codes = std::collections::BTreeMap::<String, usize>::new();
     for call in calls {
-        *codes.entry(call.await.unwrap().code()).or_default() += 1;
+        let answer = call.await.unwrap();
+        assert!(answer.text().contains("\"done\""), "{} {}", answer.status, answer.text());
     }
     assert_eq!(stage.crm.calls().len(), 1);
-    assert_eq!(codes.into_iter().collect::<Vec<_>>(), [(String::new(), 100)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -188,8 +202,7 @@ async fn ten_2_what_cannot_be_read_is_unknown_and_looks_like_anything_unknown() 
         assert_eq!(answer.code(), "resource_unknown", "{what}: {}", answer.text());
         assert_eq!(stage.crm.calls().len(), calls + 1, "{what}");
         assert!(stage.billing.calls().is_empty(), "{what}");
-        stage.settle().await;
-        let entries = decisions(&stage, mark);
+        let entries = decisions(&stage, mark, 1).await;
         let [denial] = &entries[..] else { panic!("{what}: {entries:?}") };
         assert!(
             denial.text("/reasons/0/operator").contains(why),
@@ -202,6 +215,7 @@ async fn ten_2_what_cannot_be_read_is_unknown_and_looks_like_anything_unknown() 
         // One that answers, so that the failures are not in a row.
         stage.crm.answer(|_| Reply::Error(r#"{"code":-32000,"message":"no"}"#.to_owned()));
         drop(refund(&agent).await);
+        decisions(&stage, denial.at, 1).await;
     }
     assert!(answers.iter().all(|answer| answer == &answers[0]), "{answers:#?}");
     stage.settle().await;
@@ -233,8 +247,7 @@ async fn ups_who_may_not_act_makes_nobody_read() {
         let mark = stage.ledger().last();
         stage.admin.act("/v1/freezes", &format!(r#"{{"what":{what},"why":"a test"}}"#)).await;
         assert_eq!(refund(&agent).await.code(), "resource_unknown");
-        stage.settle().await;
-        let entries = decisions(&stage, mark);
+        let entries = decisions(&stage, mark, 1).await;
         assert!(entries[0].text("/reasons/0/operator").contains("frozen"), "{entries:?}");
         stage.admin.act("/v1/freezes/end", &format!(r#"{{"what":{what},"why":"a test"}}"#)).await;
     }
@@ -247,8 +260,7 @@ async fn ups_who_may_not_act_makes_nobody_read() {
     drop(stage.admin.get("/v1/upstreams/crm/tools").await);
     let mark = stage.ledger().last();
     assert_eq!(refund(&agent).await.code(), "resource_unknown");
-    stage.settle().await;
-    assert!(decisions(&stage, mark)[0].text("/reasons/0/operator").contains("tool_changed"));
+    assert!(decisions(&stage, mark, 1).await[0].text("/reasons/0/operator").contains("tool_changed"));
     assert!(stage.crm.calls().is_empty());
 }
 
@@ -338,8 +350,7 @@ async fn ups_4_a_document_is_read_below_its_address_and_nowhere_else() {
         let answer = agent.call("desk__note", NOTE).await;
         assert_eq!(answer.code(), "resource_unknown", "{case}: {}", answer.text());
         assert!(!answer.all().contains(stage.secret()), "{case}");
-        stage.settle().await;
-        let entries = decisions(&stage, mark);
+        let entries = decisions(&stage, mark, 1).await;
         assert!(entries[0].text("/reasons/0/operator").contains(why), "{case}: {entries:?}");
         assert!(looked_up(&stage, mark).is_empty());
         let asked = records.0.lock().unwrap().len() - before;
