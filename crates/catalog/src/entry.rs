@@ -8,7 +8,7 @@ use std::{
 use placet_core::{Digest, EffectClass, Name};
 use placet_json::{Object, Value, object};
 
-use crate::{Lookup, Path, Problem, Resolver, Source, Type, parse};
+use crate::{Lookup, Path, Problem, Resolver, Source, Type, Write, parse};
 
 /// All tools that exist, by upstream and name.
 #[derive(Debug, Clone, Default)]
@@ -38,6 +38,7 @@ pub struct Entry {
     pub(crate) fields: BTreeMap<Path, BTreeSet<Name>>,
     /// Of both: the most that a result may be labelled with.
     pub(crate) labels: BTreeSet<Name>,
+    pub(crate) writes: Vec<Write>,
 }
 
 /// How a call's resource is found.
@@ -248,6 +249,12 @@ impl Entry {
         &self.labels
     }
 
+    /// The relationships that a call adds once its effect happened. None of a read.
+    #[must_use]
+    pub fn writes(&self) -> &[Write] {
+        &self.writes
+    }
+
     /// As JSON, for reports and digests of releases.
     #[must_use]
     pub fn to_value(&self) -> Value {
@@ -266,6 +273,7 @@ impl Entry {
             whole,
             fields,
             labels: _,
+            writes,
         } = self;
         let resources = resources.iter().map(|resource| {
             let id = match &resource.id {
@@ -289,7 +297,7 @@ impl Entry {
             };
             result.insert("guard", object! { "items" => items.to_string(), kind => path.to_string() });
         }
-        let mut out = object! {
+        let mut value = object! {
             "upstream" => upstream.as_str(),
             "tool" => tool,
             "action" => action.as_str(),
@@ -301,9 +309,15 @@ impl Entry {
             "result" => result,
         };
         if let Some(resolver) = resolver {
-            out.insert("resolver", resolver.to_value());
+            value.insert("resolver", resolver.to_value());
         }
-        Value::Object(out)
+        if !writes.is_empty() {
+            value.insert(
+                "writes",
+                writes.iter().map(|write| Value::from(write.to_string())).collect::<Vec<_>>(),
+            );
+        }
+        Value::Object(value)
     }
 }
 

@@ -20,6 +20,7 @@ mod read;
 mod reading;
 mod schema;
 mod source;
+mod writes;
 
 pub use argument::{DEFAULT_MAX_ITEMS, DEFAULT_MAX_LENGTH, Field, Pattern, Type};
 pub use classify::{Attempted, MAX_REASONS, Refused, classify, definition_accepted, holds, preview};
@@ -34,3 +35,4 @@ pub use problem::Problem;
 pub use reading::{Filling, PathTemplate, Reading, Slot, document_of, reading_arguments};
 pub use schema::public_schema;
 pub use source::Source;
+pub use writes::{MAX_WRITES, Write};

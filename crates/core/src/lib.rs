@@ -17,6 +17,7 @@ mod overlay;
 mod relation;
 mod seam;
 mod time;
+mod tuple;
 
 pub use call::*;
 pub use decimal::*;
@@ -29,3 +30,4 @@ pub use noun::*;
 pub use relation::*;
 pub use seam::*;
 pub use time::*;
+pub use tuple::TupleError;

@@ -13,6 +13,7 @@ mod change;
 mod check;
 mod error;
 mod file;
+mod intern;
 mod live;
 mod noun;
 mod read;
@@ -20,10 +21,14 @@ mod snapshot;
 mod state;
 mod transaction;
 mod tuple;
+mod tuples;
 mod world;
 
 pub use change::Change;
-pub use check::{MAX_DEPTH, MAX_STEPS, allowed};
+pub use check::{
+    Branch, Expansion, MAX_BRANCHES, MAX_DEPTH, MAX_RESULTS, MAX_STEPS, MAX_STEPS_OF_LIST, Subjects, Tree,
+    allowed,
+};
 pub use error::{ChangeError, Kind};
 pub use file::{parse_file, tenant_of};
 pub use live::Live;

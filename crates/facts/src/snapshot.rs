@@ -9,7 +9,7 @@ use placet_core::{
 };
 use placet_json::{Object, Value};
 
-use crate::{OrgFacts, TenantFacts, check, tuple::subject_text};
+use crate::{Expansion, OrgFacts, Subjects, TenantFacts, check, tuple::subject_text};
 
 /// The organisation's facts and one tenant's, each at one revision. It holds nothing of another tenant.
 #[derive(Debug, Clone)]
@@ -31,6 +31,38 @@ impl Snapshot {
     #[must_use]
     pub fn facts(&self) -> &TenantFacts {
         &self.tenant
+    }
+
+    /// Who has `relation` on `object`, and by which rewrites. Bounded by [`crate::MAX_BRANCHES`] and
+    /// [`crate::MAX_DEPTH`].
+    pub fn expand(
+        &self,
+        model: &RelationModel,
+        object: &ResourceRef,
+        relation: &Name,
+    ) -> Result<Expansion, CheckError> {
+        check::expand(&self.tenant, model, object, relation)
+    }
+    /// The objects of type `kind` on which `subject` has `relation`, in order. Bounded by
+    /// [`crate::MAX_STEPS_OF_LIST`] and [`crate::MAX_RESULTS`].
+    pub fn objects(
+        &self,
+        model: &RelationModel,
+        kind: &Name,
+        relation: &Name,
+        subject: &ResourceRef,
+    ) -> Result<Vec<ResourceRef>, CheckError> {
+        check::objects(&self.tenant, model, kind, relation, subject)
+    }
+    /// Who of type `kind` has `relation` on `object`. Bounded likewise.
+    pub fn subjects(
+        &self,
+        model: &RelationModel,
+        object: &ResourceRef,
+        relation: &Name,
+        kind: &Name,
+    ) -> Result<Subjects, CheckError> {
+        check::subjects(&self.tenant, model, object, relation, kind)
     }
 }
 
@@ -100,7 +132,7 @@ impl FactsView for Snapshot {
             .map(|(relation, subjects)| {
                 (
                     relation.as_str().to_owned(),
-                    Value::Array(subjects.into_iter().map(|s| Value::from(subject_text(s))).collect()),
+                    Value::Array(subjects.iter().map(|s| Value::from(subject_text(s))).collect()),
                 )
             })
             .collect();

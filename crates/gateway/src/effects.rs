@@ -25,7 +25,7 @@ pub struct UnknownEffect {
 impl UnknownEffect {
     /// A read has no effect to be known.
     pub(crate) fn of(open: Open, since: Timestamp) -> Option<Self> {
-        let Open { tenant, workflow, decision, effect } = open;
+        let Open { tenant, workflow, decision, effect, agent: _, writes: _ } = open;
         match effect {
             EffectClass::Read => None,
             EffectClass::Write | EffectClass::Destructive => Some(Self { tenant, workflow, decision, since }),
@@ -76,6 +76,8 @@ mod tests {
             workflow: Name::new("wf-9").unwrap(),
             decision: DecisionId::new("dc_1").unwrap(),
             effect,
+            agent: placet_core::AgentId::new("agent-7").unwrap(),
+            writes: Vec::new(),
         }
     }
 

@@ -8,8 +8,8 @@ use std::{
 };
 
 use placet_core::{
-    ApprovalId, Attribute, Decimal, DecisionId, Digest, EffectClass, Moving, Name, TenantId, Timestamp,
-    WorkflowId,
+    AgentId, ApprovalId, Attribute, Decimal, DecisionId, Digest, EffectClass, Moving, Name, TenantId,
+    Timestamp, Tuple, WorkflowId,
     authority::{Ending, Position},
 };
 use placet_facts::{ChangeError, Live, Place, Transaction, World};
@@ -18,7 +18,11 @@ use placet_ledger::frame::{Frame, FrameError};
 use placet_record::{Amendment, AskedRecord, DecisionRecord, EffectRecord, Kind, orphaned};
 use placet_store::{At, Fold, FrameSink, Receipt};
 
-use crate::effects::{UnknownEffect, Unresolved};
+use crate::{
+    InForce,
+    effects::{UnknownEffect, Unresolved},
+    writes,
+};
 
 /// The tree of what belongs to no tenant.
 pub const ORGANISATION: &str = "organisation";
@@ -35,7 +39,7 @@ pub(crate) enum Commit {
     /// A denial.
     Denial { tenant: TenantId, id: DecisionId, remediable: bool, record: String },
     /// The end of a warrant.
-    Ended { tenant: TenantId, at: Position, unknown: bool, record: String },
+    Ended { at: Position, ending: Ending, record: String },
     /// A warrant of which nothing more is known.
     Orphan { tenant: TenantId, workflow: Name, decision: DecisionId, at: Position, detail: &'static str },
     /// What was found out about an ending that nobody knew.
@@ -59,6 +63,8 @@ pub(crate) struct Reservation {
     pub(crate) labels_at: u64,
     pub(crate) totals: Moving,
     pub(crate) spends: Vec<ApprovalId>,
+    pub(crate) agent: AgentId,
+    pub(crate) writes: Vec<Tuple>,
     pub(crate) record: String,
 }
 
@@ -102,6 +108,9 @@ pub(crate) struct Open {
     pub(crate) workflow: Name,
     pub(crate) decision: DecisionId,
     pub(crate) effect: EffectClass,
+    pub(crate) agent: AgentId,
+    /// The relationships that it leaves behind if its effect happens.
+    pub(crate) writes: Vec<Tuple>,
 }
 
 /// What others may look at while the writer works.
@@ -127,6 +136,11 @@ impl Seen {
     /// The effects that nobody knows.
     pub(crate) fn unresolved(&self) -> Unresolved {
         self.unresolved.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+    fn unknown(&self, at: u64, effect: Option<UnknownEffect>) {
+        if let Some(effect) = effect {
+            self.unresolved.lock().unwrap_or_else(PoisonError::into_inner).insert(at, effect);
+        }
     }
     /// The position of a denial with a remedy.
     pub(crate) fn remediable(&self, id: &DecisionId) -> Option<u64> {
@@ -157,6 +171,7 @@ pub(crate) struct State {
     unresolved: Unresolved,
     live: Arc<Live>,
     seen: Arc<Seen>,
+    releases: Arc<InForce>,
 }
 
 /// What happens once the entry is durable.
@@ -167,6 +182,8 @@ pub(crate) enum Token {
     Opened(World, u64, Open),
     /// The warrant has ended.
     Closed(u64, Option<UnknownEffect>),
+    /// The warrant has ended, and left this behind.
+    Left(u64, Option<UnknownEffect>, World),
     /// It was found out how this warrant ended.
     Resolved(u64),
     /// A denial that an approval may turn.
@@ -178,15 +195,37 @@ pub(crate) enum Token {
 }
 
 impl State {
-    pub(crate) fn new(live: Arc<Live>, seen: Arc<Seen>) -> Self {
-        Self { world: World::new(), open: BTreeMap::new(), unresolved: Unresolved::default(), live, seen }
+    pub(crate) fn new(live: Arc<Live>, seen: Arc<Seen>, releases: Arc<InForce>) -> Self {
+        let (open, unresolved) = (BTreeMap::new(), Unresolved::default());
+        Self { world: World::new(), open, unresolved, live, seen, releases }
     }
-    /// A warrant ends; if nobody knows how, it is kept in mind.
+    /// A warrant is over; if nobody knows how, it is kept in mind.
     fn close(&mut self, at: u64, unknown: bool, since: u64) -> Option<UnknownEffect> {
         let open = self.open.remove(&at)?;
         let effect = unknown.then(|| UnknownEffect::of(open, Timestamp::from_millis(since))).flatten()?;
         self.unresolved.insert(at, effect.clone());
         Some(effect)
+    }
+    /// Ends an open warrant: frames its effect, and after it what the effect leaves behind.
+    fn end(
+        &mut self,
+        at: Position,
+        ending: Ending,
+        time_ms: u64,
+        record: &str,
+        out: &mut FrameSink<'_>,
+    ) -> Result<Token, Refusal> {
+        let open = self.open.get(&at.0).ok_or(Refusal::Ended)?;
+        out.push(open.tenant.as_str(), Kind::Effect.tag(), record.as_bytes())?;
+        let left = writes::leave(&self.world, open, ending, time_ms, out)?;
+        let unknown = self.close(at.0, ending == Ending::Unknown, time_ms);
+        Ok(match left {
+            Some(world) => {
+                self.world = world.clone();
+                Token::Left(at.0, unknown, world)
+            }
+            None => Token::Closed(at.0, unknown),
+        })
     }
     fn permit(&self, at: u64, reservation: &Reservation) -> Result<World, Refusal> {
         let Reservation { workflow, entry, action, amount, labels, labels_at, totals, spends, .. } =
@@ -244,6 +283,8 @@ impl Fold for State {
                             workflow: record.grant.workflow.local().clone(),
                             decision: record.id,
                             effect: call.effect,
+                            agent: record.grant.agent,
+                            writes: call.writes,
                         };
                         self.open.insert(at, open);
                     }
@@ -292,7 +333,10 @@ impl Fold for State {
         let At { sequence, time_ms } = at;
         match entry {
             Commit::Facts(transaction) => {
-                let world = self.world.apply(sequence, &transaction).map_err(Refusal::Change)?;
+                let release = self.releases.current();
+                // A release without relations has no model: its tuples are data, and grant nothing.
+                let model = release.as_ref().map(|it| it.relations()).filter(|it| !it.types.is_empty());
+                let world = self.world.apply_with(sequence, &transaction, model).map_err(Refusal::Change)?;
                 let tree = match &transaction.place {
                     Place::Organisation => ORGANISATION,
                     Place::Tenant(tenant) => tenant.as_str(),
@@ -308,7 +352,7 @@ impl Fold for State {
             }
             Commit::Permit(reservation) => {
                 let world = self.permit(sequence, &reservation)?;
-                let Reservation { id, workflow, effect, record, .. } = *reservation;
+                let Reservation { id, workflow, agent, effect, writes, record, .. } = *reservation;
                 out.push(workflow.tenant().as_str(), Kind::Decision.tag(), record.as_bytes())?;
                 self.world = world.clone();
                 let open = Open {
@@ -316,6 +360,8 @@ impl Fold for State {
                     workflow: workflow.local().clone(),
                     decision: id,
                     effect,
+                    agent,
+                    writes,
                 };
                 self.open.insert(sequence, open.clone());
                 Ok(Token::Opened(world, sequence, open))
@@ -324,13 +370,7 @@ impl Fold for State {
                 out.push(tenant.as_str(), Kind::Decision.tag(), record.as_bytes())?;
                 Ok(if remediable { Token::Remediable(id) } else { Token::Nothing })
             }
-            Commit::Ended { tenant, at, unknown, record } => {
-                if !self.open.contains_key(&at.0) {
-                    return Err(Refusal::Ended);
-                }
-                out.push(tenant.as_str(), Kind::Effect.tag(), record.as_bytes())?;
-                Ok(Token::Closed(at.0, self.close(at.0, unknown, time_ms)))
-            }
+            Commit::Ended { at, ending, record } => self.end(at, ending, time_ms, &record, out),
             Commit::Amended { tenant, at, record } => {
                 if !self.unresolved.contains(at) {
                     return Err(Refusal::Resolved);
@@ -340,9 +380,6 @@ impl Fold for State {
                 Ok(Token::Resolved(at))
             }
             Commit::Orphan { tenant, workflow, decision, at, detail } => {
-                if !self.open.contains_key(&at.0) {
-                    return Err(Refusal::Ended);
-                }
                 let record = orphaned(
                     &decision,
                     at,
@@ -351,8 +388,7 @@ impl Fold for State {
                     Timestamp::from_millis(time_ms),
                     detail,
                 );
-                out.push(tenant.as_str(), Kind::Effect.tag(), record.as_bytes())?;
-                Ok(Token::Closed(at.0, self.close(at.0, true, time_ms)))
+                self.end(at, Ending::Unknown, time_ms, &record, out)
             }
             Commit::Release { digest, record } => {
                 out.push(ORGANISATION, Kind::Release.tag(), record.as_bytes())?;
@@ -379,9 +415,12 @@ impl Fold for State {
             }
             Token::Closed(at, unknown) => {
                 open().remove(&at);
-                if let Some(effect) = unknown {
-                    self.seen.unresolved.lock().unwrap_or_else(PoisonError::into_inner).insert(at, effect);
-                }
+                self.seen.unknown(at, unknown);
+            }
+            Token::Left(at, unknown, world) => {
+                open().remove(&at);
+                self.seen.unknown(at, unknown);
+                self.live.publish(world);
             }
             Token::Resolved(at) => {
                 self.seen.unresolved.lock().unwrap_or_else(PoisonError::into_inner).remove(at);

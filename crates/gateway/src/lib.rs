@@ -14,6 +14,7 @@ mod pipeline;
 mod public;
 mod resolve;
 pub mod trace;
+mod writes;
 
 pub use credential::{Credentials, Injection, OpenVault, Scheme, Service, VaultAccess};
 pub use effects::{Unamended, UnknownEffect};

@@ -22,6 +22,7 @@ mod manifest;
 mod platform;
 mod reasons;
 mod rego;
+mod relations;
 mod release;
 mod yaml;
 

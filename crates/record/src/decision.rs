@@ -3,7 +3,7 @@
 use placet_core::{
     AgentId, Attribute, Basis, Bound, Call, Decimal, DecisionId, DelegationId, Determining, Digest,
     EffectClass, Envelope, Grant, HumanId, Name, Obligation, Reason, Remedy, ResourceRef, Revision, TenantId,
-    Timestamp, WorkflowId,
+    Timestamp, Tuple, WorkflowId,
     authority::{Asked, Denial, Evidence, Ground, Offered, Permit},
 };
 use placet_json::{Canonical, Limits, Object, Value, object};
@@ -243,7 +243,12 @@ fn call(w: &mut Writer, call: &Call) {
     lookup::write(&mut inner, &call.lookups);
     inner.text("method", call.method);
     resources(&mut inner, &call.resources);
-    let part = inner.text("tool", &call.tool).text("upstream", call.upstream.as_str()).end();
+    inner.text("tool", &call.tool).text("upstream", call.upstream.as_str());
+    if !call.writes.is_empty() {
+        let writes: Vec<String> = call.writes.iter().map(ToString::to_string).collect();
+        inner.list("writes", writes.iter().map(String::as_str));
+    }
+    let part = inner.end();
     w.part("call", &part);
 }
 
@@ -383,7 +388,20 @@ fn read_call(call: &Object, id: DecisionId, release: Digest) -> Result<Call, Bad
         arguments: member(call, "arguments")?.canonical().map_err(|error| bad("call.arguments", error))?,
         labels: names(call, "labels")?.into_iter().collect(),
         lookups: lookup::read(call)?,
+        writes: writes(call)?,
     })
+}
+
+/// The relationships that a call adds; records before there were any don't have the member.
+fn writes(call: &Object) -> Result<Vec<Tuple>, BadRecord> {
+    if !call.contains_key("writes") {
+        return Ok(Vec::new());
+    }
+    let tuple = |value: &Value| {
+        let text = value.as_str().ok_or_else(|| bad("call.writes", "holds something that is no text"))?;
+        text.parse().map_err(|error| bad("call.writes", error))
+    };
+    list(call, "writes")?.iter().map(tuple).collect()
 }
 
 /// The decision document of a record, as `placet decide` and `placet audit show` print it.

@@ -2,7 +2,7 @@
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
-use placet_core::{DecisionId, Digest, Name, Revision, TenantId, Timestamp};
+use placet_core::{DecisionId, Digest, Name, RelationModel, Revision, TenantId, Timestamp};
 use placet_facts::{ChangeError, Live, Transaction, World};
 use placet_json::Value;
 use placet_record::DecisionRecord;
@@ -90,6 +90,8 @@ pub trait Books: Send + Sync + 'static {
     fn decision(&self, id: &DecisionId) -> Result<Vec<Value>, String>;
     /// The release in force.
     fn in_force(&self) -> Option<ReleaseInfo>;
+    /// The release in force and its relationship model.
+    fn relations(&self) -> Option<(Digest, RelationModel)>;
     /// All releases that are kept.
     fn releases(&self) -> Result<Vec<Digest>, String>;
     /// Takes a release's archive, without putting it in force.

@@ -116,7 +116,7 @@ impl RestUpstream {
         let aim = Target::Http { purpose: Purpose::Call, method: "GET", url: &url, body: b"" };
         let made = caller.make(&aim)?;
         let request = self.request(target, &made)?;
-        let scanner = Scanner::new(&made.scan);
+        let scanner = Scanner::new(&made.scan, &made.spent);
         let mut lane = self.pool.take(&errand.partition).await?;
         let broken = |broken: Broken| UpstreamError::protocol(broken.to_string());
         let mut reply = post::send(&mut lane.line, request, errand.bound).await.map_err(broken)?;
@@ -262,7 +262,7 @@ async fn tool_over_http(
     let mirrored = mirrored(&manner, Method::ToolsCall, &params, schema)?;
     let body = wire::call(id, tool, arguments, wire::meta(era, id, None));
     let made = caller.make(&http.aim(Purpose::Call, &body))?;
-    let scanner = Scanner::new(&made.scan);
+    let scanner = Scanner::new(&made.scan, &made.spent);
     let request = http.request(&manner, mirrored, &made, body.into())?;
     let lane = http.pool.take(&errand.partition).await?;
     let told = http.talk(lane, request, id, errand.bound.min(http.bounds.answer)).await?;
@@ -285,7 +285,7 @@ async fn tool_over_stdio(
 ) -> Result<Value, UpstreamError> {
     let running = stdio.running(&errand.partition, None).await?;
     let made = caller.make(&Target::Stdio { arguments: Digest::of(arguments.as_bytes()) })?;
-    let scanner = Scanner::new(&made.scan);
+    let scanner = Scanner::new(&made.scan, &made.spent);
     let body = |id| {
         let mut fields = wire::meta(running.era, id, None);
         fields.extend(made.meta.iter().cloned());

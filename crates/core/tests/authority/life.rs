@@ -274,6 +274,7 @@ fn call() -> Call {
         arguments: Value::from(placet_json::Object::new()).canonical().unwrap(),
         labels: BTreeSet::new(),
         lookups: Vec::new(),
+        writes: Vec::new(),
     }
 }
 

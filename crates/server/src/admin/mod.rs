@@ -16,6 +16,7 @@ mod error;
 mod health;
 mod openapi;
 mod read;
+mod relations;
 mod releases;
 mod rights;
 mod safe;
@@ -94,6 +95,10 @@ pub fn routes(admin: Arc<Admin>) -> Router {
         .route("/v1/approvals", post(approvals::give))
         .route("/v1/facts", get(read::facts).post(acts::apply))
         .route("/v1/facts/history", get(read::history))
+        .route("/v1/tenants/{tenant}/relations/check", post(relations::check))
+        .route("/v1/tenants/{tenant}/relations/expand", post(relations::expand))
+        .route("/v1/tenants/{tenant}/relations/objects", post(relations::objects))
+        .route("/v1/tenants/{tenant}/relations/subjects", post(relations::subjects))
         .route("/v1/decisions/{decision}", get(decisions::show))
         .route("/v1/effects", get(effects::unknown))
         .route("/v1/effects/{decision}/resolve", post(effects::resolve))

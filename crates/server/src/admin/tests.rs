@@ -109,6 +109,9 @@ impl Books for Shelf {
     fn in_force(&self) -> Option<ReleaseInfo> {
         None
     }
+    fn relations(&self) -> Option<(Digest, placet_core::RelationModel)> {
+        None
+    }
     fn releases(&self) -> Result<Vec<Digest>, String> {
         Ok(Vec::new())
     }

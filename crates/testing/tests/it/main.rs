@@ -11,6 +11,7 @@ mod arguments;
 mod endings;
 mod envelope;
 mod lookups;
+mod neighbour;
 mod operations;
 mod protocol;
 mod races;

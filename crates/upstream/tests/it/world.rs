@@ -72,6 +72,7 @@ pub(crate) fn call(upstream: &str, tool: &str, arguments: &str) -> Call {
         arguments: json(arguments).canonical().unwrap(),
         labels: BTreeSet::from([name("customer_pii")]),
         lookups: Vec::new(),
+        writes: Vec::new(),
     }
 }
 
