@@ -133,14 +133,15 @@ fn case(past: &Past, record: &Record, decision: Box<DecisionRecord>) -> Case {
     let (snapshot, promoted) = match &decision.basis {
         Some(basis) => {
             // A refusal before the decision doesn't depend on what ran through the workflow, and doesn't tell it.
-            let flow_at = match &decision.asked {
-                AskedRecord::Call(_) if !is_fault(&decision) => Some(decision.flow_at),
+            let (flow_at, counted_at) = match &decision.asked {
+                AskedRecord::Call(_) if !is_fault(&decision) => (Some(decision.flow_at), decision.counted_at),
                 AskedRecord::Call(_) | AskedRecord::Attempt(Evidence::Call { .. } | Evidence::Nothing) => {
-                    None
+                    (None, None)
                 }
             };
             (
-                past.snapshot(&decision.grant.workflow, basis.revision, flow_at),
+                past.snapshot(&decision.grant.workflow, basis.revision, flow_at, counted_at)
+                    .map(|snapshot| snapshot.recorded(basis.freshness.clone())),
                 past.was_promoted(basis.release),
             )
         }

@@ -12,6 +12,7 @@ mod argument;
 mod classify;
 mod entry;
 mod guard;
+mod limits;
 mod lookup;
 mod parse;
 mod path;
@@ -26,6 +27,7 @@ pub use argument::{DEFAULT_MAX_ITEMS, DEFAULT_MAX_LENGTH, Field, Pattern, Type};
 pub use classify::{Attempted, MAX_REASONS, Refused, classify, definition_accepted, holds, preview};
 pub use entry::{Argument, Catalog, Credential, Entry, Guard, IdFrom, Owner, ResourceFrom};
 pub use guard::{Guarded, inspect};
+pub use limits::{Repeats, ToolLimits};
 pub use lookup::{
     DEFAULT_MAX_AGE, DEFAULT_TIMEOUT, DidNot, Field as LookupField, LONGEST_MAX_AGE, LONGEST_TIMEOUT, Lookup,
     Resolver, Sign,

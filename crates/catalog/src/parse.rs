@@ -1,6 +1,7 @@
 //! From `catalog/*.toml` to a [`Catalog`].
 
 mod argument;
+mod limits;
 mod lookup;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,6 +16,8 @@ use crate::{
     read::{Item, Reader, Table},
 };
 use argument::arguments;
+pub(crate) use limits::adds_up;
+use limits::limits;
 
 pub(crate) fn catalog(files: &[(String, String)]) -> Result<Catalog, Vec<Problem>> {
     let mut catalog = Catalog::default();
@@ -127,6 +130,7 @@ fn entry(reader: &mut Reader<'_>, full: &str, at: usize, item: Item<'_, '_>) -> 
     if let (Some((item, _)), Some(EffectClass::Read)) = (&resolver, effect) {
         reader.problem(item.span().start, "a read has no effect to be resolved", "remove `resolver`");
     }
+    let limits = limits(reader, &mut table, &arguments);
     reader.finish(&table);
     if reader.problems.len() > before {
         return None;
@@ -149,6 +153,7 @@ fn entry(reader: &mut Reader<'_>, full: &str, at: usize, item: Item<'_, '_>) -> 
         fields,
         labels,
         writes,
+        limits,
     })
 }
 

@@ -13,7 +13,7 @@ use placet_json::Value;
 
 use crate::{
     AgentId, Approval, Basis, Call, Code, DecisionId, Determining, Digest, Engine, EngineFault, Envelope,
-    Evaluation, Facts, FactsView, FlowState, Freshness, Grantor, MAX_CHAIN, Moving, Name, NoSuchTenant,
+    Evaluation, Facts, FactsView, FlowAt, Flowing, Grantor, MAX_CHAIN, Moving, Name, NoSuchTenant,
     Obligation, Reason, Reasons, Releases, Remedy, ResourceRef, Revision, Timestamp, Until, Verdict,
     overlay::AsReserved,
 };
@@ -297,7 +297,7 @@ pub struct Permit {
     call: Call,
     basis: Basis,
     evaluation: Evaluation,
-    flow: Arc<FlowState>,
+    flow: Flowing,
     spent: Vec<Approval>,
     chain: Vec<AgentId>,
     ends: Timestamp,
@@ -314,7 +314,7 @@ pub struct Denial {
     determining: Vec<Determining>,
     remedy: Option<Remedy>,
     input: Option<placet_json::Canonical>,
-    flow_at: u64,
+    flow_at: FlowAt,
     chain: Vec<AgentId>,
 }
 
@@ -438,9 +438,9 @@ impl Denial {
     pub fn input(&self) -> Option<&placet_json::Canonical> {
         self.input.as_ref()
     }
-    /// The workflow's last permit when it was decided ([`FlowState::totals_at`]).
+    /// The last permits and endings that it was decided on.
     #[must_use]
-    pub fn flow_at(&self) -> u64 {
+    pub fn flow_at(&self) -> FlowAt {
         self.flow_at
     }
     /// The chain of agents as far as facts know it, the acting one last.
@@ -451,10 +451,10 @@ impl Denial {
 }
 
 impl Permit {
-    /// The workflow's last permit when it was decided ([`FlowState::totals_at`]).
+    /// The last permits and endings that it was decided on.
     #[must_use]
-    pub fn flow_at(&self) -> u64 {
-        self.flow.totals_at
+    pub fn flow_at(&self) -> FlowAt {
+        self.flow.at()
     }
 }
 
@@ -568,7 +568,7 @@ impl<J: Journal> Authority<J> {
     ) -> Decision {
         let (ground, chain) = match judged {
             Judged::On(facts, release) => {
-                (Ground::Basis(basis(*release, &**facts, now, &[])), chain(&**facts, &envelope))
+                (Ground::Basis(Basis::of(*release, &**facts, now, &[])), chain(&**facts, &envelope))
             }
             Judged::Blind => (Ground::Nothing(now), Vec::new()),
         };
@@ -756,12 +756,12 @@ fn decide_on(
     call: Call,
     now: Timestamp,
 ) -> Decision {
-    let flow = facts.flow(envelope.workflow());
+    let flow = Flowing::of(facts, envelope.workflow());
     let chain = chain(facts, &envelope);
     let evaluated = engine.evaluate(&envelope, &call, facts, now);
     match evaluated {
         Err(EngineFault { code, operator }) => {
-            let basis = basis(engine.release(), facts, now, &[]);
+            let basis = Basis::of(engine.release(), facts, now, &[]);
             let public = if code == Code::ReleaseChanged {
                 "the policy changed while the call was on its way; try again"
             } else {
@@ -777,15 +777,16 @@ fn decide_on(
         }
         Ok(evaluation) => {
             let input = evaluation.input.as_ref().map_or(&b""[..], placet_json::Canonical::as_bytes);
-            let basis = basis(engine.release(), facts, now, input);
+            let basis = Basis::of(engine.release(), facts, now, input);
             match evaluation {
                 Evaluation {
                     verdict: Verdict::Deny { reasons, determining, remedy },
                     input,
                     labels_at: _,
                     totals: _,
+                    claims: _,
                 } => Decision::Deny(Box::new(Denial {
-                    flow_at: flow.totals_at,
+                    flow_at: flow.at(),
                     envelope,
                     asked: Asked::Call(call),
                     ground: Ground::Basis(basis),
@@ -854,13 +855,6 @@ fn ends(facts: &dyn FactsView, envelope: &Envelope, spent: &[Approval]) -> Times
     spent.iter().fold(first, |first, approval| first.min(approval.ends))
 }
 
-fn basis(release: Digest, facts: &dyn FactsView, now: Timestamp, input: &[u8]) -> Basis {
-    let age = match facts.freshness(now) {
-        Freshness::Fresh(age) | Freshness::Stale { age, .. } => age,
-    };
-    Basis { release, revision: facts.revision(), age, now, input: Digest::of(input) }
-}
-
 fn deny(envelope: Envelope, chain: Vec<AgentId>, asked: Asked, ground: Ground, reasons: Reasons) -> Decision {
     Decision::Deny(Box::new(Denial {
         envelope,
@@ -870,7 +864,7 @@ fn deny(envelope: Envelope, chain: Vec<AgentId>, asked: Asked, ground: Ground, r
         determining: Vec::new(),
         remedy: None,
         input: None,
-        flow_at: 0,
+        flow_at: FlowAt::UNKNOWN,
         chain,
     }))
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use placet_json::Canonical;
 
-use crate::{ApprovalId, Digest, Name, Revision, Timestamp};
+use crate::{ApprovalId, Claims, Digest, FactsView, Freshness, Name, Revision, Timestamp};
 
 macro_rules! codes {
     ($($(#[$doc:meta])* $variant:ident = $text:literal;)*) => {
@@ -92,10 +92,20 @@ codes! {
     TokenExpired = "token_expired";
     /// The proof of possession was seen before.
     ProofReplayed = "proof_replayed";
+    /// The proof of possession isn't one for this token, this request and this moment.
+    ProofInvalid = "proof_invalid";
     /// What the decision rested on kept moving; try again.
     Contended = "contended";
     /// The tool's upstream failed again and again, and is left alone for a while; nothing was decided or charged.
     UpstreamUnavailable = "upstream_unavailable";
+    /// It is over a budget of the workflow, the person, the agent, the tool or the tenant.
+    BudgetExceeded = "budget_exceeded";
+    /// The agent calls the tool more often than its rate admits.
+    RateLimited = "rate_limited";
+    /// The same call was permitted a moment ago.
+    DuplicateEffect = "duplicate_effect";
+    /// As many calls of the agent and the tool are under way as may be at once.
+    ConcurrencyLimit = "concurrency_limit";
     /// The wall clock is behind the ledger.
     ClockBehind = "clock_behind";
 }
@@ -224,6 +234,8 @@ pub struct Evaluation {
     pub labels_at: u64,
     /// The totals' position, if the release's policies read totals; see [`Moving`].
     pub totals: Moving,
+    /// What must still hold of budgets and limits when the permit's entry is written.
+    pub claims: Claims,
 }
 
 /// Whether the verdict depends on the workflow's totals.
@@ -242,12 +254,21 @@ pub struct Basis {
     pub release: Digest,
     /// The facts' revision.
     pub revision: Revision,
-    /// The facts' age in milliseconds.
-    pub age: u64,
+    /// How old the facts were.
+    pub freshness: Freshness,
     /// The moment that it was decided for.
     pub now: Timestamp,
     /// SHA-256 of the canonical policy input; of nothing, where it didn't come to one.
     pub input: Digest,
+}
+
+impl Basis {
+    /// What a decision of `release` on `facts` rests on, made for `now` of `input`.
+    #[must_use]
+    pub fn of(release: Digest, facts: &dyn FactsView, now: Timestamp, input: &[u8]) -> Self {
+        let freshness = facts.freshness(now);
+        Self { release, revision: facts.revision(), freshness, now, input: Digest::of(input) }
+    }
 }
 
 /// An engine's failure. Always a denial.

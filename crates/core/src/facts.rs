@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Agent, AgentId, Approval, Assignment, Decimal, Delegation, DelegationId, Freeze, Human, HumanId, Name,
-    RelationModel, Resource, ResourceRef, TenantId, Timestamp, Workflow, WorkflowId,
+    RelationModel, Resource, ResourceRef, Tallies, TenantId, Timestamp, Workflow, WorkflowId,
 };
 
 /// The journal position of the last fact that a snapshot holds: the organisation's or the tenant's, whichever is later.
@@ -32,13 +32,25 @@ impl fmt::Display for Revision {
 pub enum Freshness {
     /// Within every source's bound; the age of the oldest source in milliseconds, 0 for local facts.
     Fresh(u64),
-    /// A source is past its bound.
+    /// A source is past its bound, has a gap, or wasn't heard of yet.
     Stale {
         /// Which source.
         source: Name,
         /// Its age in milliseconds.
         age: u64,
+        /// What is wrong with it, for operators, to be read after its name.
+        why: String,
     },
+}
+
+impl Freshness {
+    /// The age of the oldest source, of the stale one where one is: in milliseconds.
+    #[must_use]
+    pub fn age(&self) -> u64 {
+        match self {
+            Self::Fresh(age) | Self::Stale { age, .. } => *age,
+        }
+    }
 }
 
 /// Why a relationship couldn't be checked. Always a denial.
@@ -145,6 +157,10 @@ pub trait FactsView: Send + Sync {
     fn frozen(&self, what: &Freeze) -> bool;
     /// The state of a workflow's data flow.
     fn flow(&self, workflow: &WorkflowId) -> Arc<FlowState>;
+    /// What is counted in this tenant. None: it isn't known, and whatever a release bounds is denied.
+    fn tallies(&self) -> Option<Arc<Tallies>> {
+        None
+    }
     /// Whether `subject` has `relation` on `object`, by `model`. Bounded.
     fn check(
         &self,

@@ -11,13 +11,17 @@
 mod apply;
 mod change;
 mod check;
+mod counted;
 mod error;
 mod file;
 mod intern;
+mod keep;
+mod keys;
 mod live;
 mod noun;
 mod read;
 mod snapshot;
+mod sources;
 mod state;
 mod transaction;
 mod tuple;
@@ -31,8 +35,13 @@ pub use check::{
 };
 pub use error::{ChangeError, Kind};
 pub use file::{parse_file, tenant_of};
+pub use keep::Rebuilding;
+pub use keys::{Keys, MAX_KEYS};
 pub use live::Live;
 pub use snapshot::Snapshot;
+pub use sources::{
+    DEFAULT_BOUND_MS, MAX_BOUND_MS, MAX_SOURCES, Mode, Source, SourceError, SourceStatus, Sources,
+};
 pub use state::{OrgFacts, TenantFacts};
 pub use transaction::{MAX_CHANGES, MAX_TEXT, Place, Transaction};
 pub use tuple::{TupleError, parse_resource, parse_tuple, resource_text, tuple_text};

@@ -4,23 +4,39 @@ use std::sync::Arc;
 
 use placet_core::{
     Agent, AgentId, Approval, Assignment, CheckError, Delegation, DelegationId, FactsView, FlowState, Freeze,
-    Freshness, Human, HumanId, Name, RelationModel, Resource, ResourceRef, Revision, TenantId, Timestamp,
-    Workflow, WorkflowId,
+    Freshness, Human, HumanId, Name, RelationModel, Resource, ResourceRef, Revision, Tallies, TenantId,
+    Timestamp, Workflow, WorkflowId,
 };
 use placet_json::{Object, Value};
 
-use crate::{Expansion, OrgFacts, Subjects, TenantFacts, check, tuple::subject_text};
+use crate::{Expansion, OrgFacts, Subjects, TenantFacts, check, sources::Ages, tuple::subject_text};
 
 /// The organisation's facts and one tenant's, each at one revision. It holds nothing of another tenant.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
     org: Arc<OrgFacts>,
     tenant: Arc<TenantFacts>,
+    ages: Ages,
+    /// Whether what is counted is told.
+    counted: bool,
 }
 
 impl Snapshot {
     pub(crate) fn new(org: Arc<OrgFacts>, tenant: Arc<TenantFacts>) -> Self {
-        Self { org, tenant }
+        Self { org, tenant, ages: Ages::Local, counted: true }
+    }
+    pub(crate) fn aged(self, ages: Ages) -> Self {
+        Self { ages, ..self }
+    }
+    /// The same facts with the freshness that a decision of the past found: replay decides by that, not by today's.
+    #[must_use]
+    pub fn recorded(self, freshness: Freshness) -> Self {
+        self.aged(Ages::Recorded(freshness))
+    }
+    /// The same facts as those saw them who didn't count beyond a workflow: for the replay of their decisions.
+    #[must_use]
+    pub fn uncounted(self) -> Self {
+        Self { counted: false, ..self }
     }
     /// The organisation's facts.
     #[must_use]
@@ -73,9 +89,9 @@ impl FactsView for Snapshot {
     fn revision(&self) -> Revision {
         self.org.revision().max(self.tenant.revision())
     }
-    /// Every change came through this log: these facts are as old as the log is, which is never.
-    fn freshness(&self, _now: Timestamp) -> Freshness {
-        Freshness::Fresh(0)
+    /// As its sources were when the snapshot was taken; facts of a file are as old as the file is, which is never.
+    fn freshness(&self, now: Timestamp) -> Freshness {
+        self.ages.freshness(now)
     }
     fn human(&self, id: &HumanId) -> Option<&Human> {
         self.org.human(id)
@@ -103,6 +119,9 @@ impl FactsView for Snapshot {
     }
     fn flow(&self, workflow: &WorkflowId) -> Arc<FlowState> {
         self.tenant.flow(workflow)
+    }
+    fn tallies(&self) -> Option<Arc<Tallies>> {
+        self.counted.then(|| Arc::clone(self.tenant.tallies()))
     }
     fn check(
         &self,

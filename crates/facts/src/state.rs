@@ -8,7 +8,7 @@ use std::{
 use imbl::{OrdMap, OrdSet};
 use placet_core::{
     Agent, AgentId, Approval, ApprovalId, Assignment, Delegation, DelegationId, FlowState, Freeze, Human,
-    HumanId, Name, Resource, ResourceRef, Revision, Subject, TenantId, Tuple, Workflow, WorkflowId,
+    HumanId, Name, Resource, ResourceRef, Revision, Subject, Tallies, TenantId, Tuple, Workflow, WorkflowId,
 };
 
 use crate::tuples::Tuples;
@@ -41,6 +41,8 @@ pub struct TenantFacts {
     pub(crate) resources: OrdMap<ResourceRef, Arc<Resource>>,
     pub(crate) tuples: Tuples,
     pub(crate) flows: OrdMap<Name, Arc<FlowState>>,
+    /// What is counted of permits and their endings.
+    pub(crate) tallies: Arc<Tallies>,
 }
 
 impl OrgFacts {
@@ -97,6 +99,7 @@ impl TenantFacts {
             resources: OrdMap::new(),
             tuples: Tuples::new(),
             flows: OrdMap::new(),
+            tallies: Arc::default(),
         }
     }
     /// The tenant.
@@ -160,6 +163,11 @@ impl TenantFacts {
             .and_then(|local| self.flows.get(local))
             .unwrap_or(&EMPTY)
             .clone()
+    }
+    /// What is counted of permits and their endings.
+    #[must_use]
+    pub fn tallies(&self) -> &Arc<Tallies> {
+        &self.tallies
     }
     /// Whether this tuple is there, by itself: nothing is followed.
     #[must_use]

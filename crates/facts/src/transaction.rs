@@ -56,10 +56,7 @@ impl Transaction {
     pub fn to_value(&self) -> Value {
         let Self { place, changes, author, source, why, idempotency_key } = self;
         let mut object = object! {
-            "place" => match place {
-                Place::Organisation => Value::from("organisation"),
-                Place::Tenant(id) => Value::Object(object! { "tenant" => id.as_str() }),
-            },
+            "place" => place_value(place),
             "changes" => Value::Array(changes.iter().map(Change::to_value).collect()),
             "author" => author.as_str(),
             "source" => source.as_str(),
@@ -115,7 +112,14 @@ impl Transaction {
     }
 }
 
-fn place(value: &Value) -> Result<Place, ChangeError> {
+pub(crate) fn place_value(place: &Place) -> Value {
+    match place {
+        Place::Organisation => Value::from("organisation"),
+        Place::Tenant(id) => Value::Object(object! { "tenant" => id.as_str() }),
+    }
+}
+
+pub(crate) fn place(value: &Value) -> Result<Place, ChangeError> {
     if value.as_str() == Some("organisation") {
         return Ok(Place::Organisation);
     }

@@ -184,6 +184,12 @@ impl World {
         Ok(next)
     }
 
+    pub(crate) fn with(&self, tenant: TenantFacts) -> Self {
+        let mut next = self.clone();
+        next.tenants.insert(tenant.id.clone(), Arc::new(tenant));
+        next
+    }
+
     /// The organisation's facts.
     #[must_use]
     pub fn organisation(&self) -> &Arc<OrgFacts> {
@@ -211,7 +217,15 @@ impl World {
         self.tenants().map(|tenant| tenant.revision()).fold(self.org.revision(), Revision::max)
     }
 
-    fn facts_of(&self, id: &TenantId) -> Result<&Arc<TenantFacts>, ChangeError> {
+    pub(crate) fn parts(&self) -> (&OrgFacts, &OrdMap<TenantId, Arc<TenantFacts>>) {
+        let Self { org, tenants } = self;
+        (org, tenants)
+    }
+    pub(crate) fn of_parts(org: OrgFacts, tenants: OrdMap<TenantId, Arc<TenantFacts>>) -> Self {
+        Self { org: Arc::new(org), tenants }
+    }
+
+    pub(crate) fn facts_of(&self, id: &TenantId) -> Result<&Arc<TenantFacts>, ChangeError> {
         self.tenants.get(id).ok_or_else(|| unknown("tenant", id.name(), "create it first"))
     }
 }

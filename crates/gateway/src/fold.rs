@@ -8,15 +8,17 @@ use std::{
 };
 
 use placet_core::{
-    AgentId, ApprovalId, Attribute, Decimal, DecisionId, Digest, EffectClass, Moving, Name, TenantId,
-    Timestamp, Tuple, WorkflowId,
+    AgentId, ApprovalId, Claims, Decimal, DecisionId, Digest, EffectClass, Moving, Name, Revision, Spending,
+    TenantId, Timestamp, Tuple, WorkflowId,
     authority::{Ending, Position},
 };
-use placet_facts::{ChangeError, Live, Place, Transaction, World};
+use placet_facts::{ChangeError, Keys, Live, Place, Transaction, World};
 use placet_json::{Limits, Value, object};
 use placet_ledger::frame::{Frame, FrameError};
 use placet_record::{Amendment, AskedRecord, DecisionRecord, EffectRecord, Kind, orphaned};
-use placet_store::{At, Fold, FrameSink, Receipt};
+use placet_store::{At, Fold, FrameSink, Keep, Receipt};
+
+use crate::keep::{FORMAT, Moments, Parts};
 
 use crate::{
     InForce,
@@ -39,7 +41,7 @@ pub(crate) enum Commit {
     /// A denial.
     Denial { tenant: TenantId, id: DecisionId, remediable: bool, record: String },
     /// The end of a warrant.
-    Ended { at: Position, ending: Ending, record: String },
+    Ended { at: Position, ending: Ending, returned: bool, record: String },
     /// A warrant of which nothing more is known.
     Orphan { tenant: TenantId, workflow: Name, decision: DecisionId, at: Position, detail: &'static str },
     /// What was found out about an ending that nobody knew.
@@ -65,6 +67,8 @@ pub(crate) struct Reservation {
     pub(crate) spends: Vec<ApprovalId>,
     pub(crate) agent: AgentId,
     pub(crate) writes: Vec<Tuple>,
+    pub(crate) spending: Spending,
+    pub(crate) claims: Claims,
     pub(crate) record: String,
 }
 
@@ -75,6 +79,8 @@ pub(crate) enum Refusal {
     Moved,
     /// The facts don't admit it.
     Change(ChangeError),
+    /// The same transaction stands at this revision already, durable or on its way.
+    Repeated(Revision),
     /// The warrant has ended already.
     Ended,
     /// How it ended is known, or was found out.
@@ -88,6 +94,7 @@ impl std::fmt::Display for Refusal {
         match self {
             Self::Moved => f.write_str("what it rests on has moved"),
             Self::Change(error) => error.fmt(f),
+            Self::Repeated(revision) => write!(f, "it stands at revision {revision} already"),
             Self::Ended => f.write_str("the warrant has ended already"),
             Self::Resolved => f.write_str("its effect isn't unknown, or not any more"),
             Self::Frame(error) => error.fmt(f),
@@ -120,6 +127,8 @@ pub(crate) struct Seen {
     unresolved: Mutex<Unresolved>,
     remediable: Mutex<Remediable>,
     release: Mutex<Option<Digest>>,
+    keys: Mutex<Keys>,
+    pub(crate) moments: Moments,
 }
 
 #[derive(Debug, Default)]
@@ -150,6 +159,10 @@ impl Seen {
     pub(crate) fn release(&self) -> Option<Digest> {
         *self.release.lock().unwrap_or_else(PoisonError::into_inner)
     }
+    /// Whether this transaction was applied under its key already.
+    pub(crate) fn repeated(&self, transaction: &Transaction) -> Result<Option<Revision>, ChangeError> {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner).repeated(transaction)
+    }
     fn remember(&self, id: DecisionId, at: u64) {
         let mut remediable = self.remediable.lock().unwrap_or_else(PoisonError::into_inner);
         if remediable.order.len() >= MAX_REMEDIABLE
@@ -169,6 +182,8 @@ pub(crate) struct State {
     open: BTreeMap<u64, Open>,
     /// Effects that nobody knows, likewise.
     unresolved: Unresolved,
+    /// Idempotency keys, ahead of `seen` likewise.
+    keys: Keys,
     live: Arc<Live>,
     seen: Arc<Seen>,
     releases: Arc<InForce>,
@@ -181,9 +196,9 @@ pub(crate) enum Token {
     /// Publish this, and the warrant is open.
     Opened(World, u64, Open),
     /// The warrant has ended.
-    Closed(u64, Option<UnknownEffect>),
+    Closed(World, u64, Option<UnknownEffect>),
     /// The warrant has ended, and left this behind.
-    Left(u64, Option<UnknownEffect>, World),
+    Left(World, u64, Option<UnknownEffect>),
     /// It was found out how this warrant ended.
     Resolved(u64),
     /// A denial that an approval may turn.
@@ -196,8 +211,48 @@ pub(crate) enum Token {
 
 impl State {
     pub(crate) fn new(live: Arc<Live>, seen: Arc<Seen>, releases: Arc<InForce>) -> Self {
-        let (open, unresolved) = (BTreeMap::new(), Unresolved::default());
-        Self { world: World::new(), open, unresolved, live, seen, releases }
+        let (open, unresolved, keys) = (BTreeMap::new(), Unresolved::default(), Keys::default());
+        Self { world: World::new(), open, unresolved, keys, live, seen, releases }
+    }
+    pub(crate) fn world(&self) -> &World {
+        &self.world
+    }
+    /// The same state by itself: it publishes to nobody.
+    pub(crate) fn apart(&self) -> Self {
+        let Self { world, open, unresolved, keys, live: _, seen: _, releases } = self;
+        let (live, seen) = (Arc::new(Live::new(World::new())), Arc::default());
+        Self {
+            world: world.clone(),
+            open: open.clone(),
+            unresolved: unresolved.clone(),
+            keys: keys.clone(),
+            live,
+            seen,
+            releases: Arc::clone(releases),
+        }
+    }
+    /// All that is kept of a settled state.
+    fn parts(&self) -> Parts {
+        let Self { world, open, unresolved, keys, live: _, seen, releases: _ } = self;
+        let Seen { open: _, unresolved: _, remediable, release: _, keys: _, moments: _ } = &**seen;
+        let remediable = {
+            let Remediable { at, order } = &*remediable.lock().unwrap_or_else(PoisonError::into_inner);
+            order.iter().filter_map(|id| Some((id.clone(), *at.get(id)?))).collect()
+        };
+        Parts {
+            world: world.clone(),
+            open: open.clone(),
+            unresolved: unresolved.clone(),
+            keys: keys.clone(),
+            remediable,
+            release: seen.release(),
+        }
+    }
+    fn publish(&self) {
+        self.live.publish(self.world.clone());
+        self.seen.open.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&self.open);
+        self.seen.unresolved.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&self.unresolved);
+        self.seen.keys.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&self.keys);
     }
     /// A warrant is over; if nobody knows how, it is kept in mind.
     fn close(&mut self, at: u64, unknown: bool, since: u64) -> Option<UnknownEffect> {
@@ -209,30 +264,37 @@ impl State {
     /// Ends an open warrant: frames its effect, and after it what the effect leaves behind.
     fn end(
         &mut self,
+        sequence: u64,
         at: Position,
-        ending: Ending,
+        (ending, returned): (Ending, bool),
         time_ms: u64,
         record: &str,
         out: &mut FrameSink<'_>,
     ) -> Result<Token, Refusal> {
         let open = self.open.get(&at.0).ok_or(Refusal::Ended)?;
         out.push(open.tenant.as_str(), Kind::Effect.tag(), record.as_bytes())?;
-        let left = writes::leave(&self.world, open, ending, time_ms, out)?;
+        let ended = self.world.ended(sequence, &open.tenant, at.0, returned);
+        let left = writes::leave(&ended, open, ending, time_ms, out)?;
         let unknown = self.close(at.0, ending == Ending::Unknown, time_ms);
-        Ok(match left {
-            Some(world) => {
-                self.world = world.clone();
-                Token::Left(at.0, unknown, world)
-            }
-            None => Token::Closed(at.0, unknown),
-        })
+        let token = match left {
+            Some(left) => Token::Left(left, at.0, unknown),
+            None => Token::Closed(ended, at.0, unknown),
+        };
+        if let Token::Left(world, ..) | Token::Closed(world, ..) = &token {
+            self.world = world.clone();
+        }
+        Ok(token)
     }
     fn permit(&self, at: u64, reservation: &Reservation) -> Result<World, Refusal> {
         let Reservation { workflow, entry, action, amount, labels, labels_at, totals, spends, .. } =
             reservation;
-        let flow =
-            self.world.tenant(workflow.tenant()).map(|tenant| tenant.flow(workflow)).ok_or(Refusal::Moved)?;
-        if flow.labels_at != *labels_at || !totals.still(flow.totals_at) {
+        let Reservation { spending, claims, .. } = reservation;
+        let tenant = self.world.tenant(workflow.tenant()).ok_or(Refusal::Moved)?;
+        let flow = tenant.flow(workflow);
+        if flow.labels_at != *labels_at
+            || !totals.still(flow.totals_at)
+            || !claims.hold(spending, tenant.tallies(), &flow)
+        {
             return Err(Refusal::Moved);
         }
         let world = if spends.is_empty() {
@@ -240,7 +302,10 @@ impl State {
         } else {
             self.world.spend(at, spends).map_err(|_| Refusal::Moved)?
         };
-        world.permitted(at, workflow, labels, entry, action, *amount).map_err(Refusal::Change)
+        world
+            .permitted(at, workflow, labels, entry, action, *amount)
+            .and_then(|world| world.counted(at, spending.clone(), spends.clone(), claims.keep))
+            .map_err(Refusal::Change)
     }
 }
 
@@ -248,6 +313,7 @@ impl Fold for State {
     type Entry = Commit;
     type Refusal = Refusal;
     type Token = Token;
+    const FORMAT: &'static str = FORMAT;
 
     fn replay(&mut self, frame: &Frame<'_>) -> Result<(), Box<dyn Error + Send + Sync>> {
         let at = frame.sequence;
@@ -256,10 +322,13 @@ impl Fold for State {
                 let document = placet_json::parse(frame.payload, &Limits::RESULT)?;
                 let transaction =
                     document.get("transaction").ok_or("a record of facts without its `transaction`")?;
-                self.world = self.world.apply(at, &Transaction::from_value(transaction)?)?;
+                let transaction = Transaction::from_value(transaction)?;
+                self.world = self.world.apply(at, &transaction)?;
+                self.keys.remember(at, &transaction)?;
             }
             Some(Kind::Decision) => {
                 let record = DecisionRecord::read(frame.payload)?;
+                let (spending, keep) = (record.spending(), record.keep);
                 match (record.permit, record.asked) {
                     (true, AskedRecord::Call(call)) => {
                         let spends: Vec<_> = record
@@ -276,8 +345,11 @@ impl Fold for State {
                             &call.labels,
                             &call.entry,
                             &call.action,
-                            amount(&call.attributes).unwrap_or(Decimal::ZERO),
+                            call.amount().unwrap_or(Decimal::ZERO),
                         )?;
+                        if let Some(spending) = spending {
+                            self.world = self.world.counted(at, spending, spends, keep)?;
+                        }
                         let open = Open {
                             tenant: record.grant.workflow.tenant().clone(),
                             workflow: record.grant.workflow.local().clone(),
@@ -298,6 +370,9 @@ impl Fold for State {
             }
             Some(Kind::Effect) => {
                 let effect = EffectRecord::read(frame.payload)?;
+                if let Some(open) = self.open.get(&effect.at) {
+                    self.world = self.world.ended(at, &open.tenant, effect.at, effect.returned);
+                }
                 let unknown = effect.ending == Ending::Unknown.as_str();
                 drop(self.close(effect.at, unknown, frame.time_ms));
             }
@@ -323,9 +398,8 @@ impl Fold for State {
             }
         }
         // Replay is over before anybody reads; publishing the last state is enough, and costs a pointer each.
-        self.live.publish(self.world.clone());
-        self.seen.open.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&self.open);
-        self.seen.unresolved.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&self.unresolved);
+        self.publish();
+        self.seen.moments.hold(at, || self.apart());
         Ok(())
     }
 
@@ -333,6 +407,9 @@ impl Fold for State {
         let At { sequence, time_ms } = at;
         match entry {
             Commit::Facts(transaction) => {
+                if let Some(revision) = self.keys.repeated(&transaction).map_err(Refusal::Change)? {
+                    return Err(Refusal::Repeated(revision));
+                }
                 let release = self.releases.current();
                 // A release without relations has no model: its tuples are data, and grant nothing.
                 let model = release.as_ref().map(|it| it.relations()).filter(|it| !it.types.is_empty());
@@ -347,6 +424,7 @@ impl Fold for State {
                 let record =
                     record.canonical().map_err(|_| Refusal::Frame(FrameError::TooLarge { limit: 0 }))?;
                 out.push(tree, Kind::Facts.tag(), record.as_bytes())?;
+                self.keys.remember(sequence, &transaction).map_err(Refusal::Change)?;
                 self.world = world.clone();
                 Ok(Token::World(world))
             }
@@ -370,7 +448,9 @@ impl Fold for State {
                 out.push(tenant.as_str(), Kind::Decision.tag(), record.as_bytes())?;
                 Ok(if remediable { Token::Remediable(id) } else { Token::Nothing })
             }
-            Commit::Ended { at, ending, record } => self.end(at, ending, time_ms, &record, out),
+            Commit::Ended { at, ending, returned, record } => {
+                self.end(sequence, at, (ending, returned), time_ms, &record, out)
+            }
             Commit::Amended { tenant, at, record } => {
                 if !self.unresolved.contains(at) {
                     return Err(Refusal::Resolved);
@@ -388,7 +468,7 @@ impl Fold for State {
                     Timestamp::from_millis(time_ms),
                     detail,
                 );
-                self.end(at, Ending::Unknown, time_ms, &record, out)
+                self.end(sequence, at, (Ending::Unknown, false), time_ms, &record, out)
             }
             Commit::Release { digest, record } => {
                 out.push(ORGANISATION, Kind::Release.tag(), record.as_bytes())?;
@@ -413,11 +493,12 @@ impl Fold for State {
                 open().insert(at, warrant);
                 self.live.publish_flow(world);
             }
-            Token::Closed(at, unknown) => {
+            Token::Closed(world, at, unknown) => {
                 open().remove(&at);
                 self.seen.unknown(at, unknown);
+                self.live.publish_flow(world);
             }
-            Token::Left(at, unknown, world) => {
+            Token::Left(world, at, unknown) => {
                 open().remove(&at);
                 self.seen.unknown(at, unknown);
                 self.live.publish(world);
@@ -432,12 +513,25 @@ impl Fold for State {
             Token::Nothing => {}
         }
     }
-}
 
-/// The amount that a call adds to its action's total: its attribute `amount`, where it has one.
-pub(crate) fn amount(attributes: &[(Name, Attribute)]) -> Option<Decimal> {
-    attributes.iter().find_map(|(name, value)| match value {
-        Attribute::Decimal(amount) if name.as_str() == "amount" => Some(*amount),
-        Attribute::Decimal(_) | Attribute::Text(_) | Attribute::Bool(_) => None,
-    })
+    fn settled(&mut self, last: u64) {
+        self.seen.keys.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&self.keys);
+        self.seen.moments.hold(last, || self.apart());
+    }
+
+    fn keep(&self) -> Option<Keep> {
+        Some(self.parts().keep())
+    }
+
+    fn restore(&mut self, _sequence: u64, kept: &[u8]) -> Result<(), Box<dyn Error + Send + Sync>> {
+        let Parts { world, open, unresolved, keys, remediable, release } = Parts::read(kept)?;
+        (self.world, self.open, self.unresolved, self.keys) = (world, open, unresolved, keys);
+        *self.seen.remediable.lock().unwrap_or_else(PoisonError::into_inner) = Remediable::default();
+        for (id, at) in remediable {
+            self.seen.remember(id, at);
+        }
+        *self.seen.release.lock().unwrap_or_else(PoisonError::into_inner) = release;
+        self.publish();
+        Ok(())
+    }
 }

@@ -5,7 +5,9 @@
 
 mod credential;
 mod effects;
+mod flood;
 mod fold;
+mod keep;
 mod ledger;
 mod listing;
 mod lookup;
@@ -18,6 +20,7 @@ mod writes;
 
 pub use credential::{Credentials, Injection, OpenVault, Scheme, Service, VaultAccess};
 pub use effects::{Unamended, UnknownEffect};
+pub use flood::{MAX_PAIRS, WINDOW as REFUSAL_WINDOW};
 pub use fold::ORGANISATION;
 pub use ledger::{Act, InForce, Ledger, MAX_CLOCK_BEHIND, Refused};
 pub use listing::Listed;

@@ -5,6 +5,7 @@
 
 pub mod admin;
 pub mod books;
+mod flood;
 pub mod keys;
 mod ledger;
 pub mod listen;

@@ -32,6 +32,7 @@ use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
 use crate::{
     admin::{self, Admin, Codes, Door},
+    flood,
     keys::{Keyring, KeyringError},
     ledger::{LedgerBooks, LiveOffers},
     listen::{self, Bounds},
@@ -92,6 +93,9 @@ pub enum StartError {
         /// What is wrong.
         why: String,
     },
+    /// A source of facts.
+    #[error("{0}; see `[[source]]` in the settings")]
+    Source(#[from] placet_facts::SourceError),
     /// The vault.
     #[error("{0}")]
     Vault(#[from] VaultFileError),
@@ -178,6 +182,9 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
         every: CHECKPOINT,
     };
     let (ledger, report) = Ledger::open(&data, Options::new(wall, notary))?;
+    for source in &settings.sources {
+        ledger.live().sources().declare(source.clone(), ledger.now())?;
+    }
     put_in_force(&ledger, &settings).await?;
     let metrics = Arc::new(Metrics::default());
     let (access_to_vault, vault) = open_vault(&data, master)?;
@@ -242,12 +249,14 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
         environment: server.environment.as_str(),
         public_url: server.public_url.clone(),
         started,
+        waiters: admin::Waiters::default(),
     });
 
     let app = Router::new().merge(mcp::routes(endpoint)).merge(oauth::routes(oauth));
     let every = Duration::from_millis(settings.limits.resolve_every_ms);
     let (stop, mut tasks) =
         at_work((agents, app), (admins, admin::routes(admin)), upstreams, settings.limits);
+    tasks.spawn(flood::sweep(ledger.clone(), metrics, stop.subscribe()));
     if !every.is_zero() {
         let stopped = told(stop.subscribe());
         tasks.spawn(async move {

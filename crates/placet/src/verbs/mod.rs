@@ -22,6 +22,7 @@ pub(crate) mod release;
 pub(crate) mod serve;
 pub(crate) mod test;
 pub(crate) mod tool_proxy;
+pub(crate) mod totals;
 pub(crate) mod vault;
 
 /// Resolves at the first SIGTERM or SIGINT.

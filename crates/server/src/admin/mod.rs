@@ -4,6 +4,7 @@
 //! what was refused to somebody known is recorded too. `/healthz`, `/readyz` and `/metrics` need no signature: they
 //! name upstreams and lookups, but no tenant, person or tool.
 
+mod about;
 mod acts;
 mod approvals;
 mod body;
@@ -13,6 +14,7 @@ mod door;
 mod effects;
 mod enrolment;
 mod error;
+mod feed;
 mod health;
 mod openapi;
 mod read;
@@ -20,6 +22,9 @@ mod relations;
 mod releases;
 mod rights;
 mod safe;
+mod slice;
+mod sources;
+mod totals;
 
 use std::{sync::Arc, time::Instant};
 
@@ -42,6 +47,7 @@ pub use door::{Door, KEY_HEADER, Principal, is_host};
 pub use enrolment::Codes;
 pub use error::ApiError;
 pub(crate) use error::json;
+pub use feed::Waiters;
 
 /// Everything that the administration API works on.
 pub struct Admin {
@@ -63,6 +69,8 @@ pub struct Admin {
     pub public_url: String,
     /// When the server started.
     pub started: Instant,
+    /// Places for readers who wait for changes.
+    pub waiters: Waiters,
 }
 
 impl std::fmt::Debug for Admin {
@@ -92,9 +100,13 @@ pub fn routes(admin: Arc<Admin>) -> Router {
         .route("/v1/tenants/{tenant}/delegations/{delegation}/revoke", post(acts::revoke))
         .route("/v1/tenants/{tenant}/approvals", get(read::approvals))
         .route("/v1/tenants/{tenant}/approvals/{approval}/withdraw", post(approvals::withdraw))
+        .route("/v1/tenants/{tenant}/totals", get(totals::totals))
         .route("/v1/approvals", post(approvals::give))
         .route("/v1/facts", get(read::facts).post(acts::apply))
         .route("/v1/facts/history", get(read::history))
+        .route("/v1/facts/changes", get(feed::changes))
+        .route("/v1/facts/sources", get(sources::list))
+        .route("/v1/facts/sources/{source}", post(sources::report))
         .route("/v1/tenants/{tenant}/relations/check", post(relations::check))
         .route("/v1/tenants/{tenant}/relations/expand", post(relations::expand))
         .route("/v1/tenants/{tenant}/relations/objects", post(relations::objects))

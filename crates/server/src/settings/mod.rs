@@ -8,6 +8,7 @@ mod print;
 mod read;
 mod rules;
 mod secret;
+mod source;
 mod upstream;
 
 use std::{
@@ -61,6 +62,8 @@ pub struct Settings {
     pub release: ReleaseSource,
     /// The tools' servers.
     pub upstreams: Vec<Upstream>,
+    /// Sources of facts that feed by the API.
+    pub sources: Vec<placet_facts::Source>,
     /// Keys that sign.
     pub keys: Keys,
     /// Upstream secrets.
@@ -297,12 +300,14 @@ fn sections(root: &mut read::Section<'_, '_>) -> Option<Settings> {
         _ => (None, None),
     };
     let upstreams = upstream::read(root);
+    let sources = source::read(root);
     let (limits, log, telemetry) = (limits(root), log(root), telemetry(root));
     let dev = dev(root, server.as_ref());
     Some(Settings {
         server: server?,
         release: release?,
         upstreams: upstreams?,
+        sources: sources?,
         keys: keys?,
         vault: vault?,
         limits: limits?,

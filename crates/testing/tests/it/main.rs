@@ -8,8 +8,10 @@
 )]
 
 mod arguments;
+mod duties;
 mod endings;
 mod envelope;
+mod limits;
 mod lookups;
 mod neighbour;
 mod operations;

@@ -149,11 +149,12 @@ impl Revocation {
         let batch = placet.prepare(self.clients.saturating_mul(EACH))?;
         let expected = placet.expected().to_vec();
         let (began, after) = mpsc::channel();
+        let operator = &operator;
         let change = std::thread::scope(|scope| {
-            let changing = scope.spawn(|| {
+            let changing = scope.spawn(move || {
                 // As soon as every client has had some answers.
                 after.recv_timeout(PATIENCE).or_fail("the clients don't call")?;
-                block_on(change(&operator, fact))
+                block_on(change(operator, fact))
             });
             let seen = calls(placet.address(), self.clients, batch, &expected, &began)?;
             let change = changing.join().map_err(|_| Failure::new("a thread stopped"))??;
