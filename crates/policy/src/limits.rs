@@ -134,7 +134,7 @@ fn lift(
 /// A day's totals by action; the call's own action is always among them, so that a policy can add to it.
 fn day(per: Per, spending: &Spending, tallies: &Tallies) -> Value {
     let mut totals = object! { spending.action.as_str() => total(Total::ZERO) };
-    for (action, of) in tallies.day(per, spending).into_iter().flat_map(|day| day.iter()) {
+    for (action, of) in tallies.day(per, spending).into_iter().flat_map(placet_core::DayTotals::iter) {
         totals.insert(action.as_str(), total(*of));
     }
     Value::Object(totals)
