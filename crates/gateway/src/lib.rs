@@ -3,8 +3,11 @@
 //! Protocol rims open an [`placet_core::Envelope`] and hand a [`ToolCall`] to [`Gateway::call`]; there is no other way
 //! to a tool. Listings are previews: they filter and yield no permit. Nothing here parses HTTP or serves a socket.
 
+mod archives;
 mod credential;
+mod flood;
 mod fold;
+mod keep;
 mod ledger;
 mod listing;
 mod observe;
@@ -13,7 +16,9 @@ mod public;
 pub mod trace;
 mod writes;
 
+pub use archives::{ArchiveError, Archives};
 pub use credential::{Credentials, Injection, OpenVault, Scheme, Service, VaultAccess};
+pub use flood::{MAX_PAIRS, WINDOW as REFUSAL_WINDOW};
 pub use fold::ORGANISATION;
 pub use ledger::{Act, InForce, Ledger, MAX_CLOCK_BEHIND, Refused};
 pub use listing::Listed;

@@ -383,6 +383,11 @@ impl Gateway {
                     .await;
             }
         };
+        // What was revoked at another gateway can't be heard of now.
+        if let Err(why) = self.ledger.ready() {
+            let message = "the authority for this call can't be looked up now; nothing was sent";
+            return self.give_back(warrant, decision, why, message).await;
+        }
         let issued = issuing.in_scope(|| self.authority.issue(warrant, ready, clock()));
         drop(issuing);
         let invocation = match issued {

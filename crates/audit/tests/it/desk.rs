@@ -18,7 +18,7 @@ use placet_core::{
     TenantId, Timestamp, WorkflowId,
     authority::{
         Answer, Asked, Attempt, Authority, Connection, CredentialNote, Decision, Denial, Dispatch, Ending,
-        Evidence, Judged, Offered, Outcome, Recorded,
+        Evidence, Judged, Offered, Outcome, Recorded, Warrant,
     },
 };
 use placet_core::{Approval, Code, Facts as _, Standing};
@@ -183,12 +183,16 @@ impl Desk {
             }
         }
     }
-    /// Records a permit that no longer holds when it is issued.
-    pub(crate) async fn withdrawn(&self, decision: Decision) {
+    /// Records a permit.
+    pub(crate) async fn warrant(&self, decision: Decision) -> Warrant {
         let Recorded::Granted(warrant) = self.authority.record(decision, &|| self.now()).await.unwrap()
         else {
             panic!("refused")
         };
+        warrant
+    }
+    /// Closes a warrant that no longer holds when it is issued.
+    pub(crate) async fn withdrawn(&self, warrant: Warrant) {
         let withdrawn = self.authority.issue(warrant, Ready::new(self.now()), self.now()).unwrap_err();
         self.authority.close_withdrawn(*withdrawn).await.unwrap();
     }

@@ -5,6 +5,7 @@
 #[cfg(test)]
 mod common;
 #[cfg(test)]
+mod limits;
 mod models;
 #[cfg(test)]
 mod ours;
