@@ -8,6 +8,8 @@
 
 mod chains;
 mod changes;
+// `cfg(test)` says to clippy that the helpers are tests too.
+#[cfg(test)]
 mod differential;
 mod journal;
 mod observed;
