@@ -115,9 +115,6 @@ impl Scim<'_> {
             let mut left = DirectoryRecord::clone(group);
             left.version = left.version.saturating_add(1);
             left.modified = self.now;
-            if let Some(members) = left.document.get_mut("members").and_then(Value::as_array_mut) {
-                members
-                    .retain(|member| member.get("value").and_then(Value::as_str) != Some(record.id.as_str()));
             if let Some(document) = left.document.as_object_mut()
                 && let Some(Value::Array(mut members)) = document.remove("members")
             {
