@@ -144,6 +144,14 @@ pub fn extract(record: &Record) -> Row {
             decision_id: text("/decision"),
             ..Row::default()
         },
+        Some(Kind::Amendment) => Row {
+            workflow: text("/workflow"),
+            human: text("/by").filter(|by| by != "resolver"),
+            decision: text("/finding"),
+            reason: text("/why"),
+            decision_id: text("/decision"),
+            ..Row::default()
+        },
         Some(Kind::Release) => Row { human: text("/by"), release: text("/release"), ..Row::default() },
         Some(Kind::Act) => {
             Row { human: text("/by"), action: text("/verb"), reason: text("/why"), ..Row::default() }

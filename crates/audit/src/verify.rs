@@ -2,10 +2,10 @@
 
 use std::{collections::BTreeMap, fmt, path::Path};
 
-use placet_core::Timestamp;
+use placet_core::{Timestamp, authority::Ending};
 use placet_json::{Value, object};
 use placet_ledger::checkpoint::VerifyingKey;
-use placet_record::{DecisionRecord, EffectRecord, Kind, Refusals};
+use placet_record::{Amendment, DecisionRecord, EffectRecord, Kind, Refusals};
 use placet_store::{Reader, Record};
 
 use crate::report::MAX_DETAILS;
@@ -160,12 +160,12 @@ pub fn verify(data: &Path, organisation: &str, key: VerifyingKey) -> VerifyRepor
         open: Vec::new(),
         misfits: Vec::new(),
     };
-    let (mut open, mut seen) = (BTreeMap::new(), 0_u64);
+    let (mut open, mut unknown, mut seen) = (BTreeMap::new(), BTreeMap::new(), 0_u64);
     // A record that can't be read is the ledger's finding already, and nothing behind it is believed.
     let reader = Reader::open(data);
     for record in reader.iter().flat_map(|reader| reader.range(1, sound)).map_while(Result::ok) {
         seen = record.sequence;
-        if let Err(what) = follow(&mut report, &mut open, &record)
+        if let Err(what) = follow(&mut report, &mut open, &mut unknown, &record)
             && report.misfits.len() < MAX_DETAILS
         {
             report.misfits.push(Misfit { sequence: record.sequence, what });
@@ -181,6 +181,7 @@ pub fn verify(data: &Path, organisation: &str, key: VerifyingKey) -> VerifyRepor
 fn follow(
     report: &mut VerifyReport,
     open: &mut BTreeMap<u64, OpenWarrant>,
+    unknown: &mut BTreeMap<u64, OpenWarrant>,
     record: &Record,
 ) -> Result<(), String> {
     match Kind::from_tag(record.kind) {
@@ -221,6 +222,21 @@ fn follow(
                 return Err(format!(
                     "the effect of {} ends the permit of {} in `{}`",
                     effect.decision, warrant.decision, warrant.tenant
+                ));
+            }
+            if effect.ending == Ending::Unknown.as_str() {
+                unknown.insert(effect.at, warrant);
+            }
+        }
+        Some(Kind::Amendment) => {
+            let found = Amendment::read(&record.payload).map_err(|error| error.to_string())?;
+            let fits = unknown.remove(&found.at).is_some_and(|warrant| {
+                warrant.decision == found.decision.as_str() && warrant.tenant == record.tree
+            });
+            if !fits {
+                return Err(format!(
+                    "a finding about {}, whose effect isn't unknown before it, or was found out already",
+                    found.decision
                 ));
             }
         }

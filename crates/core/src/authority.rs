@@ -225,6 +225,8 @@ pub enum Evidence {
         arguments: String,
         /// The definition that the upstream offered then: a digest, or why there was none.
         offered: Offered,
+        /// What lookups had for it.
+        lookups: Vec<crate::LookedUp>,
     },
     /// It never came to a call: the protocol itself refused it.
     Nothing,

@@ -96,6 +96,8 @@ codes! {
     ProofInvalid = "proof_invalid";
     /// What the decision rested on kept moving; try again.
     Contended = "contended";
+    /// The tool's upstream failed again and again, and is left alone for a while; nothing was decided or charged.
+    UpstreamUnavailable = "upstream_unavailable";
     /// It is over a budget of the workflow, the person, the agent, the tool or the tenant.
     BudgetExceeded = "budget_exceeded";
     /// The agent calls the tool more often than its rate admits.

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use imbl::OrdMap;
 use placet_core::{
-    Agent, AgentId, Approval, Delegation, DelegationState, Freeze, Grantor, Human, HumanId, MAX_CHAIN,
-    RelationModel, Scope, Standing, TenantId, Workflow, WorkflowState,
+    Agent, AgentId, Approval, Delegation, DelegationState, Freeze, Grantor, Human, HumanId, Known, MAX_CHAIN,
+    RelationModel, Resource, Scope, Standing, TenantId, Workflow, WorkflowState,
 };
 
 use crate::{Change, ChangeError, Kind, OrgFacts, TenantFacts, Transaction, allowed, directory, noun};
@@ -187,6 +187,7 @@ pub(crate) fn tenant(
         }
         Change::ResourceSet(resource) => {
             noun::resource_is_plain(resource)?;
+            observable(facts, resource)?;
             facts.resources.insert(resource.at.clone(), Arc::new(resource.clone()));
         }
         Change::ResourceRemoved(at) => {
@@ -349,6 +350,22 @@ fn givable(facts: &TenantFacts, org: &OrgFacts, approval: &Approval) -> Applied 
         ));
     }
     Ok(())
+}
+
+/// What was told stays until somebody tells otherwise: a reading doesn't replace it, nor does an older one a newer.
+fn observable(facts: &TenantFacts, resource: &Resource) -> Applied {
+    let Known::Observed { at, .. } = &resource.known else { return Ok(()) };
+    match facts.resource(&resource.at).map(|known| &known.known) {
+        None => Ok(()),
+        Some(Known::Observed { at: before, .. }) if before <= at => Ok(()),
+        Some(Known::Observed { .. }) => {
+            Err(ChangeError::conflict("a later reading of it is known", "read it again"))
+        }
+        Some(Known::Told) => Err(ChangeError::conflict(
+            format!("`{}` is kept by whoever told it", resource.at),
+            "remove it first to have it looked up",
+        )),
+    }
 }
 
 fn own(facts: &TenantFacts, tenant: &TenantId) -> Applied {

@@ -9,19 +9,20 @@ use std::{
 
 use imbl::OrdMap;
 use placet_core::{
-    AgentId, ApprovalId, Claims, Decimal, DecisionId, Digest, Moving, Name, Revision, Spending, TenantId,
-    Timestamp, Tuple, WorkflowId,
+    AgentId, ApprovalId, Claims, Decimal, DecisionId, Digest, EffectClass, Moving, Name, Revision, Spending,
+    TenantId, Timestamp, Tuple, WorkflowId,
     authority::{Ending, Position},
 };
 use placet_facts::{ChangeError, Keys, Live, Place, Transaction, World};
 use placet_json::{Limits, Value, object};
 use placet_ledger::frame::{Frame, FrameError};
 use placet_policy::Release;
-use placet_record::{AskedRecord, DecisionRecord, EffectRecord, Kind, orphaned};
+use placet_record::{Amendment, AskedRecord, DecisionRecord, EffectRecord, Kind, orphaned};
 use placet_store::{At, Fold, FrameSink, Keep, Receipt};
 
 use crate::{
     InForce,
+    effects::{UnknownEffect, Unresolved},
     keep::{FORMAT, Moments, Parts},
     writes,
 };
@@ -44,6 +45,8 @@ pub(crate) enum Commit {
     Ended { at: Position, ending: Ending, returned: bool, record: String },
     /// A warrant of which nothing more is known.
     Orphan { tenant: TenantId, workflow: Name, decision: DecisionId, at: Position, detail: &'static str },
+    /// What was found out about an ending that nobody knew.
+    Amended { tenant: TenantId, at: u64, record: String },
     /// A release comes into force.
     Release { release: Arc<Release>, record: String },
     /// Something else that people did or tried.
@@ -59,6 +62,7 @@ pub(crate) struct Reservation {
     pub(crate) basis: (Digest, Revision),
     pub(crate) entry: Name,
     pub(crate) action: Name,
+    pub(crate) effect: EffectClass,
     pub(crate) amount: Decimal,
     pub(crate) labels: BTreeSet<Name>,
     pub(crate) labels_at: u64,
@@ -82,6 +86,8 @@ pub(crate) enum Refusal {
     Repeated(Revision),
     /// The warrant has ended already.
     Ended,
+    /// How it ended is known, or was found out.
+    Resolved,
     /// It can't be framed.
     Frame(FrameError),
 }
@@ -93,6 +99,7 @@ impl std::fmt::Display for Refusal {
             Self::Change(error) => error.fmt(f),
             Self::Repeated(revision) => write!(f, "it stands at revision {revision} already"),
             Self::Ended => f.write_str("the warrant has ended already"),
+            Self::Resolved => f.write_str("its effect isn't unknown, or not any more"),
             Self::Frame(error) => error.fmt(f),
         }
     }
@@ -110,6 +117,7 @@ pub(crate) struct Open {
     pub(crate) tenant: TenantId,
     pub(crate) workflow: Name,
     pub(crate) decision: DecisionId,
+    pub(crate) effect: EffectClass,
     pub(crate) agent: AgentId,
     /// The relationships that it leaves behind if its effect happens.
     pub(crate) writes: Vec<Tuple>,
@@ -119,6 +127,7 @@ pub(crate) struct Open {
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
     open: Mutex<BTreeMap<u64, Open>>,
+    unresolved: Mutex<Unresolved>,
     remediable: Mutex<Remediable>,
     release: Mutex<Option<Digest>>,
     keys: Mutex<Keys>,
@@ -135,6 +144,15 @@ impl Seen {
     /// The warrants that are open.
     pub(crate) fn open(&self) -> BTreeMap<u64, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+    /// The effects that nobody knows.
+    pub(crate) fn unresolved(&self) -> Unresolved {
+        self.unresolved.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+    fn unknown(&self, at: u64, effect: Option<UnknownEffect>) {
+        if let Some(effect) = effect {
+            self.unresolved.lock().unwrap_or_else(PoisonError::into_inner).insert(at, effect);
+        }
     }
     /// The position of a denial with a remedy.
     pub(crate) fn remediable(&self, id: &DecisionId) -> Option<u64> {
@@ -175,6 +193,8 @@ pub(crate) struct State {
     world: World,
     /// Open warrants, ahead of `seen` likewise.
     open: OrdMap<u64, Open>,
+    /// Effects that nobody knows, likewise.
+    unresolved: Unresolved,
     /// Idempotency keys, ahead of `seen` likewise.
     keys: Keys,
     /// The release in force, ahead of `releases` likewise.
@@ -197,9 +217,11 @@ pub(crate) enum Token {
     /// Publish this, and the warrant is open.
     Opened(World, u64, Open),
     /// The warrant has ended.
-    Closed(World, u64),
+    Closed(World, u64, Option<UnknownEffect>),
     /// The warrant has ended, and left this behind.
-    Left(World, u64),
+    Left(World, u64, Option<UnknownEffect>),
+    /// It was found out how this warrant ended.
+    Resolved(u64),
     /// A denial that an approval may turn.
     Remediable(DecisionId),
     /// A release.
@@ -211,7 +233,8 @@ pub(crate) enum Token {
 impl State {
     pub(crate) fn new(live: Arc<Live>, seen: Arc<Seen>, releases: Arc<InForce>, fetch: Fetch) -> Self {
         let (world, open, keys) = (World::new(), OrdMap::new(), Keys::default());
-        Self { world, open, keys, release: None, live, seen, releases, fetch, started: false }
+        let unresolved = Unresolved::default();
+        Self { world, open, unresolved, keys, release: None, live, seen, releases, fetch, started: false }
     }
     pub(crate) fn world(&self) -> &World {
         &self.world
@@ -223,10 +246,12 @@ impl State {
     }
     /// The same state by itself.
     pub(crate) fn apart(&self) -> Self {
-        let Self { world, open, keys, release, live: _, seen: _, releases: _, fetch: _, started: _ } = self;
+        let Self { world, open, unresolved, keys, release, live: _, seen: _, releases: _, fetch: _, started: _ } =
+            self;
         Self {
             world: world.clone(),
             open: open.clone(),
+            unresolved: unresolved.clone(),
             keys: keys.clone(),
             release: *release,
             releases: Arc::clone(&self.releases),
@@ -235,18 +260,27 @@ impl State {
     }
     /// All that is kept of a settled state.
     fn parts(&self) -> Parts {
-        let Self { world, open, keys, release, live: _, seen, releases: _, fetch: _, started: _ } = self;
-        let Seen { open: _, remediable, release: _, keys: _, moments: _ } = &**seen;
+        let Self { world, open, unresolved, keys, release, live: _, seen, releases: _, fetch: _, started: _ } =
+            self;
+        let Seen { open: _, unresolved: _, remediable, release: _, keys: _, moments: _ } = &**seen;
         let remediable = {
             let Remediable { at, order } = &*remediable.lock().unwrap_or_else(PoisonError::into_inner);
             order.iter().filter_map(|id| Some((id.clone(), *at.get(id)?))).collect()
         };
-        Parts { world: world.clone(), open: open.clone(), keys: keys.clone(), remediable, release: *release }
+        Parts {
+            world: world.clone(),
+            open: open.clone(),
+            unresolved: unresolved.clone(),
+            keys: keys.clone(),
+            remediable,
+            release: *release,
+        }
     }
     fn publish(&self) {
         self.live.publish(self.world.clone());
         *self.seen.open.lock().unwrap_or_else(PoisonError::into_inner) =
             self.open.iter().map(|(at, open)| (*at, open.clone())).collect();
+        self.seen.unresolved.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&self.unresolved);
         self.seen.keys.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&self.keys);
     }
     /// Puts the release in force that the journal says is in force; none where it can't be had, so that nothing is
@@ -260,6 +294,13 @@ impl State {
                 self.releases.store(None);
             }
         }
+    }
+    /// A warrant is over; if nobody knows how, it is kept in mind.
+    fn close(&mut self, at: u64, unknown: bool, since: u64) -> Option<UnknownEffect> {
+        let open = self.open.remove(&at)?;
+        let effect = unknown.then(|| UnknownEffect::of(open, Timestamp::from_millis(since))).flatten()?;
+        self.unresolved.insert(at, effect.clone());
+        Some(effect)
     }
     /// Ends an open warrant: frames its effect, and after it what the effect leaves behind.
     fn end(
@@ -275,12 +316,12 @@ impl State {
         out.push(open.tenant.as_str(), Kind::Effect.tag(), record.as_bytes())?;
         let ended = self.world.ended(sequence, &open.tenant, at.0, returned);
         let left = writes::leave(&ended, open, ending, time_ms, out)?;
-        self.open.remove(&at.0);
+        let unknown = self.close(at.0, ending == Ending::Unknown, time_ms);
         let token = match left {
-            Some(left) => Token::Left(left, at.0),
-            None => Token::Closed(ended, at.0),
+            Some(left) => Token::Left(left, at.0, unknown),
+            None => Token::Closed(ended, at.0, unknown),
         };
-        if let Token::Left(world, _) | Token::Closed(world, _) = &token {
+        if let Token::Left(world, ..) | Token::Closed(world, ..) = &token {
             self.world = world.clone();
         }
         Ok(token)
@@ -359,6 +400,7 @@ impl Fold for State {
                             tenant: record.grant.workflow.tenant().clone(),
                             workflow: record.grant.workflow.local().clone(),
                             decision: record.id,
+                            effect: call.effect,
                             agent: record.grant.agent,
                             writes: call.writes,
                         };
@@ -375,10 +417,18 @@ impl Fold for State {
             }
             Some(Kind::Effect) => {
                 let effect = EffectRecord::read(frame.payload)?;
-                if let Some(open) = self.open.remove(&effect.at) {
+                if let Some(open) = self.open.get(&effect.at) {
                     self.world = self.world.ended(at, &open.tenant, effect.at, effect.returned);
                 }
+                let unknown = effect.ending == Ending::Unknown.as_str();
+                let unknown = self.close(effect.at, unknown, frame.time_ms);
                 self.seen.closed(effect.at);
+                self.seen.unknown(effect.at, unknown);
+            }
+            Some(Kind::Amendment) => {
+                let at = Amendment::read(frame.payload)?.at;
+                self.unresolved.remove(at);
+                self.seen.unresolved.lock().unwrap_or_else(PoisonError::into_inner).remove(at);
             }
             Some(Kind::Release) => {
                 let document = placet_json::parse(frame.payload, &Limits::RESULT)?;
@@ -440,13 +490,14 @@ impl Fold for State {
             }
             Commit::Permit(reservation) => {
                 let world = self.permit(sequence, &reservation)?;
-                let Reservation { id, workflow, agent, writes, record, .. } = *reservation;
+                let Reservation { id, workflow, agent, effect, writes, record, .. } = *reservation;
                 out.push(workflow.tenant().as_str(), Kind::Decision.tag(), record.as_bytes())?;
                 self.world = world.clone();
                 let open = Open {
                     tenant: workflow.tenant().clone(),
                     workflow: workflow.local().clone(),
                     decision: id,
+                    effect,
                     agent,
                     writes,
                 };
@@ -459,6 +510,14 @@ impl Fold for State {
             }
             Commit::Ended { at, ending, returned, record } => {
                 self.end(sequence, at, (ending, returned), time_ms, &record, out)
+            }
+            Commit::Amended { tenant, at, record } => {
+                if !self.unresolved.contains(at) {
+                    return Err(Refusal::Resolved);
+                }
+                out.push(tenant.as_str(), Kind::Amendment.tag(), record.as_bytes())?;
+                self.unresolved.remove(at);
+                Ok(Token::Resolved(at))
             }
             Commit::Orphan { tenant, workflow, decision, at, detail } => {
                 let record = orphaned(
@@ -503,13 +562,18 @@ impl Fold for State {
                 self.seen.opened(at, warrant);
                 self.live.publish_flow(world);
             }
-            Token::Closed(world, at) => {
+            Token::Closed(world, at, unknown) => {
                 self.seen.closed(at);
+                self.seen.unknown(at, unknown);
                 self.live.publish_flow(world);
             }
-            Token::Left(world, at) => {
+            Token::Left(world, at, unknown) => {
                 self.seen.closed(at);
+                self.seen.unknown(at, unknown);
                 self.live.publish(world);
+            }
+            Token::Resolved(at) => {
+                self.seen.unresolved.lock().unwrap_or_else(PoisonError::into_inner).remove(at);
             }
             Token::Remediable(id) => self.seen.remember(id, receipt.first),
             Token::Release(release) => {
@@ -530,8 +594,9 @@ impl Fold for State {
     }
 
     fn restore(&mut self, _sequence: u64, kept: &[u8]) -> Result<(), Box<dyn Error + Send + Sync>> {
-        let Parts { world, open, keys, remediable, release } = Parts::read(kept)?;
-        (self.world, self.open, self.keys, self.release) = (world, open, keys, release);
+        let Parts { world, open, unresolved, keys, remediable, release } = Parts::read(kept)?;
+        (self.world, self.open, self.unresolved) = (world, open, unresolved);
+        (self.keys, self.release) = (keys, release);
         *self.seen.remediable.lock().unwrap_or_else(PoisonError::into_inner) = Remediable::default();
         for (id, at) in remediable {
             self.seen.remember(id, at);

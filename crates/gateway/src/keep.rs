@@ -8,16 +8,20 @@ use std::{
 };
 
 use imbl::OrdMap;
-use placet_core::{AgentId, DecisionId, Digest, Name, TenantId};
+use placet_core::{AgentId, DecisionId, Digest, EffectClass, Name, TenantId, Timestamp};
 use placet_facts::{Keys, Rebuilding, World, parse_tuple, tuple_text};
 use placet_json::{Limits, Value, object};
 use placet_ledger::frame::Frame;
 use placet_store::{Fold as _, Keep, KeptStates, ReadError, Reader, Record};
 
-use crate::fold::{Open, State};
+use crate::{
+    UnknownEffect,
+    effects::Unresolved,
+    fold::{Open, State},
+};
 
 /// Raised whenever the form of a kept state changes, or what the journal's entries fold to.
-pub(crate) const FORMAT: &str = "gateway-1";
+pub(crate) const FORMAT: &str = "gateway-2";
 /// A state is held in memory after so many entries: at ≈ 10 µs an entry, a look back folds some 40 ms at most.
 const EVERY: u64 = if cfg!(test) { 8 } else { 4096 };
 /// How many of them: 65,536 entries. They share with the newest what didn't change since.
@@ -32,6 +36,7 @@ type Failure = Box<dyn Error + Send + Sync>;
 pub(crate) struct Parts {
     pub(crate) world: World,
     pub(crate) open: OrdMap<u64, Open>,
+    pub(crate) unresolved: Unresolved,
     pub(crate) keys: Keys,
     pub(crate) remediable: Vec<(DecisionId, u64)>,
     pub(crate) release: Option<Digest>,
@@ -41,17 +46,25 @@ impl Parts {
     /// As lines of JSON, one document each, to be written by another thread.
     pub(crate) fn keep(self) -> Keep {
         Box::new(move |out| {
-            let Self { world, open, keys, remediable, release } = self;
+            let Self { world, open, unresolved, keys, remediable, release } = self;
             let mut line = |document: &Value| writeln!(out, "{document}");
             world.documents().try_for_each(|document| line(&document))?;
             keys.documents().try_for_each(|key| line(&one("key", key)))?;
-            for (at, Open { tenant, workflow, decision, agent, writes }) in open {
+            for (at, Open { tenant, workflow, decision, effect, agent, writes }) in open {
                 let writes = Value::Array(writes.iter().map(|tuple| tuple_text(tuple).into()).collect());
                 let body = object! {
                     "at" => at, "tenant" => tenant.as_str(), "workflow" => workflow.as_str(),
-                    "decision" => decision.as_str(), "agent" => agent.as_str(), "writes" => writes,
+                    "decision" => decision.as_str(), "effect" => effect.as_str(), "agent" => agent.as_str(), "writes" => writes,
                 };
                 line(&one("open", body))?;
+            }
+            for (at, effect) in unresolved.into_all() {
+                let UnknownEffect { tenant, workflow, decision, since } = effect;
+                let body = object! {
+                    "at" => at, "tenant" => tenant.as_str(), "workflow" => workflow.as_str(),
+                    "decision" => decision.as_str(), "since" => since.to_string(),
+                };
+                line(&one("unresolved", body))?;
             }
             for (id, at) in remediable {
                 line(&one("remediable", object! { "id" => id.as_str(), "at" => at }))?;
@@ -68,6 +81,7 @@ impl Parts {
         let mut parts = Self {
             world: World::new(),
             open: OrdMap::new(),
+            unresolved: Unresolved::default(),
             keys: Keys::default(),
             remediable: Vec::new(),
             release: None,
@@ -92,6 +106,12 @@ impl Parts {
                     tenant: TenantId::new(text(body, "tenant")?)?,
                     workflow: Name::new(text(body, "workflow")?)?,
                     decision: DecisionId::new(text(body, "decision")?)?,
+                    effect: match text(body, "effect")? {
+                        "read" => EffectClass::Read,
+                        "write" => EffectClass::Write,
+                        "destructive" => EffectClass::Destructive,
+                        other => return Err(format!("`{other}` is no effect").into()),
+                    },
                     agent: AgentId::new(text(body, "agent")?)?,
                     writes: body
                         .get("writes")
@@ -102,6 +122,15 @@ impl Parts {
                         .collect::<Result<_, _>>()?,
                 };
                 self.open.insert(number(body, "at")?, open);
+            }
+            "unresolved" => {
+                let effect = UnknownEffect {
+                    tenant: TenantId::new(text(body, "tenant")?)?,
+                    workflow: Name::new(text(body, "workflow")?)?,
+                    decision: DecisionId::new(text(body, "decision")?)?,
+                    since: Timestamp::parse(text(body, "since")?)?,
+                };
+                self.unresolved.insert(number(body, "at")?, effect);
             }
             "remediable" => {
                 self.remediable.push((DecisionId::new(text(body, "id")?)?, number(body, "at")?));
@@ -245,7 +274,7 @@ mod tests {
         time::Duration,
     };
 
-    use placet_core::{Revision, Timestamp};
+    use placet_core::Revision;
     use placet_facts::{Change, Kind, Place, Transaction};
     use placet_ledger::checkpoint::SigningKey;
     use placet_store::{Notary, Options};

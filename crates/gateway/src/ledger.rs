@@ -18,11 +18,12 @@ use placet_core::{
 use placet_facts::{ChangeError, Live, Transaction, World};
 use placet_json::{Value, object};
 use placet_policy::Release;
-use placet_record::{DecisionRecord, Kind, denied, ended, permitted, returns};
+use placet_record::{Amendment, DecisionRecord, Kind, denied, ended, permitted, returns};
 use placet_store::{Commons, DatabaseError, Journal, OpenError, OpenReport, Options, Reader, SubmitError};
 
 use crate::{
     ArchiveError, Archives,
+    effects::{Unamended, UnknownEffect},
     flood::{Floods, Summary},
     fold::{Commit, Refusal, Reservation, Seen, State},
     keep::position_at,
@@ -212,6 +213,26 @@ impl Ledger {
     #[must_use]
     pub fn open_warrants(&self) -> usize {
         self.inner.seen.open().len()
+    }
+
+    /// The effects that nobody knows, by the journal position of their decisions.
+    #[must_use]
+    pub fn unresolved(&self) -> Vec<(u64, UnknownEffect)> {
+        self.inner.seen.unresolved().into_all()
+    }
+    /// Records what was found out about one of them. The first finding stands.
+    pub async fn amend(&self, amendment: &Amendment) -> Result<u64, Unamended> {
+        let record = placet_record::amended(amendment, self.now());
+        let entry = Commit::Amended { tenant: amendment.tenant.clone(), at: amendment.at, record };
+        match self.inner.journal.durable(entry).await {
+            Ok(receipt) => {
+                self.inner.last.fetch_max(receipt.time_ms, Ordering::AcqRel);
+                Ok(receipt.first)
+            }
+            Err(SubmitError::Refused(Refusal::Resolved)) => Err(Unamended::Known),
+            Err(SubmitError::Refused(other)) => Err(Unamended::Down(other.to_string())),
+            Err(down) => Err(Unamended::Down(down_text(&down))),
+        }
     }
 
     /// Now: the wall clock, but never before the last entry.
@@ -467,6 +488,7 @@ impl Ledger {
                     basis: (permit.basis().release, permit.basis().revision),
                     entry: call.entry.clone(),
                     action: call.action.clone(),
+                    effect: call.effect,
                     amount: call.amount().unwrap_or(placet_core::Decimal::ZERO),
                     labels: call.labels.clone(),
                     labels_at: evaluation.labels_at,

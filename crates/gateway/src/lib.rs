@@ -5,19 +5,23 @@
 
 mod archives;
 mod credential;
+mod effects;
 mod flood;
 mod fold;
 mod keep;
 mod ledger;
 mod listing;
+mod lookup;
 mod observe;
 mod pipeline;
 mod public;
+mod resolve;
 pub mod trace;
 mod writes;
 
 pub use archives::{ArchiveError, Archives};
 pub use credential::{Credentials, Injection, OpenVault, Scheme, Service, VaultAccess};
+pub use effects::{Unamended, UnknownEffect};
 pub use flood::{MAX_PAIRS, WINDOW as REFUSAL_WINDOW};
 pub use fold::ORGANISATION;
 pub use ledger::{Act, InForce, Ledger, MAX_CLOCK_BEHIND, Refused};
@@ -25,3 +29,4 @@ pub use listing::Listed;
 pub use observe::{NoObserver, Observer, Stage};
 pub use pipeline::{Answered, Departure, Gateway, ToolCall, Unavailable};
 pub use public::Public;
+pub use resolve::{Effects, Unresolvable};

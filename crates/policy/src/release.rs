@@ -298,6 +298,7 @@ pub(crate) fn read(tree: &Tree, archived: Option<(&[u8], &Tree)>) -> Parts {
     }
     let contract = Contract::new(&additions);
     parts.guarded = contract.decimals();
+    findings.extend(crate::lookups::undescribed(&catalog, additions.resource.as_ref(), &files));
     check_reasons(&reasons, &workflow_types, findings);
 
     // Policies.

@@ -9,6 +9,7 @@ use placet_core::{
 use placet_json::{Canonical, Limits, Object, Value, object};
 
 use crate::{
+    lookup,
     read::{BadRecord, bad, digest, list, member, name, names, number, object as as_object, text, time},
     writer::Writer,
 };
@@ -179,9 +180,12 @@ fn read_counted(record: &Object) -> Result<(Option<u64>, Keep), BadRecord> {
 }
 
 fn evidence(evidence: &Evidence) -> String {
-    let Evidence::Call { upstream, tool, arguments, offered } = evidence else { return "null".to_owned() };
+    let Evidence::Call { upstream, tool, arguments, offered, lookups } = evidence else {
+        return "null".to_owned();
+    };
     let mut w = Writer::new(128);
     w.text("arguments", arguments);
+    lookup::write(&mut w, lookups);
     match offered {
         Offered::Definition(digest) => w.shown("offered", digest),
         Offered::Absent => w.text("offered", "absent"),
@@ -206,6 +210,7 @@ fn read_evidence(attempt: &Object) -> Result<Evidence, BadRecord> {
         tool: text(evidence, "tool")?.to_owned(),
         arguments: text(evidence, "arguments")?.to_owned(),
         offered,
+        lookups: lookup::read(evidence)?,
     })
 }
 
@@ -271,8 +276,9 @@ fn call(w: &mut Writer, call: &Call) {
     inner
         .text("effect", call.effect.as_str())
         .text("entry", call.entry.as_str())
-        .list("labels", call.labels.iter().map(Name::as_str))
-        .text("method", call.method);
+        .list("labels", call.labels.iter().map(Name::as_str));
+    lookup::write(&mut inner, &call.lookups);
+    inner.text("method", call.method);
     resources(&mut inner, &call.resources);
     inner.text("tool", &call.tool).text("upstream", call.upstream.as_str());
     if !call.writes.is_empty() {
@@ -448,6 +454,7 @@ fn read_call(call: &Object, id: DecisionId, release: Digest) -> Result<Call, Bad
         bound: bound.collect::<Result<_, BadRecord>>()?,
         arguments: member(call, "arguments")?.canonical().map_err(|error| bad("call.arguments", error))?,
         labels: names(call, "labels")?.into_iter().collect(),
+        lookups: lookup::read(call)?,
         writes: writes(call)?,
     })
 }

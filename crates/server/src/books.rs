@@ -139,6 +139,10 @@ pub trait Books: Send + Sync + 'static {
 pub trait Offers: Send + Sync + 'static {
     /// The upstreams, by name, each with whether it answers.
     fn upstreams(&self) -> Vec<(Name, Result<(), String>)>;
+    /// Each upstream's breaker: `closed`, `open` or `half_open`, and how often it opened.
+    fn circuits(&self) -> Vec<(Name, &'static str, u64)>;
+    /// The effects that nobody knows; none where there is no gateway.
+    fn effects(&self) -> Option<placet_gateway::Effects>;
     /// Reads the definitions of an upstream anew: name, digest, definition. `None`: there is no such upstream.
     fn pull<'a>(&'a self, upstream: &'a Name) -> Pending<'a, Option<Result<Vec<Offer>, String>>>;
 }

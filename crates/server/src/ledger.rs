@@ -2,14 +2,14 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use placet_core::{DecisionId, Digest, Name, RelationModel, Revision, TenantId, Timestamp};
+use placet_core::{DecisionId, Digest, Name, RelationModel, Revision, Timestamp};
 use placet_facts::{ChangeError, Live, Transaction, World};
-use placet_gateway::{Act, ArchiveError, Ledger, ORGANISATION, Refused};
+use placet_gateway::{Act, ArchiveError, Effects, Ledger, ORGANISATION, Refused};
 use placet_json::{Limits, Value};
 use placet_policy::Release;
 use placet_record::{DecisionRecord, Kind};
 use placet_store::{Filter, Projection, Row};
-use placet_upstream::{Health, Upstreams};
+use placet_upstream::{Circuit, Health, Upstreams};
 
 use crate::books::{Books, Changes, Deed, Offer, Offers, Pending, ReleaseInfo, Unpromoted, Unwritten, Whose};
 
@@ -123,7 +123,7 @@ impl Books for LedgerBooks {
     }
     fn decision(&self, id: &DecisionId) -> Result<Vec<Value>, String> {
         let row = Row { decision_id: Some(id.to_string()), ..Row::default() };
-        let kinds = vec![Kind::Decision.tag(), Kind::Effect.tag()];
+        let kinds = vec![Kind::Decision.tag(), Kind::Effect.tag(), Kind::Amendment.tag()];
         let mut found = self.search(&Filter { row, kinds, ..Filter::default() })?;
         found.sort_by_key(|found| found.sequence);
         found.into_iter().map(|found| self.payload(found.sequence)).collect()
@@ -187,6 +187,7 @@ fn unwritten(refused: Refused) -> Unwritten {
 pub(crate) struct LiveOffers {
     pub(crate) upstreams: Arc<Upstreams>,
     pub(crate) ledger: Ledger,
+    pub(crate) effects: Effects,
 }
 
 impl Offers for LiveOffers {
@@ -197,6 +198,20 @@ impl Offers for LiveOffers {
             Health::Down { reason, .. } => Err(reason),
         };
         self.upstreams.health().into_iter().map(|(name, state)| (name, health(state))).collect()
+    }
+    fn effects(&self) -> Option<Effects> {
+        Some(self.effects.clone())
+    }
+    fn circuits(&self) -> Vec<(Name, &'static str, u64)> {
+        let word = |circuit| match circuit {
+            Circuit::Closed => "closed",
+            Circuit::Open => "open",
+            Circuit::HalfOpen => "half_open",
+        };
+        self.upstreams
+            .circuits()
+            .map(|(name, circuit, opened)| (name.clone(), word(circuit), opened))
+            .collect()
     }
     fn pull<'a>(&'a self, upstream: &'a Name) -> Pending<'a, Option<Result<Vec<Offer>, String>>> {
         Box::pin(async move {

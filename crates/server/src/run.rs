@@ -13,7 +13,7 @@ use std::{
 use axum::Router;
 use placet_core::{Facts, Name, Releases, authority::Authority};
 use placet_gateway::{
-    Credentials, Gateway, Injection, Ledger, Observer, Scheme, Service, Stage, VaultAccess,
+    Credentials, Effects, Gateway, Injection, Ledger, Observer, Scheme, Service, Stage, VaultAccess,
 };
 use placet_jose::{KeySet, SigningKey, access::Access, htu::Htu};
 use placet_oauth::{
@@ -24,7 +24,7 @@ use placet_oauth::{
 use placet_policy::Release;
 use placet_store::{Commons, Notary, Options, Projection};
 use placet_upstream::{
-    Bounds as UpstreamBounds, Config, Egress, Http, Stdio, SystemResolver, Timeouts, Transport as Wire,
+    Bounds as UpstreamBounds, Config, Egress, Fuse, Http, Stdio, SystemResolver, Timeouts, Transport as Wire,
     Trust, Upstreams,
 };
 use secrecy::{ExposeSecret, SecretString};
@@ -211,6 +211,7 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
 
     let senders = Senders { call, sender, vault: access_to_vault };
     let (gateway, upstreams) = gateway(&settings, variables, &ledger, senders, &metrics)?;
+    let effects = gateway.effects().clone();
     let books: Arc<LedgerBooks> =
         Arc::new(LedgerBooks { ledger: ledger.clone(), index: Mutex::new(Projection::open(&data)?) });
     let (opal_listener, opal_addr, opal_url) = bind_opal(&settings).await?;
@@ -263,7 +264,11 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
     )?;
     let admin = Arc::new(Admin {
         books,
-        offers: Arc::new(LiveOffers { upstreams: Arc::clone(&upstreams), ledger: ledger.clone() }),
+        offers: Arc::new(LiveOffers {
+            upstreams: Arc::clone(&upstreams),
+            ledger: ledger.clone(),
+            effects: effects.clone(),
+        }),
         door: Door {
             audience: server.admin_url.clone(),
             url: url(&server.admin_url)?,
@@ -284,8 +289,18 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
 
     let app = Router::new().merge(mcp::routes(endpoint)).merge(oauth::routes(oauth)).merge(feeds.agents());
     let admin_app = admin::routes(admin).merge(feeds.admins());
+    let every = Duration::from_millis(settings.limits.resolve_every_ms);
     let (stop, mut tasks) = at_work((agents, app), (admins, admin_app), upstreams, settings.limits);
     tasks.spawn(flood::sweep(ledger.clone(), metrics, stop.subscribe()));
+    if !every.is_zero() {
+        let stopped = told(stop.subscribe());
+        tasks.spawn(async move {
+            tokio::select! {
+                () = resolve(effects, every) => {}
+                () = stopped => {}
+            }
+        });
+    }
     let feeds_addr = feeds.address();
     feeds.work(&mut tasks, &stop, settings.limits.header_bytes);
     opal::start(&mut tasks, sources, fleet, || Box::pin(told(stop.subscribe())));
@@ -466,6 +481,14 @@ async fn sync(upstreams: &Arc<Upstreams>) {
     tokio::join!(first, upstreams.run());
 }
 
+/// Finds out again and again what effects nobody knows had, by their tools' resolvers.
+async fn resolve(effects: Effects, every: Duration) {
+    loop {
+        tokio::time::sleep(every).await;
+        effects.pass(every).await;
+    }
+}
+
 /// The release that was in force, or the settings' at the first start; in dev the settings' whenever it differs.
 async fn put_in_force(ledger: &Ledger, settings: &Settings) -> Result<(), StartError> {
     let before = ledger.release_in_journal();
@@ -542,7 +565,7 @@ impl VaultAccess for NoVault {
 fn scheme(upstream: &Upstream) -> Scheme {
     let audience = match (&upstream.call_token_audience, &upstream.transport) {
         (Some(audience), _) => audience.clone(),
-        (None, Transport::Http { url, .. }) => url.to_string(),
+        (None, Transport::Http { url, .. } | Transport::Rest { url, .. }) => url.to_string(),
         (None, Transport::Stdio { .. }) => upstream.name.to_string(),
     };
     let service = match &upstream.list_with {
@@ -562,6 +585,10 @@ fn configs(settings: &Settings, variables: Variables<'_>) -> Result<Vec<Config>,
             Transport::Http { url, allow_private } => {
                 let egress = if *allow_private { Egress::Private } else { Egress::Public };
                 Wire::Http(Http { url: url.clone(), trust: Trust::System, egress })
+            }
+            Transport::Rest { url, allow_private } => {
+                let egress = if *allow_private { Egress::Private } else { Egress::Public };
+                Wire::Rest(Http { url: url.clone(), trust: Trust::System, egress })
             }
             Transport::Stdio { command, env, vars, cwd } => {
                 let mut all: BTreeMap<String, SecretString> = vars
@@ -586,7 +613,11 @@ fn configs(settings: &Settings, variables: Variables<'_>) -> Result<Vec<Config>,
         };
         let timeouts = Timeouts { call: Duration::from_millis(limits.call_ms), ..Timeouts::DEFAULT };
         let bounds = UpstreamBounds { answer: limits.answer_bytes, ..UpstreamBounds::DEFAULT };
-        Ok(Config { timeouts, bounds, ..Config::new(upstream.name.clone(), wire) })
+        let fuse = Fuse {
+            failures: u32::try_from(upstream.breaker_failures).unwrap_or(u32::MAX),
+            rest: Duration::from_millis(upstream.breaker_rest_ms),
+        };
+        Ok(Config { timeouts, bounds, fuse, ..Config::new(upstream.name.clone(), wire) })
     };
     settings.upstreams.iter().map(one).collect()
 }
@@ -632,6 +663,9 @@ impl Observer for Metrics {
     }
     fn ended(&self, ending: &'static str) {
         Metrics::ended(self, ending);
+    }
+    fn looked_up(&self, lookup: &str, outcome: &'static str) {
+        Metrics::looked_up(self, lookup, outcome);
     }
     fn took(&self, stage: Stage, elapsed: Duration) {
         Metrics::took(self, stage.as_str(), elapsed);

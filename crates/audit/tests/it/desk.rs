@@ -169,7 +169,7 @@ impl Desk {
         let arguments = placet_json::parse(arguments.as_bytes(), &Limits::MESSAGE).unwrap();
         let (envelope, id, now) = (self.envelope(), self.id(), self.now());
         let facts = self.ledger.live().snapshot(envelope.tenant()).unwrap();
-        match self.release.admit(&envelope, &*facts, id, upstream, tool, &arguments, offered) {
+        match self.release.admit(&envelope, &*facts, id, upstream, tool, &arguments, offered, &[]) {
             Ok((call, _)) => self.authority.decide(envelope, call, now),
             Err(refused) => {
                 let (attempt, reasons) = *refused;

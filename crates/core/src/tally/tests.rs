@@ -1,4 +1,5 @@
 //! Bounds of what is counted, and that nothing is lost or left over.
+#![expect(clippy::arithmetic_side_effects, reason = "small numbers of tests; an overflow would panic")]
 
 use proptest::prelude::*;
 

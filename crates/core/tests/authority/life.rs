@@ -279,6 +279,7 @@ fn call() -> Call {
         bound: Vec::new(),
         arguments: Value::from(placet_json::Object::new()).canonical().unwrap(),
         labels: BTreeSet::new(),
+        lookups: Vec::new(),
         writes: Vec::new(),
     }
 }

@@ -10,6 +10,7 @@ mod chains;
 mod changes;
 mod differential;
 mod journal;
+mod observed;
 mod relations;
 mod tenants;
 

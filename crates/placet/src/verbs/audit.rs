@@ -97,6 +97,7 @@ enum Records {
     Release,
     Act,
     Refusals,
+    Amendment,
 }
 
 #[derive(Debug, Args)]
@@ -236,6 +237,7 @@ impl Search {
             Records::Release => Kind::Release,
             Records::Act => Kind::Act,
             Records::Refusals => Kind::Refusals,
+            Records::Amendment => Kind::Amendment,
         };
         let row = Row {
             human,

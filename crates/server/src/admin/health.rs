@@ -58,6 +58,8 @@ pub(super) async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
     admin.metrics.gauge("ready", u64::from(ready));
     admin.metrics.gauge("facts_revision", admin.books.live().world().revision().0);
     admin.opal.count(&admin.metrics);
+    let circuits = admin.offers.circuits();
+    admin.metrics.circuits(circuits.iter().map(|(name, state, opened)| (name.as_str(), *state, *opened)));
     admin.metrics.gauge("uptime_seconds", admin.started.elapsed().as_secs());
     let page = admin.metrics.render() + &sources::metrics(&sources);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], page).into_response()

@@ -2,7 +2,7 @@
 //!
 //! Every act is a transaction of facts, a release, or a deed in the ledger, authored by whoever signed the request;
 //! what was refused to somebody known is recorded too. `/healthz`, `/readyz` and `/metrics` need no signature: they
-//! name no tenant, person or tool.
+//! name upstreams and lookups, but no tenant, person or tool.
 
 mod about;
 mod acts;
@@ -11,6 +11,7 @@ mod body;
 mod catalog;
 mod decisions;
 mod door;
+mod effects;
 mod enrolment;
 mod error;
 mod feed;
@@ -115,6 +116,8 @@ pub fn routes(admin: Arc<Admin>) -> Router {
         .route("/v1/tenants/{tenant}/relations/objects", post(relations::objects))
         .route("/v1/tenants/{tenant}/relations/subjects", post(relations::subjects))
         .route("/v1/decisions/{decision}", get(decisions::show))
+        .route("/v1/effects", get(effects::unknown))
+        .route("/v1/effects/{decision}/resolve", post(effects::resolve))
         .route("/v1/releases", get(releases::list).post(releases::keep))
         .route("/v1/releases/{release}/promote", post(releases::promote))
         .route("/v1/releases/candidates", get(opal::candidates))

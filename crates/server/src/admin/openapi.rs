@@ -218,6 +218,13 @@ pub(super) const OPERATIONS: &[Operation] = &[
         &[("object", "string", true), ("relation", "string", true), ("type", "string", true)],
     ),
     read("/v1/decisions/{decision}", "A decision, its record, how it ended"),
+    read("/v1/effects", "Calls of which nobody knows whether they had their effect"),
+    act(
+        "/v1/effects/{decision}/resolve",
+        "Say whether it happened, or without `happened` ask the tool's resolver",
+        "200",
+        &[("happened", "boolean", false), WHY],
+    ),
     read("/v1/releases", "Releases that are kept"),
     Operation {
         body: None,

@@ -209,7 +209,7 @@ fn search(
     let page = if about.is_everything() { limit } else { PAGE };
     loop {
         let entries = books.history(whose, below, page)?;
-        let whole = entries.len() >= page;
+        let full = entries.len() >= page;
         for (at, time_ms, transaction) in entries {
             below = Some(at);
             looked = looked.saturating_add(1);
@@ -220,7 +220,7 @@ fn search(
                 }
             }
         }
-        if !whole {
+        if !full {
             return Ok((found, None));
         }
         if looked >= LOOK {

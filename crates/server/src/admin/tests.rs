@@ -170,6 +170,12 @@ fn is_of(whose: &Whose, transaction: &Transaction) -> bool {
 struct NoOffers;
 
 impl Offers for NoOffers {
+    fn circuits(&self) -> Vec<(Name, &'static str, u64)> {
+        Vec::new()
+    }
+    fn effects(&self) -> Option<placet_gateway::Effects> {
+        None
+    }
     fn upstreams(&self) -> Vec<(Name, Result<(), String>)> {
         Vec::new()
     }

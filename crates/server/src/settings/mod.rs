@@ -190,6 +190,9 @@ pub struct Limits {
     pub answer_bytes: usize,
     /// `call_ms`: the longest call of an upstream.
     pub call_ms: u64,
+    /// `resolve_every_ms`: how often it is tried to find out what effects nobody knows had, and how long after their
+    /// endings at the earliest; 0: only when somebody orders it.
+    pub resolve_every_ms: u64,
 }
 
 /// `[log]`: logs.
@@ -486,6 +489,7 @@ fn limits(root: &mut read::Section<'_, '_>) -> Option<Limits> {
     let streams = section.number("streams", 64, 1..=10_000);
     let answer = section.number("answer_bytes", 8 * MIB, KIB..=256 * MIB);
     let call_ms = section.number("call_ms", 30_000, 100..=3_600_000);
+    let resolve_every_ms = section.number("resolve_every_ms", 30_000, 0..=3_600_000);
     section.finish();
     let size = |number: u64| usize::try_from(number).ok();
     Some(Limits {
@@ -499,6 +503,7 @@ fn limits(root: &mut read::Section<'_, '_>) -> Option<Limits> {
         streams: size(streams?)?,
         answer_bytes: size(answer?)?,
         call_ms: call_ms?,
+        resolve_every_ms: resolve_every_ms?,
     })
 }
 

@@ -30,7 +30,11 @@ pub(super) fn check(reader: &Reader<'_>, settings: &Settings) {
         );
     }
     for upstream in &settings.upstreams {
-        let Transport::Http { url, allow_private } = &upstream.transport else { continue };
+        let (Transport::Http { url, allow_private } | Transport::Rest { url, allow_private }) =
+            &upstream.transport
+        else {
+            continue;
+        };
         if url.scheme() == "http" && !is_loopback(url) && !(*allow_private && dev) {
             reader.note(
                 upstream.line,

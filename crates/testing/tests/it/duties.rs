@@ -126,8 +126,7 @@ async fn who_created_a_vendor_does_not_pay_it_through_another_agent_either() {
     stage.stop().await;
     let report =
         replay(&Data::open(&stage.data()).unwrap(), &Scope::default(), None, &mut |_, _| {}).unwrap();
-    assert!(report.is_same() && report.same >= 15, "{report:?}");
-    assert!(report.is_same() && report.same == 14, "{report:?}");
+    assert!(report.is_same() && report.same >= 14, "{report:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

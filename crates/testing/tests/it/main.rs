@@ -9,11 +9,13 @@
 
 mod arguments;
 mod duties;
+mod endings;
 mod envelope;
 mod feeds;
 mod gateways;
 mod limits;
 mod live;
+mod lookups;
 mod neighbour;
 mod operations;
 mod protocol;
