@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use placet_core::{Name, TenantId};
+use placet_core::{Name, TenantId, Timestamp};
 use placet_json::{Value, object};
 
 use crate::{
@@ -91,6 +91,15 @@ impl Transaction {
         fields.unexpected()?;
         transaction.check_text()?;
         Ok(transaction)
+    }
+
+    /// Says of every workflow that it opens when that is: at `now`, unless it names an earlier moment.
+    pub fn stamp(&mut self, now: Timestamp) {
+        for change in &mut self.changes {
+            if let Change::WorkflowOpened(workflow) = change {
+                workflow.opened = Some(workflow.opened.map_or(now, |opened| opened.min(now)));
+            }
+        }
     }
 
     pub(crate) fn check_text(&self) -> Result<(), ChangeError> {

@@ -258,7 +258,8 @@ impl Fold for State {
     fn admit(&mut self, at: At, entry: Commit, out: &mut FrameSink<'_>) -> Result<Token, Refusal> {
         let At { sequence, time_ms } = at;
         match entry {
-            Commit::Facts(transaction) => {
+            Commit::Facts(mut transaction) => {
+                transaction.stamp(Timestamp::from_millis(time_ms));
                 let world = self.world.apply(sequence, &transaction).map_err(Refusal::Change)?;
                 let tree = match &transaction.place {
                     Place::Organisation => ORGANISATION,

@@ -154,6 +154,9 @@ impl Ledger {
     pub fn archive(&self, release: Digest) -> PathBuf {
         self.inner.archives.join(format!("{}.tar", release.to_string().replace(':', "-")))
     }
+    pub(crate) fn warrants(&self) -> std::collections::BTreeMap<u64, crate::fold::Open> {
+        self.inner.seen.open()
+    }
     /// How many warrants are open.
     #[must_use]
     pub fn open_warrants(&self) -> usize {

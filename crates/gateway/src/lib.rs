@@ -5,6 +5,7 @@
 
 mod credential;
 mod fold;
+mod in_flight;
 mod ledger;
 mod listing;
 mod observe;
@@ -14,6 +15,7 @@ pub mod trace;
 
 pub use credential::{Credentials, Injection, OpenVault, Scheme, Service, VaultAccess};
 pub use fold::ORGANISATION;
+pub use in_flight::{InFlight, MAX_IN_FLIGHT};
 pub use ledger::{Act, InForce, Ledger, MAX_CLOCK_BEHIND, Refused};
 pub use listing::Listed;
 pub use observe::{NoObserver, Observer, Stage};

@@ -232,6 +232,13 @@ impl Release {
         let envelope = case.envelope.as_ref().or(case.workflow.as_ref()).ok_or("the case has no envelope")?;
         let mut view = View::new(facts.as_ref(), envelope)?;
         let envelope = view.open(envelope, now)?;
+        if let Some(workflow) = view.workflow(envelope.workflow())
+            && let Some(kind) = self.workflow_types().get(&workflow.kind)
+        {
+            // A case on a workflow that nobody could have opened would prove nothing.
+            kind.admits_life(workflow, now)
+                .map_err(|unfit| format!("the workflow `{}`: {unfit}; {}", workflow.id, unfit.remedy))?;
+        }
         if let Some(call) = &case.call {
             let (outcome, _) = self.call(&envelope, &call.tool, &call.args.0, &view, now)?;
             return Ok((outcome.is(expect, &case.because), expected(expect, &case.because), outcome.told));

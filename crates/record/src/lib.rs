@@ -8,7 +8,7 @@ mod effect;
 mod read;
 mod writer;
 
-pub use decision::{AskedRecord, DecisionRecord, denied, document, permitted};
+pub use decision::{AskedRecord, DecisionRecord, denied, document, permitted, remedy};
 pub use effect::{EffectRecord, ended, orphaned};
 pub use read::BadRecord;
 

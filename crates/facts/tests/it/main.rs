@@ -9,6 +9,7 @@
 mod chains;
 mod changes;
 mod journal;
+mod moves;
 mod relations;
 mod tenants;
 

@@ -11,4 +11,6 @@ mod platform;
 #[cfg(test)]
 mod policies;
 #[cfg(test)]
+mod states;
+#[cfg(test)]
 mod twins;

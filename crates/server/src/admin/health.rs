@@ -54,6 +54,8 @@ fn stale(admin: &Admin) -> Option<String> {
 pub(super) async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
     admin.metrics.gauge("ready", u64::from(admin.books.ready().is_ok() && admin.books.in_force().is_some()));
     admin.metrics.gauge("facts_revision", admin.books.live().world().revision().0);
+    let stops = admin.books.live().world().organisation().frozen().count();
+    admin.metrics.gauge("freezes", u64::try_from(stops).unwrap_or(u64::MAX));
     admin.metrics.gauge("uptime_seconds", admin.started.elapsed().as_secs());
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], admin.metrics.render())
         .into_response()

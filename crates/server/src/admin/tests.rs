@@ -10,12 +10,14 @@ use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
 use placet_core::{DecisionId, Digest, Name, Revision, TenantId, Timestamp};
 use placet_facts::{Live, Transaction, World, parse_file};
+use placet_gateway::InFlight;
 use placet_jose::{
     Algorithm, KeySet, SigningKey, Stamp, digest::ContentDigest, htu::Htu, keys::random_id, mint,
     tokens::OperatorAssertion,
 };
 use placet_json::{Limits, Value, object};
 use placet_oauth::vault::MasterKey;
+use placet_policy::{Release, Tree};
 use placet_record::DecisionRecord;
 
 use super::{openapi::OPERATIONS, *};
@@ -33,6 +35,8 @@ struct Shelf {
     log: Mutex<Vec<(u64, Transaction)>>,
     deeds: Mutex<Vec<Deed>>,
     denials: BTreeMap<DecisionId, String>,
+    calls: Mutex<Vec<InFlight>>,
+    release: Option<Arc<Release>>,
 }
 
 impl Shelf {
@@ -42,7 +46,14 @@ impl Shelf {
         let world = World::fold(log.iter().map(|(at, transaction)| (*at, transaction))).unwrap();
         let denials =
             denials.iter().map(|(id, record)| (DecisionId::new(id).unwrap(), (*record).to_owned())).collect();
-        Self { live: Arc::new(Live::new(world)), log: Mutex::new(log), deeds: Mutex::default(), denials }
+        Self {
+            live: Arc::new(Live::new(world)),
+            log: Mutex::new(log),
+            deeds: Mutex::default(),
+            denials,
+            calls: Mutex::default(),
+            release: Some(Arc::new(release())),
+        }
     }
 }
 
@@ -106,6 +117,12 @@ impl Books for Shelf {
     fn decision(&self, id: &DecisionId) -> Result<Vec<Value>, String> {
         Ok(self.remediable(id)?.map(|record| record.document).into_iter().collect())
     }
+    fn in_flight(&self) -> Result<Vec<InFlight>, String> {
+        Ok(self.calls.lock().unwrap().clone())
+    }
+    fn release(&self) -> Option<Arc<Release>> {
+        self.release.clone()
+    }
     fn in_force(&self) -> Option<ReleaseInfo> {
         None
     }
@@ -124,6 +141,66 @@ impl Books for Shelf {
         Box::pin(async move { Err(Unpromoted::Unknown(release)) })
     }
 }
+
+/// The demonstration's release, with two changes: people may stop things, and a move needs two yeses.
+fn release() -> Release {
+    fn read(folder: &std::path::Path, below: &str, tree: &mut Tree) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let entry = entry.unwrap();
+            let name = entry.file_name().into_string().unwrap();
+            let path = if below.is_empty() { name } else { format!("{below}/{name}") };
+            if entry.file_type().unwrap().is_dir() {
+                read(&entry.path(), &path, tree);
+            } else {
+                tree.insert(path, std::fs::read(entry.path()).unwrap());
+            }
+        }
+    }
+    let mut tree = Tree::new();
+    let demo = concat!(env!("CARGO_MANIFEST_DIR"), "/../../policies/demo");
+    read(std::path::Path::new(demo), "", &mut tree);
+    let mut add = |path: &str, text: &str| tree.get_mut(path).unwrap().extend_from_slice(text.as_bytes());
+    add(
+        "release.toml",
+        "\n[acts.freeze]\ntool = [{ role = \"support_manager\", tenant = \"acme\" }]\ntenant = [{ role = \"support_manager\" }]\n\
+         [acts.unfreeze]\ntenant = [{ role = \"support_manager\" }]\n",
+    );
+    tree.insert("workflow_types/review.toml".into(), REVIEW.as_bytes().to_vec());
+    Release::build(&tree).unwrap_or_else(|refused| panic!("{refused}"))
+}
+
+const REVIEW: &str = r#"name = "review"
+intents = ["support_case_resolution"]
+agents = ["support_agent"]
+longest_life = "2h"
+attributes = { case_id = "id", urgent = "boolean" }
+binds = { support_case = "case_id" }
+initial = "draft"
+
+[state.draft]
+[state.waiting]
+[state.live]
+[state.done]
+closes = true
+
+[approval.go_live]
+steps = ["support_manager", "finance"]
+
+[[transition]]
+from = "draft"
+to = "waiting"
+roles = ["support"]
+
+[[transition]]
+from = "waiting"
+to = "live"
+approval = "go_live"
+
+[[transition]]
+from = ["draft", "live"]
+to = "done"
+roles = ["support"]
+"#;
 
 struct NoOffers;
 

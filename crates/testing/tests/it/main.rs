@@ -9,9 +9,11 @@
 
 mod arguments;
 mod envelope;
+mod moves;
 mod operations;
 mod protocol;
 mod races;
+mod stops;
 mod support;
 mod tenancy;
 mod tools;
