@@ -142,7 +142,7 @@ impl Books for Shelf {
     }
 }
 
-/// The demonstration's release, with two changes: people may stop things, and a move needs two yeses.
+/// The demonstration's release, in which managers may stop some things.
 fn release() -> Release {
     fn read(folder: &std::path::Path, below: &str, tree: &mut Tree) {
         for entry in std::fs::read_dir(folder).unwrap() {
@@ -165,42 +165,8 @@ fn release() -> Release {
         "\n[acts.freeze]\ntool = [{ role = \"support_manager\", tenant = \"acme\" }]\ntenant = [{ role = \"support_manager\" }]\n\
          [acts.unfreeze]\ntenant = [{ role = \"support_manager\" }]\n",
     );
-    tree.insert("workflow_types/review.toml".into(), REVIEW.as_bytes().to_vec());
     Release::build(&tree).unwrap_or_else(|refused| panic!("{refused}"))
 }
-
-const REVIEW: &str = r#"name = "review"
-intents = ["support_case_resolution"]
-agents = ["support_agent"]
-longest_life = "2h"
-attributes = { case_id = "id", urgent = "boolean" }
-binds = { support_case = "case_id" }
-initial = "draft"
-
-[state.draft]
-[state.waiting]
-[state.live]
-[state.done]
-closes = true
-
-[approval.go_live]
-steps = ["support_manager", "finance"]
-
-[[transition]]
-from = "draft"
-to = "waiting"
-roles = ["support"]
-
-[[transition]]
-from = "waiting"
-to = "live"
-approval = "go_live"
-
-[[transition]]
-from = ["draft", "live"]
-to = "done"
-roles = ["support"]
-"#;
 
 struct NoOffers;
 
@@ -675,6 +641,50 @@ async fn delegation_narrows_and_is_revoked_by_who_gave_it() {
         fixture.ask("operator", "GET", "/v1/freezes", "").await.1.to_string(),
         r#"{"freezes":[{"what":{"agent":"agent-7"}}]}"#
     );
+}
+
+#[tokio::test]
+async fn ten_1_a_stop_tells_a_person_of_calls_in_their_own_tenants_only() {
+    let fixture = fixture();
+    let call = |at: u64, tenant: &str, tool: &str| InFlight {
+        at,
+        decision: DecisionId::new(&format!("dc_{at}")).unwrap(),
+        workflow: placet_core::WorkflowId::new(TenantId::new(tenant).unwrap(), "wf-9".parse().unwrap()),
+        human: placet_core::HumanId::new("maya").unwrap(),
+        chain: vec!["planner-1".parse::<Name>().unwrap().into(), "agent-7".parse::<Name>().unwrap().into()],
+        tool: tool.parse().unwrap(),
+        upstream: tool.split('.').next().unwrap().parse().unwrap(),
+        since: Timestamp::from_secs(NOW),
+    };
+    *fixture.shelf.calls.lock().unwrap() =
+        vec![call(7, "acme", "billing.refund"), call(8, "globex", "billing.refund"), call(9, "acme", "crm.read")];
+    let stop = |who, what: &str| {
+        let body = format!(r#"{{"what":{what},"why":"odd"}}"#);
+        let fixture = &fixture;
+        async move {
+            let (status, told) = fixture.ask(who, "POST", "/v1/freezes", &body).await;
+            let calls = told.get("in_flight").and_then(Value::as_array).unwrap_or_default();
+            let ids: Vec<String> = calls.iter().map(|call| text(call, "/decision").to_owned()).collect();
+            (status, ids, told.get("elsewhere").and_then(Value::as_u64))
+        }
+    };
+    let told = |ids: &[&str], elsewhere| {
+        (StatusCode::OK, ids.iter().map(|id| (*id).to_owned()).collect::<Vec<_>>(), elsewhere)
+    };
+    let tool = r#"{"tool":"billing.refund"}"#;
+    assert_eq!(stop("maya", tool).await, told(&["dc_7"], Some(1)), "a manager of acme");
+    assert_eq!(stop("operator", tool).await, told(&["dc_7", "dc_8"], None));
+    assert_eq!(stop("operator", r#"{"upstream":"crm"}"#).await, told(&["dc_9"], None));
+    assert_eq!(stop("operator", r#"{"tenant":"globex"}"#).await, told(&["dc_8"], None));
+    assert_eq!(stop("operator", r#"{"agent":"agent-7"}"#).await, told(&["dc_7", "dc_8", "dc_9"], None));
+    assert_eq!(stop("maya", r#"{"agent":"agent-7"}"#).await, told(&["dc_7", "dc_9"], Some(1)), "its owner");
+    for (who, what) in [("gil", tool), ("gil", r#"{"tenant":"acme"}"#), ("mo", r#"{"agent":"agent-7"}"#), ("mo", r#""all""#)] {
+        assert_eq!(stop(who, what).await.0, StatusCode::FORBIDDEN, "{who} {what}");
+    }
+    // Not even whether there is such a tenant or agent.
+    let (_, body) = fixture.ask("gil", "POST", "/v1/freezes", r#"{"what":{"tenant":"acme"}}"#).await;
+    let (_, none) = fixture.ask("gil", "POST", "/v1/freezes", r#"{"what":{"tenant":"nowhere"}}"#).await;
+    assert_eq!(body.to_string().replace("acme", "nowhere"), none.to_string());
 }
 
 #[tokio::test]
