@@ -140,7 +140,8 @@ fn case(past: &Past, record: &Record, decision: Box<DecisionRecord>) -> Case {
                 }
             };
             (
-                past.snapshot(&decision.grant.workflow, basis.revision, flow_at),
+                past.snapshot(&decision.grant.workflow, basis.revision, flow_at)
+                    .map(|snapshot| snapshot.recorded(basis.freshness.clone())),
                 past.was_promoted(basis.release),
             )
         }

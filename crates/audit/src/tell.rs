@@ -223,7 +223,7 @@ impl fmt::Display for Story {
                     format!(
                         "revision {}, {} ms old; input {}",
                         basis.revision,
-                        basis.age,
+                        basis.freshness.age(),
                         shown_input(&basis.input)
                     ),
                 ));

@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 
 use placet_core::{
     Attribute, Bound, Call, Code, Decimal, DecisionId, Digest, Envelope, FactsView, Name, Reason, Reasons,
-    ResourceRef,
+    ResourceRef, Tuple,
 };
 use placet_json::{Object, Value};
 
 use crate::{
     Argument, Entry, IdFrom, Source, Type,
     argument::{Misfit, shown},
+    writes,
 };
 
 /// The protocol's method of every call that a catalog classifies.
@@ -72,6 +73,7 @@ pub fn classify(
         bound: made.bound,
         arguments: made.arguments,
         labels: entry.labels.clone(),
+        writes: made.writes,
     })
 }
 
@@ -123,7 +125,7 @@ pub fn holds(entry: &Entry, envelope: &Envelope, call: &Call, facts: &dyn FactsV
             )));
         }
     }
-    Ok(())
+    writes::hold(entry, envelope, call, facts)
 }
 
 /// Whether the definition that an upstream offers now is one that was reviewed.
@@ -144,6 +146,7 @@ struct Classified {
     attributes: Vec<(Name, Attribute)>,
     bound: Vec<Bound>,
     arguments: placet_json::Canonical,
+    writes: Vec<Tuple>,
 }
 
 impl Classified {
@@ -173,10 +176,11 @@ impl Classified {
         })?;
 
         let attributes = attributes(entry, &complete)?;
+        let writes = writes::resolved(entry, envelope, facts, resources.first(), &complete)?;
         let arguments = Value::Object(complete)
             .canonical()
             .map_err(|error| invalid(format!("the arguments have no canonical form: {error}")))?;
-        Ok(Self { resources, attributes, bound, arguments })
+        Ok(Self { resources, attributes, bound, arguments, writes })
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 use placet_core::{Digest, EffectClass, Name};
 use placet_json::{Object, Value, object};
 
-use crate::{Path, Problem, Source, Type, parse};
+use crate::{Path, Problem, Source, Type, Write, parse};
 
 /// All tools that exist, by upstream and name.
 #[derive(Debug, Clone, Default)]
@@ -35,6 +35,7 @@ pub struct Entry {
     pub(crate) fields: BTreeMap<Path, BTreeSet<Name>>,
     /// Of both: the most that a result may be labelled with.
     pub(crate) labels: BTreeSet<Name>,
+    pub(crate) writes: Vec<Write>,
 }
 
 /// How a call's resource is found.
@@ -221,6 +222,12 @@ impl Entry {
         &self.labels
     }
 
+    /// The relationships that a call adds once its effect happened. None of a read.
+    #[must_use]
+    pub fn writes(&self) -> &[Write] {
+        &self.writes
+    }
+
     /// As JSON, for reports and digests of releases.
     #[must_use]
     pub fn to_value(&self) -> Value {
@@ -238,6 +245,7 @@ impl Entry {
             whole,
             fields,
             labels: _,
+            writes,
         } = self;
         let resources = resources.iter().map(|resource| {
             let id = match &resource.id {
@@ -261,7 +269,7 @@ impl Entry {
             };
             result.insert("guard", object! { "items" => items.to_string(), kind => path.to_string() });
         }
-        Value::Object(object! {
+        let mut value = object! {
             "upstream" => upstream.as_str(),
             "tool" => tool,
             "action" => action.as_str(),
@@ -276,7 +284,14 @@ impl Entry {
             "accepts" => Value::Array(accepts.iter().map(|digest| Value::from(digest.to_string())).collect()),
             "args" => arguments.iter().map(|(name, argument)| (name.clone(), argument.to_value())).collect::<Object>(),
             "result" => result,
-        })
+        };
+        if !writes.is_empty() {
+            value.insert(
+                "writes",
+                writes.iter().map(|write| Value::from(write.to_string())).collect::<Vec<_>>(),
+            );
+        }
+        Value::Object(value)
     }
 }
 

@@ -18,6 +18,7 @@ mod problem;
 mod read;
 mod schema;
 mod source;
+mod writes;
 
 pub use argument::{DEFAULT_MAX_ITEMS, DEFAULT_MAX_LENGTH, Field, Pattern, Type};
 pub use classify::{Attempted, MAX_REASONS, Refused, classify, definition_accepted, holds};
@@ -27,3 +28,4 @@ pub use path::{Path, PathError};
 pub use problem::Problem;
 pub use schema::public_schema;
 pub use source::Source;
+pub use writes::{MAX_WRITES, Write};

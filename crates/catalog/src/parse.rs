@@ -9,7 +9,8 @@ use placet_json::Value;
 use toml::de::DeTable;
 
 use crate::{
-    Argument, Catalog, Credential, Entry, Guard, IdFrom, Owner, Path, Problem, ResourceFrom, Source, Type,
+    Argument, Catalog, Credential, Entry, Guard, IdFrom, MAX_WRITES, Owner, Path, Problem, ResourceFrom,
+    Source, Type, Write,
     read::{Item, Reader, Table},
 };
 use argument::arguments;
@@ -89,6 +90,10 @@ fn entry(reader: &mut Reader<'_>, full: &str, at: usize, item: Item<'_, '_>) -> 
             resources.extend(resource(reader, item, &arguments));
         }
     }
+    let writes = match table.get("writes") {
+        None => Vec::new(),
+        Some(item) => writes(reader, item, effect, &arguments),
+    };
     let (guard, whole, fields) = match table.get("result") {
         None => (None, BTreeSet::new(), BTreeMap::new()),
         Some(item) => result(reader, item, full),
@@ -113,7 +118,40 @@ fn entry(reader: &mut Reader<'_>, full: &str, at: usize, item: Item<'_, '_>) -> 
         whole,
         fields,
         labels,
+        writes,
     })
+}
+
+fn writes(
+    reader: &mut Reader<'_>,
+    item: Item<'_, '_>,
+    effect: Option<EffectClass>,
+    arguments: &BTreeMap<String, Argument>,
+) -> Vec<Write> {
+    let items = reader.list(item, "`writes`");
+    if effect == Some(EffectClass::Read) {
+        reader.problem(
+            item.span().start,
+            "a read leaves nothing behind, so it can't have `writes`",
+            "say `effect = \"write\"`, or remove `writes`",
+        );
+    }
+    if items.len() > MAX_WRITES {
+        reader.problem(
+            item.span().start,
+            format!("`writes` has more than {MAX_WRITES} relationships"),
+            "leave some out",
+        );
+    }
+    let mut writes = Vec::new();
+    for item in items {
+        let Some(text) = reader.text(item, "`writes`") else { continue };
+        match Write::parse(text, arguments) {
+            Ok(write) => writes.push(write),
+            Err((message, remedy)) => reader.problem(item.span().start, message, remedy),
+        }
+    }
+    writes
 }
 
 /// `upstream.tool`; the upstream is what stands before the first point, so a name has one reading.

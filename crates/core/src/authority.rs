@@ -13,9 +13,8 @@ use placet_json::Value;
 
 use crate::{
     AgentId, Approval, Basis, Call, Code, DecisionId, Determining, Digest, Engine, EngineFault, Envelope,
-    Evaluation, Facts, FactsView, FlowState, Freshness, Grantor, MAX_CHAIN, Moving, Name, NoSuchTenant,
-    Obligation, Reason, Reasons, Releases, Remedy, ResourceRef, Revision, Timestamp, Until, Verdict,
-    overlay::AsReserved,
+    Evaluation, Facts, FactsView, FlowState, Grantor, MAX_CHAIN, Moving, Name, NoSuchTenant, Obligation,
+    Reason, Reasons, Releases, Remedy, ResourceRef, Revision, Timestamp, Until, Verdict, overlay::AsReserved,
 };
 
 /// How often a decision is made again because what it rested on moved before it was recorded.
@@ -566,7 +565,7 @@ impl<J: Journal> Authority<J> {
     ) -> Decision {
         let (ground, chain) = match judged {
             Judged::On(facts, release) => {
-                (Ground::Basis(basis(*release, &**facts, now, &[])), chain(&**facts, &envelope))
+                (Ground::Basis(Basis::of(*release, &**facts, now, &[])), chain(&**facts, &envelope))
             }
             Judged::Blind => (Ground::Nothing(now), Vec::new()),
         };
@@ -759,7 +758,7 @@ fn decide_on(
     let evaluated = engine.evaluate(&envelope, &call, facts, now);
     match evaluated {
         Err(EngineFault { code, operator }) => {
-            let basis = basis(engine.release(), facts, now, &[]);
+            let basis = Basis::of(engine.release(), facts, now, &[]);
             let public = if code == Code::ReleaseChanged {
                 "the policy changed while the call was on its way; try again"
             } else {
@@ -775,7 +774,7 @@ fn decide_on(
         }
         Ok(evaluation) => {
             let input = evaluation.input.as_ref().map_or(&b""[..], placet_json::Canonical::as_bytes);
-            let basis = basis(engine.release(), facts, now, input);
+            let basis = Basis::of(engine.release(), facts, now, input);
             match evaluation {
                 Evaluation {
                     verdict: Verdict::Deny { reasons, determining, remedy },
@@ -850,13 +849,6 @@ fn ends(facts: &dyn FactsView, envelope: &Envelope, spent: &[Approval]) -> Times
         };
     }
     spent.iter().fold(first, |first, approval| first.min(approval.ends))
-}
-
-fn basis(release: Digest, facts: &dyn FactsView, now: Timestamp, input: &[u8]) -> Basis {
-    let age = match facts.freshness(now) {
-        Freshness::Fresh(age) | Freshness::Stale { age, .. } => age,
-    };
-    Basis { release, revision: facts.revision(), age, now, input: Digest::of(input) }
 }
 
 fn deny(envelope: Envelope, chain: Vec<AgentId>, asked: Asked, ground: Ground, reasons: Reasons) -> Decision {

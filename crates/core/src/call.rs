@@ -6,7 +6,7 @@ use placet_json::{Canonical, Object, Value};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::{Decimal, DecisionId, Name, ResourceRef, WorkflowId};
+use crate::{Decimal, DecisionId, Name, ResourceRef, Tuple, WorkflowId};
 
 /// A SHA-256 digest, written `sha256:` and 64 lower-case hex digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -159,6 +159,8 @@ pub struct Call {
     pub arguments: Canonical,
     /// The most that the result may be labelled with.
     pub labels: BTreeSet<Name>,
+    /// The relationships that are added once the effect happened, or may have. None of a read.
+    pub writes: Vec<Tuple>,
 }
 
 impl Call {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use placet_json::Canonical;
 
-use crate::{ApprovalId, Digest, Name, Revision, Timestamp};
+use crate::{ApprovalId, Digest, FactsView, Freshness, Name, Revision, Timestamp};
 
 macro_rules! codes {
     ($($(#[$doc:meta])* $variant:ident = $text:literal;)*) => {
@@ -244,12 +244,21 @@ pub struct Basis {
     pub release: Digest,
     /// The facts' revision.
     pub revision: Revision,
-    /// The facts' age in milliseconds.
-    pub age: u64,
+    /// How old the facts were.
+    pub freshness: Freshness,
     /// The moment that it was decided for.
     pub now: Timestamp,
     /// SHA-256 of the canonical policy input; of nothing, where it didn't come to one.
     pub input: Digest,
+}
+
+impl Basis {
+    /// What a decision of `release` on `facts` rests on, made for `now` of `input`.
+    #[must_use]
+    pub fn of(release: Digest, facts: &dyn FactsView, now: Timestamp, input: &[u8]) -> Self {
+        let freshness = facts.freshness(now);
+        Self { release, revision: facts.revision(), freshness, now, input: Digest::of(input) }
+    }
 }
 
 /// An engine's failure. Always a denial.

@@ -32,13 +32,25 @@ impl fmt::Display for Revision {
 pub enum Freshness {
     /// Within every source's bound; the age of the oldest source in milliseconds, 0 for local facts.
     Fresh(u64),
-    /// A source is past its bound.
+    /// A source is past its bound, has a gap, or wasn't heard of yet.
     Stale {
         /// Which source.
         source: Name,
         /// Its age in milliseconds.
         age: u64,
+        /// What is wrong with it, for operators, to be read after its name.
+        why: String,
     },
+}
+
+impl Freshness {
+    /// The age of the oldest source, of the stale one where one is: in milliseconds.
+    #[must_use]
+    pub fn age(&self) -> u64 {
+        match self {
+            Self::Fresh(age) | Self::Stale { age, .. } => *age,
+        }
+    }
 }
 
 /// Why a relationship couldn't be checked. Always a denial.
@@ -52,9 +64,34 @@ pub enum CheckError {
         /// The relation.
         relation: Name,
     },
-    /// The walk went deeper or wider than its bound.
+    /// The walk went wider than its bound.
     #[error("the relationship check went past its bound of {0} steps")]
     Bound(u32),
+    /// The walk went deeper than its bound.
+    #[error("the relationship check went deeper than {0} relations")]
+    Deep(u32),
+    /// There is more to tell than a listing tells.
+    #[error("the answer has more than {0} parts")]
+    Long(u32),
+    /// Tuples make a relation hold only if it doesn't hold.
+    #[error("by these tuples `{relation}` on a `{kind}` takes itself away")]
+    Paradox {
+        /// The object's type.
+        kind: Name,
+        /// The relation.
+        relation: Name,
+    },
+}
+
+impl CheckError {
+    /// The code of the denial that it is: a bound that was reached, or what no policy may ask.
+    #[must_use]
+    pub fn code(&self) -> crate::Code {
+        match self {
+            Self::Bound(_) | Self::Deep(_) | Self::Long(_) => crate::Code::Limit,
+            Self::Unknown { .. } | Self::Paradox { .. } => crate::Code::EngineFault,
+        }
+    }
 }
 
 /// What ran through a workflow so far, for policy to read at `input.flow` and `input.workflow.totals`.

@@ -16,6 +16,7 @@ mod overlay;
 mod relation;
 mod seam;
 mod time;
+mod tuple;
 
 pub use call::*;
 pub use decimal::*;
@@ -27,3 +28,4 @@ pub use noun::*;
 pub use relation::*;
 pub use seam::*;
 pub use time::*;
+pub use tuple::TupleError;

@@ -286,6 +286,8 @@ pub struct Resource {
 pub enum Subject {
     /// One object, for instance `user:maya`.
     Object(ResourceRef),
+    /// Every object of a type, `user:*`.
+    Everyone(Name),
     /// All who have `relation` on the object, for instance `team:billing#member`.
     Userset(ResourceRef, Name),
 }

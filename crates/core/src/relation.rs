@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::Name;
+use crate::{Name, Subject};
 
 /// Types and their relations.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -14,7 +14,7 @@ pub struct RelationModel {
 /// Who has a relation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rewrite {
-    /// Whoever a tuple names. The subjects that a tuple may name: `user` or `team#member`.
+    /// Whoever a tuple names. The subjects that a tuple may name: `user`, `team#member` or `user:*`.
     Direct(BTreeSet<Allowed>),
     /// Whoever has another relation on the same object.
     Computed(Name),
@@ -38,6 +38,8 @@ pub enum Rewrite {
 pub enum Allowed {
     /// Objects of this type.
     Type(Name),
+    /// All objects of this type at once, those that nobody named yet too.
+    Everyone(Name),
     /// Usersets of this type and relation.
     Userset(Name, Name),
 }
@@ -47,5 +49,35 @@ impl RelationModel {
     #[must_use]
     pub fn rewrite(&self, kind: &Name, relation: &Name) -> Option<&Rewrite> {
         self.types.get(kind)?.get(relation)
+    }
+    /// Whether a tuple of this relation may name a subject of this sort; none where there is no such relation.
+    #[must_use]
+    pub fn takes(&self, kind: &Name, relation: &Name, subject: &Allowed) -> Option<bool> {
+        self.rewrite(kind, relation).map(|rewrite| rewrite.takes(subject))
+    }
+}
+
+impl Rewrite {
+    /// Whether it takes subjects of this sort from tuples.
+    #[must_use]
+    pub fn takes(&self, subject: &Allowed) -> bool {
+        match self {
+            Self::Direct(subjects) => subjects.contains(subject),
+            Self::Computed(_) | Self::From { .. } => false,
+            Self::Union(parts) | Self::Intersection(parts) => parts.iter().any(|part| part.takes(subject)),
+            Self::Exclusion(base, without) => base.takes(subject) || without.takes(subject),
+        }
+    }
+}
+
+impl Allowed {
+    /// The sort of a tuple's subject.
+    #[must_use]
+    pub fn of(subject: &Subject) -> Self {
+        match subject {
+            Subject::Object(object) => Self::Type(object.kind.clone()),
+            Subject::Everyone(kind) => Self::Everyone(kind.clone()),
+            Subject::Userset(object, relation) => Self::Userset(object.kind.clone(), relation.clone()),
+        }
     }
 }

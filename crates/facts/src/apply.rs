@@ -5,10 +5,10 @@ use std::sync::Arc;
 use imbl::OrdMap;
 use placet_core::{
     Agent, AgentId, Approval, Delegation, DelegationState, Freeze, Grantor, Human, HumanId, MAX_CHAIN,
-    RelationModel, Scope, Standing, TenantId, Tuple, Workflow, WorkflowState,
+    RelationModel, Scope, Standing, TenantId, Workflow, WorkflowState,
 };
 
-use crate::{Change, ChangeError, Kind, OrgFacts, TenantFacts, Transaction, allowed, moves, noun, tuple};
+use crate::{Change, ChangeError, Kind, OrgFacts, TenantFacts, Transaction, allowed, moves, noun};
 
 /// The organisation's own tree in the ledger: a tenant of this name would write into it.
 const RESERVED: &str = "organisation";
@@ -190,21 +190,22 @@ pub(crate) fn tenant(
         Change::ResourceRemoved(at) => {
             facts.resources.remove(at).ok_or_else(|| no("resource", at, "list the resources"))?;
             // What comes under the same name later must not inherit who could do what.
-            let tuples: Vec<Tuple> = facts.tuples_of(at).cloned().collect();
-            for tuple in &tuples {
+            for tuple in &facts.tuples_of(at) {
                 facts.tuples.remove(tuple);
             }
         }
         Change::TupleAdded(tuple) => {
-            tuple::well_formed(tuple).map_err(|error| ChangeError::malformed("", error.to_string(), ""))?;
+            tuple.well_formed().map_err(|error| ChangeError::malformed("", error.to_string(), ""))?;
             model.map_or(Ok(()), |model| allowed(model, tuple))?;
-            facts.tuples.insert(tuple.clone());
-        }
-        Change::TupleRemoved(tuple) => {
             facts
                 .tuples
-                .remove(tuple)
-                .ok_or_else(|| no("tuple", tuple::tuple_text(tuple), "list the tuples of the object"))?;
+                .insert(tuple)
+                .ok_or_else(|| ChangeError::conflict("no more names can be kept", "remove tuples first"))?;
+        }
+        Change::TupleRemoved(tuple) => {
+            if !facts.tuples.remove(tuple) {
+                return Err(no("tuple", tuple, "list the tuples of the object"));
+            }
         }
         Change::TenantCreated(_)
         | Change::HumanSet(_)

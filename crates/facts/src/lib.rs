@@ -13,23 +13,36 @@ mod change;
 mod check;
 mod error;
 mod file;
+mod intern;
+mod keep;
+mod keys;
 mod live;
 mod moves;
 mod noun;
 mod read;
 mod snapshot;
+mod sources;
 mod state;
 mod transaction;
 mod tuple;
+mod tuples;
 mod world;
 
 pub use change::Change;
-pub use check::{MAX_DEPTH, MAX_STEPS, allowed};
+pub use check::{
+    Branch, Expansion, MAX_BRANCHES, MAX_DEPTH, MAX_RESULTS, MAX_STEPS, MAX_STEPS_OF_LIST, Subjects, Tree,
+    allowed,
+};
 pub use error::{ChangeError, Kind};
 pub use file::{parse_file, tenant_of};
+pub use keep::Rebuilding;
+pub use keys::{Keys, MAX_KEYS};
 pub use live::Live;
 pub use moves::WorkflowMove;
 pub use snapshot::Snapshot;
+pub use sources::{
+    DEFAULT_BOUND_MS, MAX_BOUND_MS, MAX_SOURCES, Mode, Source, SourceError, SourceStatus, Sources,
+};
 pub use state::{OrgFacts, TenantFacts};
 pub use transaction::{MAX_CHANGES, MAX_TEXT, Place, Transaction};
 pub use tuple::{TupleError, parse_resource, parse_tuple, resource_text, tuple_text};

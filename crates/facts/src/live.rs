@@ -6,12 +6,13 @@ use arc_swap::ArcSwap;
 use placet_core::{Facts, FactsView, NoSuchTenant, Revision, TenantId};
 use tokio::sync::watch;
 
-use crate::World;
+use crate::{Sources, World};
 
 /// The newest [`World`]. One writer, the journal's, publishes; readers swap in one pointer.
 #[derive(Debug)]
 pub struct Live {
     world: ArcSwap<World>,
+    sources: Arc<Sources>,
     moved: watch::Sender<()>,
 }
 
@@ -19,7 +20,12 @@ impl Live {
     /// Starts with `world`.
     #[must_use]
     pub fn new(world: World) -> Self {
-        Self { world: ArcSwap::from_pointee(world), moved: watch::Sender::new(()) }
+        Self { world: ArcSwap::from_pointee(world), sources: Arc::default(), moved: watch::Sender::new(()) }
+    }
+    /// Where the facts come from; feeds tell it when they were last complete.
+    #[must_use]
+    pub fn sources(&self) -> &Arc<Sources> {
+        &self.sources
     }
     /// The newest world.
     #[must_use]
@@ -44,8 +50,10 @@ impl Live {
 
 impl Facts for Live {
     fn snapshot(&self, tenant: &TenantId) -> Result<Arc<dyn FactsView>, NoSuchTenant> {
+        // Ages before facts: the facts are at least as new as what is said of their age.
+        let ages = self.sources.of(tenant);
         match self.world.load().snapshot(tenant) {
-            Some(snapshot) => Ok(Arc::new(snapshot)),
+            Some(snapshot) => Ok(Arc::new(snapshot.aged(ages))),
             None => Err(NoSuchTenant),
         }
     }

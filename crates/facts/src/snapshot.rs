@@ -9,18 +9,27 @@ use placet_core::{
 };
 use placet_json::{Object, Value};
 
-use crate::{OrgFacts, TenantFacts, check, tuple::subject_text};
+use crate::{Expansion, OrgFacts, Subjects, TenantFacts, check, sources::Ages, tuple::subject_text};
 
 /// The organisation's facts and one tenant's, each at one revision. It holds nothing of another tenant.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
     org: Arc<OrgFacts>,
     tenant: Arc<TenantFacts>,
+    ages: Ages,
 }
 
 impl Snapshot {
     pub(crate) fn new(org: Arc<OrgFacts>, tenant: Arc<TenantFacts>) -> Self {
-        Self { org, tenant }
+        Self { org, tenant, ages: Ages::Local }
+    }
+    pub(crate) fn aged(self, ages: Ages) -> Self {
+        Self { ages, ..self }
+    }
+    /// The same facts with the freshness that a decision of the past found: replay decides by that, not by today's.
+    #[must_use]
+    pub fn recorded(self, freshness: Freshness) -> Self {
+        self.aged(Ages::Recorded(freshness))
     }
     /// The organisation's facts.
     #[must_use]
@@ -32,6 +41,38 @@ impl Snapshot {
     pub fn facts(&self) -> &TenantFacts {
         &self.tenant
     }
+
+    /// Who has `relation` on `object`, and by which rewrites. Bounded by [`crate::MAX_BRANCHES`] and
+    /// [`crate::MAX_DEPTH`].
+    pub fn expand(
+        &self,
+        model: &RelationModel,
+        object: &ResourceRef,
+        relation: &Name,
+    ) -> Result<Expansion, CheckError> {
+        check::expand(&self.tenant, model, object, relation)
+    }
+    /// The objects of type `kind` on which `subject` has `relation`, in order. Bounded by
+    /// [`crate::MAX_STEPS_OF_LIST`] and [`crate::MAX_RESULTS`].
+    pub fn objects(
+        &self,
+        model: &RelationModel,
+        kind: &Name,
+        relation: &Name,
+        subject: &ResourceRef,
+    ) -> Result<Vec<ResourceRef>, CheckError> {
+        check::objects(&self.tenant, model, kind, relation, subject)
+    }
+    /// Who of type `kind` has `relation` on `object`. Bounded likewise.
+    pub fn subjects(
+        &self,
+        model: &RelationModel,
+        object: &ResourceRef,
+        relation: &Name,
+        kind: &Name,
+    ) -> Result<Subjects, CheckError> {
+        check::subjects(&self.tenant, model, object, relation, kind)
+    }
 }
 
 impl FactsView for Snapshot {
@@ -41,9 +82,9 @@ impl FactsView for Snapshot {
     fn revision(&self) -> Revision {
         self.org.revision().max(self.tenant.revision())
     }
-    /// Every change came through this log: these facts are as old as the log is, which is never.
-    fn freshness(&self, _now: Timestamp) -> Freshness {
-        Freshness::Fresh(0)
+    /// As its sources were when the snapshot was taken; facts of a file are as old as the file is, which is never.
+    fn freshness(&self, now: Timestamp) -> Freshness {
+        self.ages.freshness(now)
     }
     fn human(&self, id: &HumanId) -> Option<&Human> {
         self.org.human(id)
@@ -100,7 +141,7 @@ impl FactsView for Snapshot {
             .map(|(relation, subjects)| {
                 (
                     relation.as_str().to_owned(),
-                    Value::Array(subjects.into_iter().map(|s| Value::from(subject_text(s))).collect()),
+                    Value::Array(subjects.iter().map(|s| Value::from(subject_text(s))).collect()),
                 )
             })
             .collect();

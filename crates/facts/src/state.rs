@@ -11,6 +11,8 @@ use placet_core::{
     HumanId, Name, Resource, ResourceRef, Revision, Subject, TenantId, Tuple, Workflow, WorkflowId,
 };
 
+use crate::tuples::Tuples;
+
 /// The organisation's facts at one revision.
 #[derive(Debug, Clone, Default)]
 pub struct OrgFacts {
@@ -37,8 +39,7 @@ pub struct TenantFacts {
     /// Spent approvals and the journal position of the decision that used them.
     pub(crate) spent: OrdMap<Name, u64>,
     pub(crate) resources: OrdMap<ResourceRef, Arc<Resource>>,
-    /// In the order of object, relation, subject: the subjects of a relation stand together, single ones first.
-    pub(crate) tuples: OrdSet<Tuple>,
+    pub(crate) tuples: Tuples,
     pub(crate) flows: OrdMap<Name, Arc<FlowState>>,
 }
 
@@ -94,7 +95,7 @@ impl TenantFacts {
             unspent: OrdSet::new(),
             spent: OrdMap::new(),
             resources: OrdMap::new(),
-            tuples: OrdSet::new(),
+            tuples: Tuples::new(),
             flows: OrdMap::new(),
         }
     }
@@ -166,30 +167,14 @@ impl TenantFacts {
         self.tuples.contains(tuple)
     }
     /// The tuples of an object, in order of relation and subject.
-    pub fn tuples_of<'a>(&'a self, object: &'a ResourceRef) -> impl Iterator<Item = &'a Tuple> + 'a {
-        self.tuples
-            .range(first(object.clone(), MIN.clone(), false)..)
-            .take_while(move |tuple| tuple.object == *object)
+    #[must_use]
+    pub fn tuples_of(&self, object: &ResourceRef) -> Vec<Tuple> {
+        self.tuples.of_object(object)
     }
-    /// The usersets that have a relation on an object by a tuple.
-    pub(crate) fn usersets_of<'a>(
-        &'a self,
-        object: &'a ResourceRef,
-        relation: &'a Name,
-    ) -> impl Iterator<Item = &'a Tuple> + 'a {
-        self.tuples
-            .range(first(object.clone(), relation.clone(), true)..)
-            .take_while(move |tuple| tuple.relation == *relation && tuple.object == *object)
-    }
-    /// All that have a relation on an object by a tuple.
-    pub(crate) fn subjects_of<'a>(
-        &'a self,
-        object: &'a ResourceRef,
-        relation: &'a Name,
-    ) -> impl Iterator<Item = &'a Tuple> + 'a {
-        self.tuples
-            .range(first(object.clone(), relation.clone(), false)..)
-            .take_while(move |tuple| tuple.relation == *relation && tuple.object == *object)
+    /// How many tuples there are.
+    #[must_use]
+    pub fn tuple_count(&self) -> usize {
+        self.tuples.len()
     }
     /// All assignments, by person.
     pub fn assignments(&self) -> impl Iterator<Item = &Assignment> {
@@ -211,14 +196,14 @@ impl TenantFacts {
     pub fn resources(&self) -> impl Iterator<Item = &Resource> {
         self.resources.values().map(AsRef::as_ref)
     }
-    /// All tuples.
-    pub fn tuples(&self) -> impl Iterator<Item = &Tuple> {
-        self.tuples.iter()
+    /// All tuples, in order.
+    pub fn tuples(&self) -> impl Iterator<Item = Tuple> {
+        self.tuples.all().into_iter()
     }
     /// Relations of an object by name, for those who show them.
-    pub(crate) fn relations<'a>(&'a self, object: &'a ResourceRef) -> BTreeMap<Name, Vec<&'a Subject>> {
-        self.tuples_of(object).fold(BTreeMap::new(), |mut relations, tuple| {
-            relations.entry(tuple.relation.clone()).or_insert_with(Vec::new).push(&tuple.subject);
+    pub(crate) fn relations(&self, object: &ResourceRef) -> BTreeMap<Name, Vec<Subject>> {
+        self.tuples_of(object).into_iter().fold(BTreeMap::new(), |mut relations, tuple| {
+            relations.entry(tuple.relation).or_insert_with(Vec::new).push(tuple.subject);
             relations
         })
     }
@@ -232,13 +217,6 @@ impl TenantFacts {
 #[expect(clippy::expect_used, reason = "a constant; a test holds that it is a name and the least of them")]
 static MIN: LazyLock<Name> = LazyLock::new(|| Name::new("-").expect("a name"));
 
-/// The least tuple of an object and relation, of usersets if `usersets`.
-fn first(object: ResourceRef, relation: Name, usersets: bool) -> Tuple {
-    let least = ResourceRef { kind: MIN.clone(), id: MIN.clone() };
-    let subject = if usersets { Subject::Userset(least, MIN.clone()) } else { Subject::Object(least) };
-    Tuple { object, relation, subject }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -250,10 +228,5 @@ mod tests {
                 assert!(*MIN <= name, "{name}");
             }
         }
-        let object = ResourceRef { kind: MIN.clone(), id: MIN.clone() };
-        assert!(
-            Subject::Object(ResourceRef { kind: Name::new("z").unwrap(), id: Name::new("z").unwrap() })
-                < Subject::Userset(object, MIN.clone())
-        );
     }
 }

@@ -1,6 +1,6 @@
 //! A transaction: changes of one place that are applied together or not at all.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use placet_core::{Name, TenantId, Timestamp};
 use placet_json::{Value, object};
@@ -56,10 +56,7 @@ impl Transaction {
     pub fn to_value(&self) -> Value {
         let Self { place, changes, author, source, why, idempotency_key } = self;
         let mut object = object! {
-            "place" => match place {
-                Place::Organisation => Value::from("organisation"),
-                Place::Tenant(id) => Value::Object(object! { "tenant" => id.as_str() }),
-            },
+            "place" => place_value(place),
             "changes" => Value::Array(changes.iter().map(Change::to_value).collect()),
             "author" => author.as_str(),
             "source" => source.as_str(),
@@ -102,6 +99,21 @@ impl Transaction {
         }
     }
 
+    /// As it was sent, whatever the journal added by [`Transaction::stamp`].
+    pub(crate) fn unstamped(&self) -> Cow<'_, Self> {
+        let opens = |change: &Change| matches!(change, Change::WorkflowOpened(_));
+        if !self.changes.iter().any(opens) {
+            return Cow::Borrowed(self);
+        }
+        let mut sent = self.clone();
+        for change in &mut sent.changes {
+            if let Change::WorkflowOpened(workflow) = change {
+                workflow.opened = None;
+            }
+        }
+        Cow::Owned(sent)
+    }
+
     pub(crate) fn check_text(&self) -> Result<(), ChangeError> {
         if self.why.len() > MAX_TEXT {
             return Err(ChangeError::malformed(
@@ -124,7 +136,14 @@ impl Transaction {
     }
 }
 
-fn place(value: &Value) -> Result<Place, ChangeError> {
+pub(crate) fn place_value(place: &Place) -> Value {
+    match place {
+        Place::Organisation => Value::from("organisation"),
+        Place::Tenant(id) => Value::Object(object! { "tenant" => id.as_str() }),
+    }
+}
+
+pub(crate) fn place(value: &Value) -> Result<Place, ChangeError> {
     if value.as_str() == Some("organisation") {
         return Ok(Place::Organisation);
     }

@@ -211,6 +211,14 @@ impl World {
         self.tenants().map(|tenant| tenant.revision()).fold(self.org.revision(), Revision::max)
     }
 
+    pub(crate) fn parts(&self) -> (&OrgFacts, &OrdMap<TenantId, Arc<TenantFacts>>) {
+        let Self { org, tenants } = self;
+        (org, tenants)
+    }
+    pub(crate) fn of_parts(org: OrgFacts, tenants: OrdMap<TenantId, Arc<TenantFacts>>) -> Self {
+        Self { org: Arc::new(org), tenants }
+    }
+
     fn facts_of(&self, id: &TenantId) -> Result<&Arc<TenantFacts>, ChangeError> {
         self.tenants.get(id).ok_or_else(|| unknown("tenant", id.name(), "create it first"))
     }

@@ -196,7 +196,6 @@ impl Credentials {
         let proof_id = random_id().map_err(|error| fault(&error))?;
         let proof = dpop::prove(&self.sender, &proof_id, method, &htu, now, Some(&token), None)
             .map_err(|error| fault(&error))?;
-        let scan = vec![SecretString::from(token.clone())];
         Ok(Made {
             headers: vec![
                 (http::header::AUTHORIZATION, SecretString::from(format!("DPoP {token}"))),
@@ -209,7 +208,8 @@ impl Credentials {
                 audience: scheme.audience.clone(),
                 expires: Timestamp::from_secs(expires_at),
             },
-            scan,
+            scan: Vec::new(),
+            spent: vec![SecretString::from(token)],
         })
     }
 
@@ -225,6 +225,7 @@ impl Credentials {
             meta: Vec::new(),
             note: CredentialNote::Vault { name: name.clone(), version },
             scan: vec![secret],
+            spent: Vec::new(),
         })
     }
 }

@@ -8,14 +8,17 @@ use std::{
 };
 
 use placet_core::{
-    ApprovalId, Attribute, Decimal, DecisionId, Digest, Moving, Name, TenantId, Timestamp, WorkflowId,
-    authority::Position,
+    AgentId, ApprovalId, Attribute, Decimal, DecisionId, Digest, Moving, Name, TenantId, Timestamp, Tuple,
+    WorkflowId,
+    authority::{Ending, Position},
 };
 use placet_facts::{ChangeError, Live, Place, Transaction, World};
 use placet_json::{Limits, Value, object};
 use placet_ledger::frame::{Frame, FrameError};
 use placet_record::{AskedRecord, DecisionRecord, EffectRecord, Kind, orphaned};
 use placet_store::{At, Fold, FrameSink, Receipt};
+
+use crate::{InForce, writes};
 
 /// The tree of what belongs to no tenant.
 pub const ORGANISATION: &str = "organisation";
@@ -32,7 +35,7 @@ pub(crate) enum Commit {
     /// A denial.
     Denial { tenant: TenantId, id: DecisionId, remediable: bool, record: String },
     /// The end of a warrant.
-    Ended { tenant: TenantId, at: Position, record: String },
+    Ended { at: Position, ending: Ending, record: String },
     /// A warrant of which nothing more is known.
     Orphan { tenant: TenantId, workflow: Name, decision: DecisionId, at: Position, detail: &'static str },
     /// A release comes into force.
@@ -53,6 +56,8 @@ pub(crate) struct Reservation {
     pub(crate) labels_at: u64,
     pub(crate) totals: Moving,
     pub(crate) spends: Vec<ApprovalId>,
+    pub(crate) agent: AgentId,
+    pub(crate) writes: Vec<Tuple>,
     pub(crate) record: String,
 }
 
@@ -92,6 +97,9 @@ pub(crate) struct Open {
     pub(crate) tenant: TenantId,
     pub(crate) workflow: Name,
     pub(crate) decision: DecisionId,
+    pub(crate) agent: AgentId,
+    /// The relationships that it leaves behind if its effect happens.
+    pub(crate) writes: Vec<Tuple>,
 }
 
 /// What others may look at while the writer works.
@@ -140,6 +148,7 @@ pub(crate) struct State {
     open: BTreeMap<u64, Open>,
     live: Arc<Live>,
     seen: Arc<Seen>,
+    releases: Arc<InForce>,
 }
 
 /// What happens once the entry is durable.
@@ -150,6 +159,8 @@ pub(crate) enum Token {
     Opened(World, u64, Open),
     /// The warrant has ended.
     Closed(u64),
+    /// The warrant has ended, and left this behind.
+    Left(u64, World),
     /// A denial that an approval may turn.
     Remediable(DecisionId),
     /// A release.
@@ -159,8 +170,29 @@ pub(crate) enum Token {
 }
 
 impl State {
-    pub(crate) fn new(live: Arc<Live>, seen: Arc<Seen>) -> Self {
-        Self { world: World::new(), open: BTreeMap::new(), live, seen }
+    pub(crate) fn new(live: Arc<Live>, seen: Arc<Seen>, releases: Arc<InForce>) -> Self {
+        Self { world: World::new(), open: BTreeMap::new(), live, seen, releases }
+    }
+    /// Ends an open warrant: frames its effect, and after it what the effect leaves behind.
+    fn end(
+        &mut self,
+        at: Position,
+        ending: Ending,
+        time_ms: u64,
+        record: &str,
+        out: &mut FrameSink<'_>,
+    ) -> Result<Token, Refusal> {
+        let open = self.open.get(&at.0).ok_or(Refusal::Ended)?;
+        out.push(open.tenant.as_str(), Kind::Effect.tag(), record.as_bytes())?;
+        let left = writes::leave(&self.world, open, ending, time_ms, out)?;
+        self.open.remove(&at.0);
+        Ok(match left {
+            Some(world) => {
+                self.world = world.clone();
+                Token::Left(at.0, world)
+            }
+            None => Token::Closed(at.0),
+        })
     }
     fn permit(&self, at: u64, reservation: &Reservation) -> Result<World, Refusal> {
         let Reservation { workflow, entry, action, amount, labels, labels_at, totals, spends, .. } =
@@ -217,6 +249,8 @@ impl Fold for State {
                             tenant: record.grant.workflow.tenant().clone(),
                             workflow: record.grant.workflow.local().clone(),
                             decision: record.id,
+                            agent: record.grant.agent,
+                            writes: call.writes,
                         };
                         self.open.insert(at, open);
                     }
@@ -260,7 +294,10 @@ impl Fold for State {
         match entry {
             Commit::Facts(mut transaction) => {
                 transaction.stamp(Timestamp::from_millis(time_ms));
-                let world = self.world.apply(sequence, &transaction).map_err(Refusal::Change)?;
+                let release = self.releases.current();
+                // A release without relations has no model: its tuples are data, and grant nothing.
+                let model = release.as_ref().map(|it| it.relations()).filter(|it| !it.types.is_empty());
+                let world = self.world.apply_with(sequence, &transaction, model).map_err(Refusal::Change)?;
                 let tree = match &transaction.place {
                     Place::Organisation => ORGANISATION,
                     Place::Tenant(tenant) => tenant.as_str(),
@@ -276,13 +313,15 @@ impl Fold for State {
             }
             Commit::Permit(reservation) => {
                 let world = self.permit(sequence, &reservation)?;
-                let Reservation { id, workflow, record, .. } = *reservation;
+                let Reservation { id, workflow, agent, writes, record, .. } = *reservation;
                 out.push(workflow.tenant().as_str(), Kind::Decision.tag(), record.as_bytes())?;
                 self.world = world.clone();
                 let open = Open {
                     tenant: workflow.tenant().clone(),
                     workflow: workflow.local().clone(),
                     decision: id,
+                    agent,
+                    writes,
                 };
                 self.open.insert(sequence, open.clone());
                 Ok(Token::Opened(world, sequence, open))
@@ -291,18 +330,8 @@ impl Fold for State {
                 out.push(tenant.as_str(), Kind::Decision.tag(), record.as_bytes())?;
                 Ok(if remediable { Token::Remediable(id) } else { Token::Nothing })
             }
-            Commit::Ended { tenant, at, record } => {
-                if !self.open.contains_key(&at.0) {
-                    return Err(Refusal::Ended);
-                }
-                out.push(tenant.as_str(), Kind::Effect.tag(), record.as_bytes())?;
-                self.open.remove(&at.0);
-                Ok(Token::Closed(at.0))
-            }
+            Commit::Ended { at, ending, record } => self.end(at, ending, time_ms, &record, out),
             Commit::Orphan { tenant, workflow, decision, at, detail } => {
-                if !self.open.contains_key(&at.0) {
-                    return Err(Refusal::Ended);
-                }
                 let record = orphaned(
                     &decision,
                     at,
@@ -311,9 +340,7 @@ impl Fold for State {
                     Timestamp::from_millis(time_ms),
                     detail,
                 );
-                out.push(tenant.as_str(), Kind::Effect.tag(), record.as_bytes())?;
-                self.open.remove(&at.0);
-                Ok(Token::Closed(at.0))
+                self.end(at, Ending::Unknown, time_ms, &record, out)
             }
             Commit::Release { digest, record } => {
                 out.push(ORGANISATION, Kind::Release.tag(), record.as_bytes())?;
@@ -340,6 +367,10 @@ impl Fold for State {
             }
             Token::Closed(at) => {
                 open().remove(&at);
+            }
+            Token::Left(at, world) => {
+                open().remove(&at);
+                self.live.publish(world);
             }
             Token::Remediable(id) => self.seen.remember(id, receipt.first),
             Token::Release(digest) => {

@@ -97,24 +97,18 @@ impl Ledger {
     /// release in force that was in force.
     pub fn open(data: &Path, options: Options) -> Result<(Self, OpenReport), OpenError> {
         let (live, seen) = (Arc::new(Live::new(World::new())), Arc::new(Seen::default()));
+        let releases = Arc::new(InForce::default());
         let wall = Arc::clone(&options.clock);
-        let (journal, report) =
-            Journal::open(data, options, State::new(Arc::clone(&live), Arc::clone(&seen)))?;
+        let (journal, report) = Journal::open(
+            data,
+            options,
+            State::new(Arc::clone(&live), Arc::clone(&seen), Arc::clone(&releases)),
+        )?;
         let reader = journal.reader();
         let last = AtomicU64::new(journal.status().time_ms);
         let archives = data.join("releases");
-        let ledger = Self {
-            inner: Arc::new(Inner {
-                journal,
-                reader,
-                live,
-                seen,
-                releases: Arc::default(),
-                archives,
-                wall,
-                last,
-            }),
-        };
+        let ledger =
+            Self { inner: Arc::new(Inner { journal, reader, live, seen, releases, archives, wall, last }) };
         for (at, open) in ledger.inner.seen.open() {
             let orphan = Commit::Orphan {
                 tenant: open.tenant,
@@ -309,6 +303,8 @@ impl Ledger {
                     labels_at: evaluation.labels_at,
                     totals: evaluation.totals,
                     spends: permit.spends().iter().map(|approval| approval.id.clone()).collect(),
+                    agent: permit.envelope().agent().clone(),
+                    writes: call.writes.clone(),
                     record: permitted(permit),
                 }))
             }
@@ -322,8 +318,8 @@ impl Ledger {
                 record: denied(denial),
             },
             Entry::Ended { permit, at, credential, outcome } => Commit::Ended {
-                tenant: permit.envelope().tenant().clone(),
                 at: *at,
+                ending: outcome.ending,
                 record: ended(permit, *at, credential, outcome, self.now()),
             },
         }

@@ -12,6 +12,7 @@ mod observe;
 mod pipeline;
 mod public;
 pub mod trace;
+mod writes;
 
 pub use credential::{Credentials, Injection, OpenVault, Scheme, Service, VaultAccess};
 pub use fold::ORGANISATION;

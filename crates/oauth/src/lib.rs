@@ -4,7 +4,7 @@
 //!   (RFC 9449), yielding a workflow token.
 //! - [`enrol`] makes an agent's key known, by a code that works once.
 //! - [`metadata`] and [`challenge`] tell clients where to go (RFC 8414, RFC 9728, RFC 6750).
-//! - [`vault`] keeps upstream secrets encrypted; [`scan`] finds them in an answer that echoes them.
+//! - [`vault`] keeps upstream secrets encrypted.
 //!
 //! What is deliberately absent: no HTTP, no clock, no storage. What is registered and what is granted are asked of a
 //! [`registry::Registry`]; what was used is remembered by a [`placet_jose::replay::ReplayWindow`].
@@ -16,7 +16,6 @@ pub mod form;
 pub mod metadata;
 pub mod nonce;
 pub mod registry;
-pub mod scan;
 pub mod secret;
 pub mod token;
 pub mod vault;

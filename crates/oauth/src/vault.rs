@@ -13,9 +13,10 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use placet_json::{Limits, Object, Value, parse};
 use zeroize::Zeroizing;
 
-use crate::scan::MIN_SECRET;
 use crate::secret::Secret;
 
+/// The fewest bytes of a secret: below it, looking for it in answers would find it by chance.
+pub const MIN_SECRET: usize = 8;
 /// Longest secret, in bytes: a large token; certificates and keys fit.
 pub const MAX_SECRET: usize = 16 * 1024;
 

@@ -15,6 +15,11 @@ mod verbs;
 
 use std::process::ExitCode;
 
+/// Evaluating a policy is thousands of small allocations among large facts, where glibc's allocator took twice the time;
+/// see `docs/benchmarks.md`.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     let cli = <cli::Cli as clap::Parser>::parse();
     match cli.run() {

@@ -127,10 +127,7 @@ impl Release {
             remedy: None,
             release: self.digest(),
             facts: facts.map(|facts| {
-                let age_ms = match time.map(|now| facts.freshness(now)) {
-                    Some(Freshness::Fresh(age) | Freshness::Stale { age, .. }) => age,
-                    None => 0,
-                };
+                let age_ms = time.map_or(0, |now| facts.freshness(now).age());
                 FactsDocument { tenant: facts.tenant().clone(), revision: facts.revision(), age_ms }
             }),
             time,
@@ -184,12 +181,12 @@ impl Release {
     /// What the platform can check of a document: freshness, tenants, the resource and what the workflow is about.
     fn stands(&self, input: &Value, facts: Option<&dyn FactsView>, now: Timestamp) -> Option<Reasons> {
         let text = |pointer: &str| input.pointer(pointer).and_then(Value::as_str);
-        if let Some(Freshness::Stale { source, age }) = facts.map(|facts| facts.freshness(now)) {
+        if let Some(Freshness::Stale { source, age: _, why }) = facts.map(|facts| facts.freshness(now)) {
             return Some(
                 Reason::platform(
                     Code::FactsStale,
                     "what is known is too old to decide on",
-                    format!("the source `{source}` is {age} ms old, past its bound"),
+                    format!("the source `{source}` {why}"),
                 )
                 .into(),
             );

@@ -25,6 +25,7 @@ mod moves;
 mod platform;
 mod reasons;
 mod rego;
+mod relations;
 mod release;
 mod states;
 mod yaml;

@@ -1,8 +1,8 @@
-//! The TOML files of a release: `release.toml`, `reasons.toml`, `relations.toml` and the workflow types.
+//! The TOML files of a release: `release.toml`, `reasons.toml` and the workflow types.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use placet_core::{Allowed, Name, RelationModel, Rewrite};
+use placet_core::Name;
 use serde::Deserialize;
 
 use crate::{
@@ -171,43 +171,6 @@ pub struct WorkflowType {
     pub states: Option<States>,
 }
 
-/// A parsed `relations.toml`.
-#[derive(Debug, Default)]
-pub(crate) struct Relations {
-    pub(crate) model: RelationModel,
-    /// Declared attributes by resource type; a type without this isn't described.
-    pub(crate) attributes: BTreeMap<Name, BTreeMap<Name, AttributeType>>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RelationsFile {
-    #[serde(rename = "type", default)]
-    types: BTreeMap<Name, TypeFile>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct TypeFile {
-    attributes: Option<BTreeMap<Name, AttributeType>>,
-    #[serde(default)]
-    relations: BTreeMap<Name, RewriteFile>,
-}
-
-/// `{ direct = ["user", "team#member"] }` and so on. Exactly one form.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RewriteFile {
-    direct: Option<BTreeSet<String>>,
-    computed: Option<Name>,
-    from: Option<Name>,
-    relation: Option<Name>,
-    union: Option<Vec<RewriteFile>>,
-    intersection: Option<Vec<RewriteFile>>,
-    base: Option<Box<RewriteFile>>,
-    except: Option<Box<RewriteFile>>,
-}
-
 /// Parses a TOML file; an unknown key or a wrong type is an error with its line.
 pub(crate) fn parse<T: serde::de::DeserializeOwned>(file: &str, text: &str) -> Result<T, Finding> {
     toml::from_str(text).map_err(|error| {
@@ -294,124 +257,6 @@ fn duration(text: &str) -> Option<u64> {
     number.checked_mul(millis).filter(|length| *length > 0)
 }
 
-pub(crate) fn relations(file: &str, text: &str) -> Result<Relations, Finding> {
-    let parsed: RelationsFile = parse(file, text)?;
-    let mut relations = Relations::default();
-    for (kind, described) in parsed.types {
-        if kind.as_str().contains([':', '#', '@']) {
-            return Err(Finding::error(
-                file,
-                line_of(text, kind.as_str()),
-                format!("a type's name can't hold `:`, `#` or `@`: `{kind}`"),
-                "",
-            ));
-        }
-        if let Some(attributes) = described.attributes {
-            relations.attributes.insert(kind.clone(), attributes);
-        }
-        let mut rewrites = BTreeMap::new();
-        for (relation, rewritten) in described.relations {
-            let rewritten = rewrite(rewritten).map_err(|message| {
-                Finding::error(
-                    file,
-                    line_of(text, relation.as_str()),
-                    format!("`{kind}#{relation}`: {message}"),
-                    "",
-                )
-            })?;
-            rewrites.insert(relation, rewritten);
-        }
-        relations.model.types.insert(kind, rewrites);
-    }
-    check_relations(&relations.model)
-        .map_err(|(word, message)| Finding::error(file, line_of(text, &word), message, ""))?;
-    Ok(relations)
-}
-
-fn rewrite(file: RewriteFile) -> Result<Rewrite, String> {
-    match file {
-        RewriteFile { direct: Some(subjects), computed: None, from: None, relation: None, union: None, intersection: None, base: None, except: None } => {
-            subjects.iter().map(|subject| allowed(subject)).collect::<Result<_, _>>().map(Rewrite::Direct)
-        }
-        RewriteFile { direct: None, computed: Some(relation), from: None, relation: None, union: None, intersection: None, base: None, except: None } => Ok(Rewrite::Computed(relation)),
-        RewriteFile { direct: None, computed: None, from: Some(via), relation: Some(relation), union: None, intersection: None, base: None, except: None } => {
-            Ok(Rewrite::From { via, relation })
-        }
-        RewriteFile { direct: None, computed: None, from: None, relation: None, union: Some(parts), intersection: None, base: None, except: None } => several(parts).map(Rewrite::Union),
-        RewriteFile { direct: None, computed: None, from: None, relation: None, union: None, intersection: Some(parts), base: None, except: None } => several(parts).map(Rewrite::Intersection),
-        RewriteFile { direct: None, computed: None, from: None, relation: None, union: None, intersection: None, base: Some(base), except: Some(except) } => {
-            Ok(Rewrite::Exclusion(Box::new(rewrite(*base)?), Box::new(rewrite(*except)?)))
-        }
-        _ => Err("a relation is one of `direct`, `computed`, `from` with `relation`, `union`, `intersection`, `base` with `except`".to_owned()),
-    }
-}
-
-fn several(parts: Vec<RewriteFile>) -> Result<Vec<Rewrite>, String> {
-    if parts.is_empty() {
-        return Err("an empty list means nobody or everybody; name at least one part".to_owned());
-    }
-    parts.into_iter().map(rewrite).collect()
-}
-
-fn allowed(subject: &str) -> Result<Allowed, String> {
-    let name = |text: &str| Name::new(text).map_err(|error| format!("`{subject}`: {error}"));
-    match subject.split_once('#') {
-        Some((kind, relation)) => Ok(Allowed::Userset(name(kind)?, name(relation)?)),
-        None => Ok(Allowed::Type(name(subject)?)),
-    }
-}
-
-/// Every relation that a rewrite leads to must exist. The error names a word to look for and a message.
-fn check_relations(model: &RelationModel) -> Result<(), (String, String)> {
-    for (kind, relations) in &model.types {
-        for (relation, rewrite) in relations {
-            check_rewrite(model, kind, rewrite).map_err(|message| {
-                (relation.as_str().to_owned(), format!("`{kind}#{relation}`: {message}"))
-            })?;
-        }
-    }
-    Ok(())
-}
-
-fn check_rewrite(model: &RelationModel, kind: &Name, rewrite: &Rewrite) -> Result<(), String> {
-    let exists = |kind: &Name, relation: &Name| {
-        if model.rewrite(kind, relation).is_some() {
-            Ok(())
-        } else {
-            Err(format!("there is no relation `{kind}#{relation}`"))
-        }
-    };
-    match rewrite {
-        Rewrite::Direct(subjects) => subjects.iter().try_for_each(|subject| match subject {
-            Allowed::Type(of) if model.types.contains_key(of) || of.as_str() == "user" => Ok(()),
-            Allowed::Type(of) => Err(format!("there is no type `{of}`")),
-            Allowed::Userset(of, relation) => exists(of, relation),
-        }),
-        Rewrite::Computed(relation) => exists(kind, relation),
-        Rewrite::From { via, relation } => {
-            exists(kind, via)?;
-            let Some(Rewrite::Direct(subjects)) = model.rewrite(kind, via) else {
-                return Err(format!("`from` needs a `direct` relation, and `{via}` isn't one"));
-            };
-            let found = subjects
-                .iter()
-                .any(|subject| matches!(subject, Allowed::Type(of) if model.rewrite(of, relation).is_some()));
-            if found {
-                Ok(())
-            } else {
-                Err(format!("no type that `{via}` names has the relation `{relation}`"))
-            }
-        }
-        Rewrite::Union(parts) | Rewrite::Intersection(parts) => {
-            parts.iter().try_for_each(|part| check_rewrite(model, kind, part))
-        }
-        Rewrite::Exclusion(base, except) => {
-            check_rewrite(model, kind, base)?;
-            check_rewrite(model, kind, except)
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -443,21 +288,6 @@ mod tests {
             ("ticket = \"case_id\"", "ticket = \"other\""),
         ] {
             assert!(workflow_type("w.toml", &text.replace(from, to)).is_err(), "{to}");
-        }
-    }
-
-    #[test]
-    fn relations_lead_to_relations_that_exist() {
-        let text = "[type.team.relations]\nmember = { direct = [\"user\"] }\n[type.doc.relations]\nteam = { direct = [\"team\"] }\nviewer = { union = [{ direct = [\"user\", \"team#member\"] }, { from = \"team\", relation = \"member\" }] }\n";
-        let parsed = relations("relations.toml", text).unwrap();
-        assert_eq!(parsed.model.types.len(), 2);
-        for (from, to) in [
-            ("team#member", "team#boss"),
-            ("relation = \"member\"", "relation = \"boss\""),
-            ("from = \"team\"", "from = \"viewer\""),
-            ("union = [", "union = [], intersection = ["),
-        ] {
-            assert!(relations("relations.toml", &text.replace(from, to)).is_err(), "{to}");
         }
     }
 }

@@ -40,11 +40,11 @@ pub(crate) fn check<'a>(
     facts: &'a dyn FactsView,
     now: Timestamp,
 ) -> Checked<Standings<'a>> {
-    if let Freshness::Stale { source, age } = facts.freshness(now) {
+    if let Freshness::Stale { source, age: _, why } = facts.freshness(now) {
         return no(
             Code::FactsStale,
             "what is known is too old to decide on; try again",
-            format!("the source `{source}` is {age} ms old, past its bound"),
+            format!("the source `{source}` {why}"),
         );
     }
     if facts.tenant() != envelope.tenant() {

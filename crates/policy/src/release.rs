@@ -15,11 +15,10 @@ use crate::{
     cedar,
     contract::{Additions, Contract, Shape},
     finding::{Finding, Refused, Severity},
-    manifest::{
-        self, AttributeType, EngineName, Manifest, Package, ReasonsFile, RegoVersion, Relations, WorkflowType,
-    },
+    manifest::{self, AttributeType, EngineName, Manifest, Package, ReasonsFile, RegoVersion, WorkflowType},
     reasons::Book,
     rego::{ast::Parsed, lint, program::Program, rewrite},
+    relations::{self, Relations},
     states,
 };
 
@@ -250,9 +249,9 @@ pub(crate) fn read(tree: &Tree, archived: Option<(&[u8], &Tree)>) -> Parts {
             ReasonsFile::default()
         })
     });
-    let Relations { model, attributes } =
+    let Relations { model, attributes, parents } =
         text("relations.toml", findings).map_or_else(Relations::default, |text| {
-            manifest::relations("relations.toml", &text).unwrap_or_else(|finding| {
+            relations::parse("relations.toml", &text).unwrap_or_else(|finding| {
                 findings.push(finding);
                 Relations::default()
             })
@@ -284,6 +283,8 @@ pub(crate) fn read(tree: &Tree, archived: Option<(&[u8], &Tree)>) -> Parts {
         }));
         Catalog::default()
     });
+
+    findings.extend(relations::writes(&catalog, &model, &files));
 
     let additions = additions(&catalog, &workflow_types, &attributes, &model);
     let contract = Contract::new(&additions);
@@ -347,6 +348,7 @@ pub(crate) fn read(tree: &Tree, archived: Option<(&[u8], &Tree)>) -> Parts {
             actions: &actions,
             resources: resource_types(&catalog, &attributes, &model),
             model: &model,
+            parents,
         };
         cedar::Program::new(&files, world, findings)
     } else {

@@ -2,8 +2,8 @@
 
 use placet_core::{
     AgentId, Attribute, Basis, Bound, Call, Decimal, DecisionId, DelegationId, Determining, Digest,
-    EffectClass, Envelope, Grant, HumanId, Name, Obligation, Reason, Remedy, ResourceRef, Revision, TenantId,
-    Timestamp, WorkflowId,
+    EffectClass, Envelope, Freshness, Grant, HumanId, Name, Obligation, Reason, Remedy, ResourceRef,
+    Revision, TenantId, Timestamp, Tuple, WorkflowId,
     authority::{Asked, Denial, Evidence, Ground, Offered, Permit},
 };
 use placet_json::{Canonical, Limits, Object, Value, object};
@@ -100,8 +100,12 @@ impl Parts<'_> {
         match self.basis {
             Some(basis) => {
                 let mut facts = Writer::new(64);
-                let facts = facts.number("age_ms", basis.age).number("revision", basis.revision.0).end();
-                w.part("facts", &facts);
+                facts.number("age_ms", basis.freshness.age()).number("revision", basis.revision.0);
+                if let Freshness::Stale { source, why, age: _ } = &basis.freshness {
+                    let stale = Writer::new(64).text("source", source.as_str()).text("why", why).end();
+                    facts.part("stale", &stale);
+                }
+                w.part("facts", &facts.end());
             }
             None => {
                 w.null("facts");
@@ -247,7 +251,12 @@ fn call(w: &mut Writer, call: &Call) {
         .list("labels", call.labels.iter().map(Name::as_str))
         .text("method", call.method);
     resources(&mut inner, &call.resources);
-    let part = inner.text("tool", &call.tool).text("upstream", call.upstream.as_str()).end();
+    inner.text("tool", &call.tool).text("upstream", call.upstream.as_str());
+    if !call.writes.is_empty() {
+        let writes: Vec<String> = call.writes.iter().map(ToString::to_string).collect();
+        inner.list("writes", writes.iter().map(String::as_str));
+    }
+    let part = inner.end();
     w.part("call", &part);
 }
 
@@ -316,7 +325,7 @@ impl DecisionRecord {
             Some(Basis {
                 release: digest(record, "release")?,
                 revision: Revision(number(facts, "revision")?),
-                age: number(facts, "age_ms")?,
+                freshness: freshness(facts)?,
                 now: time,
                 input: digest(record, "input_sha256")?,
             })
@@ -386,7 +395,28 @@ fn read_call(call: &Object, id: DecisionId, release: Digest) -> Result<Call, Bad
         bound: bound.collect::<Result<_, BadRecord>>()?,
         arguments: member(call, "arguments")?.canonical().map_err(|error| bad("call.arguments", error))?,
         labels: names(call, "labels")?.into_iter().collect(),
+        writes: writes(call)?,
     })
+}
+
+/// The relationships that a call adds; records before there were any don't have the member.
+fn writes(call: &Object) -> Result<Vec<Tuple>, BadRecord> {
+    if !call.contains_key("writes") {
+        return Ok(Vec::new());
+    }
+    let tuple = |value: &Value| {
+        let text = value.as_str().ok_or_else(|| bad("call.writes", "holds something that is no text"))?;
+        text.parse().map_err(|error| bad("call.writes", error))
+    };
+    list(call, "writes")?.iter().map(tuple).collect()
+}
+
+/// Replay decides by the freshness that was found. Records without `stale` are of fresh facts.
+fn freshness(facts: &Object) -> Result<Freshness, BadRecord> {
+    let age = number(facts, "age_ms")?;
+    let Some(stale) = facts.get("stale") else { return Ok(Freshness::Fresh(age)) };
+    let stale = as_object(stale, "stale")?;
+    Ok(Freshness::Stale { source: name(stale, "source")?, age, why: text(stale, "why")?.to_owned() })
 }
 
 /// The decision document of a record, as `placet decide` and `placet audit show` print it.

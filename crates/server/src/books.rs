@@ -2,7 +2,7 @@
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
-use placet_core::{DecisionId, Digest, Name, Revision, TenantId, Timestamp};
+use placet_core::{DecisionId, Digest, Name, RelationModel, Revision, TenantId, Timestamp};
 use placet_facts::{ChangeError, Live, Transaction, World};
 use placet_gateway::InFlight;
 use placet_json::Value;
@@ -96,6 +96,8 @@ pub trait Books: Send + Sync + 'static {
     fn release(&self) -> Option<Arc<Release>>;
     /// The release in force.
     fn in_force(&self) -> Option<ReleaseInfo>;
+    /// The release in force and its relationship model.
+    fn relations(&self) -> Option<(Digest, RelationModel)>;
     /// All releases that are kept.
     fn releases(&self) -> Result<Vec<Digest>, String>;
     /// Takes a release's archive, without putting it in force.

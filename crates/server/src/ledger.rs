@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use placet_core::{DecisionId, Digest, Name, Revision, TenantId, Timestamp};
+use placet_core::{DecisionId, Digest, Name, RelationModel, Revision, TenantId, Timestamp};
 use placet_facts::{Live, Transaction, World};
 use placet_gateway::{Act, InFlight, Ledger, ORGANISATION, Refused};
 use placet_json::{Limits, Value};
@@ -136,6 +136,9 @@ impl Books for LedgerBooks {
     fn in_force(&self) -> Option<ReleaseInfo> {
         let release = self.ledger.releases().current()?;
         Some(ReleaseInfo { digest: release.digest(), name: release.name().to_string() })
+    }
+    fn relations(&self) -> Option<(Digest, RelationModel)> {
+        self.ledger.releases().current().map(|release| (release.digest(), release.relations().clone()))
     }
     fn releases(&self) -> Result<Vec<Digest>, String> {
         let entries = match std::fs::read_dir(&self.releases) {

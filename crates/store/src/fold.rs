@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::error::Error;
 use std::sync::Arc;
 
+use crate::kept::Keep;
 use placet_ledger::Hash;
 use placet_ledger::frame::{Encoder, Frame, FrameError};
 
@@ -16,6 +17,10 @@ pub trait Fold: Send + 'static {
     type Refusal: Send + 'static + From<FrameError>;
     /// What [`Fold::committed`] needs of an entry that [`Fold::admit`] took.
     type Token: Send;
+
+    /// Names the form of what [`Fold::keep`] writes and the way it is folded, without a space: a state of another form
+    /// isn't taken up. Empty: no states are kept.
+    const FORMAT: &'static str = "";
 
     /// At the start: one record after the other, as it was written.
     fn replay(&mut self, frame: &Frame<'_>) -> Result<(), Box<dyn Error + Send + Sync>>;
@@ -33,6 +38,20 @@ pub trait Fold: Send + 'static {
 
     /// The entry is durable; called in order and before its submitter is answered. Publish snapshots here.
     fn committed(&mut self, receipt: &Receipt, token: Self::Token);
+
+    /// Everything that was admitted is durable, up to the record `last`: the state is that of this position.
+    fn settled(&mut self, _last: u64) {}
+
+    /// The state to be written down by another thread. Called when the state is settled; quick, for the writer waits.
+    fn keep(&self) -> Option<Keep> {
+        None
+    }
+
+    /// At the start: takes up what [`Fold::keep`] wrote, in place of the records that it stands for. On an error the
+    /// state must be as before; all records are replayed then.
+    fn restore(&mut self, _sequence: u64, _kept: &[u8]) -> Result<(), Box<dyn Error + Send + Sync>> {
+        Err("this fold keeps no states".into())
+    }
 }
 
 /// Where an entry will stand.

@@ -20,9 +20,10 @@ use crate::disk::{self, Disk};
 use crate::fault::Faults;
 use crate::fold::{Fold, Receipt};
 use crate::follower::{Follow, Follower, Health, Notary};
+use crate::kept::{Keeper, KeptStates, Pace};
 use crate::open::{OpenError, OpenReport, replay, resume};
 use crate::reader::Reader;
-use crate::writer::{Bounds, Message, Parts, Shared, Writer};
+use crate::writer::{Bounds, Keeping, Message, Parts, Shared, Writer};
 
 /// The longest entry: all its frames, 8 MiB, or what a smaller segment holds.
 const MAX_ENTRY: usize = 8 << 20;
@@ -31,6 +32,9 @@ const BATCH_BYTES: usize = 1 << 20;
 const BATCH_ENTRIES: usize = 4096;
 /// An entry that nobody waits for is durable after this time and a sync.
 const LINGER: Duration = Duration::from_millis(10);
+
+/// At ≈ 4 µs an entry, some 65 ms of folding.
+const KEEP_EVERY: u64 = 16_384;
 
 /// How a journal is opened.
 #[derive(Clone)]
@@ -43,6 +47,9 @@ pub struct Options {
     pub segment_bytes: u64,
     /// Entries that may wait for the writer, 4096: with ≈ 1 kB each some 4 MiB. Past it submitters hear `Busy`.
     pub queue: usize,
+    /// Entries after which the folded state is kept again, 16,384, and at least as many bytes as the last one had: what a
+    /// start or a look back folds at most.
+    pub keep_every: u64,
     /// Faults on purpose, none outside tests.
     pub faults: Faults,
 }
@@ -50,7 +57,14 @@ pub struct Options {
 impl Options {
     /// The usual bounds.
     pub fn new(clock: impl Fn() -> u64 + Send + Sync + 'static, notary: Notary) -> Self {
-        Self { clock: Arc::new(clock), notary, segment_bytes: 16 << 20, queue: 4096, faults: Faults::none() }
+        Self {
+            clock: Arc::new(clock),
+            notary,
+            segment_bytes: 16 << 20,
+            queue: 4096,
+            keep_every: KEEP_EVERY,
+            faults: Faults::none(),
+        }
     }
 }
 
@@ -106,12 +120,13 @@ pub struct Journal<F: Fold> {
 
 struct Inner<F: Fold> {
     data: PathBuf,
+    states: KeptStates,
     inbox: SyncSender<Message<F>>,
     follower: Mutex<Option<Sender<Follow>>>,
     shared: Arc<Shared>,
     health: Health,
     threads: Vec<JoinHandle<()>>,
-    /// Held until both threads have ended.
+    /// Held until all threads have ended.
     _lock: File,
 }
 
@@ -136,11 +151,14 @@ impl<F: Fold> Journal<F> {
         let lock = disk::lock(data).map_err(io)?.ok_or_else(|| OpenError::Locked(data.to_owned()))?;
         let segment_bytes = options.segment_bytes.max(64 << 10);
         let disk = Disk::open(data, segment_bytes, options.faults.clone()).map_err(io)?;
-        let (walked, checks) = replay(data, &options.notary, &mut fold)?;
+        let public = options.notary.key.public();
+        let states = KeptStates::new(data, &options.notary.organisation, public, F::FORMAT);
+        let (walked, checks, kept) = replay(data, &options.notary, &states, &mut fold)?;
         let (segments, encoder) = resume(disk, &walked).map_err(io)?;
         let report = OpenReport {
             records: walked.records,
             segments: walked.segments,
+            kept,
             took: began.elapsed(),
             cut: walked.torn(),
         };
@@ -150,6 +168,9 @@ impl<F: Fold> Journal<F> {
         shared.time_ms.store(walked.last_time_ms, Ordering::Release);
         let health = Health::default();
         let (leaves, inbox) = mpsc::channel();
+        let (jobs, to_keep) = mpsc::sync_channel(1);
+        let pace = Arc::new(Pace::default());
+        let keeper = Keeper::new(states.clone(), Arc::clone(&options.notary.key), Arc::clone(&pace));
         let follower = Follower::new(data, options.notary, options.faults, checks.trees, Arc::clone(&health));
         let entry_bytes =
             usize::try_from(segment_bytes).unwrap_or(MAX_ENTRY).saturating_sub(START).min(MAX_ENTRY);
@@ -167,14 +188,24 @@ impl<F: Fold> Journal<F> {
             shared: Arc::clone(&shared),
             follower: leaves.clone(),
             time_ms: walked.last_time_ms,
+            keeping: Keeping {
+                every: options.keep_every.max(1),
+                pace,
+                jobs,
+                last: kept,
+                // Without a state the next start would fold everything again: one is due.
+                bytes: if kept == 0 { u64::MAX } else { 0 },
+            },
         });
         let (entries, queue) = mpsc::sync_channel(options.queue.max(1));
         let threads = vec![
             spawn("journal", move || writer.run(&queue)).map_err(io)?,
             spawn("checkpoints", move || follower.run(&inbox)).map_err(io)?,
+            spawn("states", move || keeper.run(&to_keep)).map_err(io)?,
         ];
         let inner = Inner {
             data: data.to_owned(),
+            states,
             inbox: entries,
             follower: Mutex::new(Some(leaves)),
             shared,
@@ -226,6 +257,12 @@ impl<F: Fold> Journal<F> {
     #[must_use]
     pub fn reader(&self) -> Reader {
         Reader::live(&self.inner.data, Arc::clone(&self.inner.shared))
+    }
+
+    /// The folded states that are kept beside the journal.
+    #[must_use]
+    pub fn states(&self) -> KeptStates {
+        self.inner.states.clone()
     }
 
     /// How the journal is.

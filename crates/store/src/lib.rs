@@ -8,6 +8,7 @@
 //! | `journal/NNNNNNNNNNNN.seg` | segments, named by their first sequence; `journal/next` is the one being filled ahead |
 //! | `tree/<tree>/hashes` | the tree's stored nodes, 32 bytes each, only growing |
 //! | `tree/<tree>/checkpoint` | the newest signed tree head |
+//! | `state/NNNNNNNNNNNN.state` | what the journal folds to up to that sequence, signed; thrown away where it doesn't fit |
 //! | `index.sqlite` | the search index, a projection that can be rebuilt |
 //!
 //! The journal is the truth and the single commit point; everything else follows it and can be made again from it.
@@ -18,6 +19,7 @@ mod fault;
 mod fold;
 mod follower;
 mod journal;
+mod kept;
 mod open;
 mod projection;
 mod reader;
@@ -31,6 +33,7 @@ pub use fault::{Fault, Faults, Point};
 pub use fold::{At, Fold, FrameSink, Receipt, Written};
 pub use follower::Notary;
 pub use journal::{Journal, Options, Status, SubmitError, Ticket};
+pub use kept::{Keep, KeptState, KeptStates};
 pub use open::{OpenError, OpenReport};
 pub use projection::{Filter, Found, Projection, ProjectionError, Row};
 pub use reader::{ReadError, Reader, Record};

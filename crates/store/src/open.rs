@@ -11,6 +11,7 @@ use placet_ledger::segment::{Damage, START, SegmentHeader};
 use crate::disk::{self, Disk};
 use crate::fold::Fold;
 use crate::follower::Notary;
+use crate::kept::{KeptState, KeptStates};
 use crate::trees::{Disagreement, TreeChecks, TreeFault};
 use crate::walk::{Place, WalkError, Walked, walk};
 use crate::writer::{Segments, fill};
@@ -81,6 +82,9 @@ pub struct OpenReport {
     pub records: u64,
     /// Segments read.
     pub segments: usize,
+    /// The last record whose effect was taken from a kept state instead of being folded; 0 if there was none. All records
+    /// were read and checked nevertheless.
+    pub kept: u64,
     /// How long it took.
     pub took: Duration,
     /// Where a torn write was cut: nothing of it had been acknowledged.
@@ -90,32 +94,76 @@ pub struct OpenReport {
 enum Stop {
     Fold { sequence: u64, message: String },
     Io(io::Error),
+    Unfit(String),
 }
 
-/// Walks the journal once: to the fold and against the trees.
+/// Walks the journal: to the fold and against the trees. The newest kept state spares folding what it holds; if it
+/// doesn't fit, it is thrown away and the next older one is tried. Answers the record that was begun with, too.
 pub(crate) fn replay<F: Fold>(
     data: &Path,
     notary: &Notary,
+    states: &KeptStates,
     fold: &mut F,
-) -> Result<(Walked, TreeChecks), OpenError> {
+) -> Result<(Walked, TreeChecks, u64), OpenError> {
+    let mut newest = if F::FORMAT.is_empty() { None } else { states.newest(u64::MAX) };
+    while let Some(kept) = newest {
+        match replay_from(data, notary, Some(&kept), fold)? {
+            Ok((walked, checks)) => return Ok((walked, checks, kept.sequence)),
+            Err(why) => {
+                tracing::warn!(sequence = kept.sequence, why, "a kept state doesn't fit the journal");
+                states.discard(kept.sequence);
+                newest = kept.sequence.checked_sub(1).and_then(|before| states.newest(before));
+            }
+        }
+    }
+    match replay_from(data, notary, None, fold)? {
+        Ok((walked, checks)) => Ok((walked, checks, 0)),
+        Err(why) => Err(OpenError::Replay { sequence: 0, message: why }),
+    }
+}
+
+/// One walk; the inner error is that of `kept`, and the fold is as before.
+fn replay_from<F: Fold>(
+    data: &Path,
+    notary: &Notary,
+    kept: Option<&KeptState>,
+    fold: &mut F,
+) -> Result<Result<(Walked, TreeChecks), String>, OpenError> {
+    let from = kept.map_or(0, |kept| kept.sequence);
+    let mut taken = kept.is_none();
     let io = |error| OpenError::Io { path: data.join("tree"), error };
     let mut checks = TreeChecks::open(data, &notary.organisation, notary.key.public(), true)
         .map_err(io)?
         .map_err(disagreement)?;
     let walked = walk(data, |frame| {
         checks.leaf(frame.tree, frame.sequence, frame.leaf).map_err(Stop::Io)?;
+        if frame.sequence <= from {
+            if let Some(kept) = kept.filter(|kept| kept.sequence == frame.sequence) {
+                if kept.link != frame.link {
+                    return Err(Stop::Unfit("it is of another journal".to_owned()));
+                }
+                fold.restore(kept.sequence, kept.body()).map_err(|error| Stop::Unfit(error.to_string()))?;
+                taken = true;
+            }
+            return Ok(());
+        }
         fold.replay(frame)
             .map_err(|error| Stop::Fold { sequence: frame.sequence, message: error.to_string() })
-    })
-    .map_err(|error| match error {
-        WalkError::Io { path, error } => OpenError::Io { path, error },
-        WalkError::Damage(damage) => OpenError::Damaged(damage),
-        WalkError::Visitor(Stop::Io(error)) => io(error),
-        WalkError::Visitor(Stop::Fold { sequence, message }) => OpenError::Replay { sequence, message },
-    })?;
+    });
+    let walked = match walked {
+        Ok(walked) => walked,
+        Err(WalkError::Visitor(Stop::Unfit(why))) => return Ok(Err(why)),
+        Err(WalkError::Io { path, error }) => return Err(OpenError::Io { path, error }),
+        Err(WalkError::Damage(damage)) => return Err(OpenError::Damaged(damage)),
+        Err(WalkError::Visitor(Stop::Io(error))) => return Err(io(error)),
+        Err(WalkError::Visitor(Stop::Fold { sequence, message })) => {
+            return Err(OpenError::Replay { sequence, message });
+        }
+    };
     match checks.verdict().map_err(io)? {
         Some(fault) => Err(disagreement(fault)),
-        None => Ok((walked, checks)),
+        None if taken => Ok(Ok((walked, checks))),
+        None => Ok(Err("the journal ends before it".to_owned())),
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -18,6 +18,7 @@ use crate::disk::Disk;
 use crate::fold::{At, Fold, FrameSink, Receipt};
 use crate::follower::Follow;
 use crate::journal::SubmitError;
+use crate::kept::{Job, Pace};
 
 /// A full disk is tried again after this time.
 const RETRY: Duration = Duration::from_millis(250);
@@ -149,7 +150,18 @@ pub(crate) struct Writer<F: Fold> {
     pub(crate) shared: Arc<Shared>,
     pub(crate) follower: Sender<Follow>,
     pub(crate) time_ms: u64,
+    pub(crate) keeping: Keeping,
     batch: Batch<F>,
+}
+
+/// When the state is kept next, and by whom.
+pub(crate) struct Keeping {
+    pub(crate) every: u64,
+    pub(crate) pace: Arc<Pace>,
+    pub(crate) jobs: SyncSender<Job>,
+    /// The last record that is in the last state, and the journal's bytes since.
+    pub(crate) last: u64,
+    pub(crate) bytes: u64,
 }
 
 struct Batch<F: Fold> {
@@ -172,6 +184,7 @@ pub(crate) struct Parts<F: Fold> {
     pub(crate) shared: Arc<Shared>,
     pub(crate) follower: Sender<Follow>,
     pub(crate) time_ms: u64,
+    pub(crate) keeping: Keeping,
 }
 
 /// Whatever ends the writer, a panic of the fold included, stops the journal.
@@ -185,7 +198,7 @@ impl Drop for Stopped {
 
 impl<F: Fold> Writer<F> {
     pub(crate) fn new(parts: Parts<F>) -> Self {
-        let Parts { fold, segments, encoder, bounds, clock, shared, follower, time_ms } = parts;
+        let Parts { fold, segments, encoder, bounds, clock, shared, follower, time_ms, keeping } = parts;
         let batch = Batch {
             pending: Vec::new(),
             leaves: Vec::new(),
@@ -194,7 +207,7 @@ impl<F: Fold> Writer<F> {
             due: None,
             waited_for: false,
         };
-        Self { fold, segments, encoder, bounds, clock, shared, follower, time_ms, batch }
+        Self { fold, segments, encoder, bounds, clock, shared, follower, time_ms, keeping, batch }
     }
 
     /// Writes until the journal is closed or the disk fails. Entries that are still queued then are never answered,
@@ -314,17 +327,36 @@ impl<F: Fold> Writer<F> {
         if !framed.is_empty() {
             self.segments.disk.append(&self.segments.file, framed, self.segments.offset)?;
             self.segments.offset = self.segments.offset.saturating_add(bytes(framed.len()));
+            self.keeping.bytes = self.keeping.bytes.saturating_add(bytes(framed.len()));
             self.encoder.committed();
         }
-        self.durable(self.encoder.next().saturating_sub(1));
+        let last = self.encoder.next().saturating_sub(1);
+        self.durable(last);
         self.batch.due = None;
         self.batch.waited_for = false;
+        self.fold.settled(last);
+        self.keep(last);
         for flush in self.batch.flushes.drain(..) {
             if flush.send(()).is_err() {
                 tracing::debug!("nobody waits for the flush any more");
             }
         }
         Ok(())
+    }
+
+    /// Has the state written down, if it is time.
+    fn keep(&mut self, last: u64) {
+        let Keeping { every, pace, jobs, last: kept, bytes } = &mut self.keeping;
+        if F::FORMAT.is_empty() || last.saturating_sub(*kept) < *every || !pace.is_due(*bytes) {
+            return;
+        }
+        let Some(state) = self.fold.keep() else { return };
+        pace.begin();
+        let job = Job { sequence: last, link: self.encoder.link(), time_ms: self.time_ms, state };
+        if jobs.try_send(job).is_err() {
+            pace.end();
+        }
+        (*kept, *bytes) = (last, 0);
     }
 
     /// The pending entries are on disk, up to `last`.

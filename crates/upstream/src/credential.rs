@@ -58,6 +58,8 @@ pub struct Made {
     pub note: CredentialNote,
     /// What must not occur in an answer, in any usual coding. Empty texts are ignored.
     pub scan: Vec<SecretString>,
+    /// What is worth nothing once it was used, and to nobody but this gateway: looked for as it is, in no coding.
+    pub spent: Vec<SecretString>,
 }
 
 /// Why there is no credential. The text is for operators.
@@ -69,7 +71,7 @@ impl Made {
     /// None, because none is needed.
     #[must_use]
     pub fn nothing(note: CredentialNote) -> Self {
-        Self { headers: Vec::new(), meta: Vec::new(), note, scan: Vec::new() }
+        Self { headers: Vec::new(), meta: Vec::new(), note, scan: Vec::new(), spent: Vec::new() }
     }
 }
 

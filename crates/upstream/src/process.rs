@@ -147,7 +147,7 @@ impl Process {
             limits: wire::limits(bounds.answer),
         };
         let secrets: Vec<SecretString> = stdio.env.iter().map(|(_, value)| value.clone()).collect();
-        tokio::spawn(log(name.clone(), log_output, Scanner::new(&secrets)));
+        tokio::spawn(log(name.clone(), log_output, Scanner::new(&secrets, &[])));
         tokio::spawn(supervise(child, group, write(input, queue), reader, output, ending));
         Ok(Arc::new(Self {
             name: name.clone(),

@@ -25,15 +25,11 @@ struct Needle {
 }
 
 impl Scanner {
-    pub(crate) fn new(secrets: &[SecretString]) -> Self {
-        Self(
-            secrets
-                .iter()
-                .map(ExposeSecret::expose_secret)
-                .filter(|secret| !secret.is_empty())
-                .map(Needle::new)
-                .collect(),
-        )
+    /// Looks for `secrets` in every usual coding, and for `spent` as they are: preparing the codings of a long token
+    /// costs more than reading a short answer.
+    pub(crate) fn new(secrets: &[SecretString], spent: &[SecretString]) -> Self {
+        let coded = texts(secrets).map(Needle::new);
+        Self(coded.chain(texts(spent).map(Needle::plain)).collect())
     }
 
     /// Whether any secret occurs in `value`: its strings and member names, unescaped, and its numbers.
@@ -59,6 +55,10 @@ impl Scanner {
     }
 }
 
+fn texts(secrets: &[SecretString]) -> impl Iterator<Item = &str> {
+    secrets.iter().map(ExposeSecret::expose_secret).filter(|secret| !secret.is_empty())
+}
+
 impl Needle {
     fn new(secret: &str) -> Self {
         let mut coded = Vec::new();
@@ -82,8 +82,14 @@ impl Needle {
             coded.push(hex.to_ascii_uppercase());
             coded.push(hex);
         }
-        let owned = |text: &str| Finder::new(text).into_owned();
-        Self { plain: owned(secret), coded: coded.iter().map(|text| owned(text)).collect() }
+        Self {
+            coded: coded.iter().map(|text| Finder::new(text).into_owned()).collect(),
+            ..Self::plain(secret)
+        }
+    }
+
+    fn plain(secret: &str) -> Self {
+        Self { plain: Finder::new(secret).into_owned(), coded: Vec::new() }
     }
 
     fn occurs(&self, text: &str) -> bool {
@@ -179,7 +185,7 @@ mod tests {
 
     #[test]
     fn cre_3_a_secret_is_found_in_every_usual_coding() {
-        let scanner = Scanner::new(&[SecretString::from(""), SecretString::from(SECRET)]);
+        let scanner = Scanner::new(&[SecretString::from(""), SecretString::from(SECRET)], &[]);
         let hex: Vec<String> = SECRET.bytes().map(|byte| format!("{byte:02x}")).collect();
         let hex = hex.concat();
         let percent =
@@ -211,12 +217,20 @@ mod tests {
         for clean in ["s3cr3t", "", "%", "\\", "\\u12", "%zz", "a long harmless text with / and + and ~9"] {
             assert!(!scanner.finds(&Value::from(clean)), "{clean}");
         }
-        assert!(!Scanner::new(&[]).finds(&Value::from(SECRET)));
+        assert!(!Scanner::new(&[], &[]).finds(&Value::from(SECRET)));
     }
 
     #[test]
     fn a_secret_of_digits_is_found_as_a_number() {
-        let scanner = Scanner::new(&[SecretString::from("8675309")]);
+        let scanner = Scanner::new(&[SecretString::from("8675309")], &[]);
         assert!(scanner.finds(&Value::from(86_753_091_i64)));
+    }
+
+    #[test]
+    fn cre_3_a_spent_token_is_found_as_it_is_and_inside_json() {
+        let scanner = Scanner::new(&[], &[SecretString::from("eyJhbGciOi.eyJpc3Mi.c2ln")]);
+        assert!(scanner.finds(&Value::from("Authorization: DPoP eyJhbGciOi.eyJpc3Mi.c2ln")));
+        assert!(scanner.finds(&Value::from(r#"{"token": "eyJhbGciOi\u002eeyJpc3Mi\u002ec2ln"}"#)));
+        assert!(!scanner.finds(&Value::from("eyJhbGciOi.eyJpc3Mi.c2lm")));
     }
 }

@@ -252,11 +252,11 @@ impl Upstreams {
         let body = wire::call(id, &call.tool, &call.arguments, wire::meta(era, id, Some(&client)));
         let made = caller.make(&http.aim(Purpose::Call, &body))?;
         let request = http.request(&manner, mirrored, &made, body.into())?;
-        let Made { headers: _, meta: _, note, scan } = made;
+        let Made { headers: _, meta: _, note, scan, spent } = made;
         let side = Side {
             id,
             client,
-            scanner: Scanner::new(&scan),
+            scanner: Scanner::new(&scan, &spent),
             stale: Arc::clone(&upstream.stale),
             leaked: false,
         };
@@ -287,7 +287,7 @@ impl Upstreams {
         let running = stdio.running(&partition, client.log_level).await?;
         let slot = running.process.slot(stdio.timeouts.connect).await?;
         let arguments = Digest::of(call.arguments.as_bytes());
-        let Made { headers: _, meta, note, scan } = caller.make(&Target::Stdio { arguments })?;
+        let Made { headers: _, meta, note, scan, spent } = caller.make(&Target::Stdio { arguments })?;
         let mut fields = wire::meta(running.era, slot.id, Some(&client));
         for (name, value) in meta {
             if fields.insert(name, value).is_some() {
@@ -295,7 +295,7 @@ impl Upstreams {
             }
         }
         let line = wire::call(slot.id, &call.tool, &call.arguments, fields);
-        let scanner = Scanner::new(&scan);
+        let scanner = Scanner::new(&scan, &spent);
         let side = Side { id: slot.id, client, scanner, stale: Arc::clone(&upstream.stale), leaked: false };
         Ok(Ready {
             id: call.id.clone(),

@@ -273,6 +273,7 @@ fn call() -> Call {
         bound: Vec::new(),
         arguments: Value::from(placet_json::Object::new()).canonical().unwrap(),
         labels: BTreeSet::new(),
+        writes: Vec::new(),
     }
 }
 

@@ -143,3 +143,30 @@ fn flo_1_labels_grow_with_permits_and_totals_add_up() {
     let unknown = WorkflowId::new(tenant("acme"), name("wf-0"));
     assert!(world.permitted(20, &unknown, &none, &name("a"), &name("a"), amount("0")).is_err());
 }
+
+#[test]
+fn rep_1_a_world_that_was_written_down_reads_back_as_it_was() {
+    let approvals = ["ap-1", "ap-2"].map(|id| approval(id, "noor", "support_manager", "manager_approval"));
+    let world = apply(&support(), &approvals.each_ref().map(String::as_str)).unwrap();
+    let at = world.revision().0;
+    let spent = ApprovalId::new(tenant("acme"), name("ap-1"));
+    let world = world.spend(at + 1, &[spent]).unwrap();
+    let workflow = WorkflowId::new(tenant("acme"), name("wf-9"));
+    let labels = BTreeSet::from([name("customer_pii")]);
+    let amount = Decimal::parse("80.25").unwrap();
+    let world = world
+        .permitted(at + 1, &workflow, &labels, &name("crm.get_case"), &name("issue_refund"), amount)
+        .unwrap();
+    let world = world
+        .apply(at + 2, &organisation(r#"{"frozen":{"what":{"tool":"billing.refund"}}}"#))
+        .unwrap()
+        .apply(at + 3, &organisation(r#"{"tenant_created":{"id":"globex"}}"#))
+        .unwrap();
+    let mut back = placet_facts::Rebuilding::default();
+    for document in world.documents() {
+        // As bytes, since that is how it is kept.
+        assert!(back.take(&json(&document.to_string())).unwrap(), "{document}");
+    }
+    assert!(!back.take(&json(r#"{"something":{}}"#)).unwrap());
+    assert_eq!(format!("{:#?}", back.finish()), format!("{world:#?}"));
+}

@@ -8,6 +8,7 @@
 
 mod chains;
 mod changes;
+mod differential;
 mod journal;
 mod moves;
 mod relations;

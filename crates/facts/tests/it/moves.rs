@@ -1,7 +1,7 @@
 //! Moves between named states, and chains of approvals, as the log demands them.
 
-use placet_core::{ApprovalId, Timestamp, WorkflowId};
-use placet_facts::{Change, Kind, Place, Transaction, World};
+use placet_core::{ApprovalId, Revision, Timestamp, WorkflowId};
+use placet_facts::{Change, Keys, Kind, Place, Transaction, World};
 use placet_json::Value;
 
 use crate::{acme, apply, json, name, of, organisation, support, tenant};
@@ -146,4 +146,18 @@ fn a_workflow_is_as_old_as_the_journal_says_and_no_younger() {
     assert_eq!(opened(r#","opened":"2026-03-01T10:00:00Z""#), now.to_string(), "a future is none");
     let past = Timestamp::parse("2026-03-01T09:00:00Z").unwrap();
     assert_eq!(opened(r#","opened":"2026-03-01T09:00:00Z""#), past.to_string());
+}
+
+#[test]
+fn what_the_journal_adds_makes_no_other_transaction_of_one_that_is_sent_twice() {
+    let text = r#"{"workflow_opened":{"id":"wf-1","type":"t","owner":"maya","intents":["i"],"ends":"2026-03-01T12:00:00Z"}}"#;
+    let mut sent = acme(text);
+    sent.idempotency_key = Some(name("k-1"));
+    let mut written = sent.clone();
+    written.stamp(Timestamp::parse("2026-03-01T09:30:00Z").unwrap());
+    let mut keys = Keys::default();
+    keys.remember(7, &written).unwrap();
+    assert_eq!(keys.repeated(&sent), Ok(Some(Revision(7))));
+    sent.why = "another".to_owned();
+    assert!(keys.repeated(&sent).is_err());
 }

@@ -8,6 +8,7 @@ use placet_json::Value;
 use super::{
     common::{Remote, Why, cell},
     decide::document,
+    relations::Question,
 };
 use crate::{
     admin::{block_on, segment},
@@ -56,6 +57,8 @@ enum Verb {
         #[command(flatten)]
         remote: Remote,
     },
+    #[command(flatten)]
+    Relations(Question),
 }
 
 impl Facts {
@@ -84,6 +87,7 @@ impl Facts {
                 let answer = block_on(remote.server.open()?.get(&path))?;
                 show(remote.format, &answer, history)?;
             }
+            Verb::Relations(question) => return question.run(),
         }
         Ok(Answer::Yes)
     }

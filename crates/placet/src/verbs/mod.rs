@@ -17,6 +17,7 @@ pub(crate) mod key;
 pub(crate) mod moves;
 pub(crate) mod people;
 pub(crate) mod promote;
+pub(crate) mod relations;
 pub(crate) mod release;
 pub(crate) mod serve;
 pub(crate) mod test;

@@ -9,6 +9,7 @@
 
 mod cancel;
 mod connect;
+mod disk;
 mod pure;
 mod server;
 mod support;

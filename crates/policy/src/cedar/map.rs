@@ -28,15 +28,17 @@ pub(super) fn context(
     Context::from_pairs(members).map_err(|error| failed(format!("the context can't be made: {error}")))
 }
 
-/// The agent and the resource; a policy validated at level 1 reads no other entity.
+/// The agent and the resource with all that it is `in`; a policy validated at level 1 reads no other entity's
+/// attributes.
 pub(super) fn entities(
     kinds: &BTreeMap<Name, BTreeMap<Name, AttributeType>>,
     principal: &EntityUid,
     resource: &EntityUid,
+    above: HashSet<EntityUid>,
     input: &Value,
 ) -> Result<Entities, EngineFault> {
-    let made = |uid: &EntityUid, members: Vec<(String, RestrictedExpression)>| {
-        Entity::new(uid.clone(), members.into_iter().collect::<HashMap<_, _>>(), HashSet::new())
+    let made = |uid: &EntityUid, members: Vec<(String, RestrictedExpression)>, above| {
+        Entity::new(uid.clone(), members.into_iter().collect::<HashMap<_, _>>(), above)
             .map_err(|error| failed(error.to_string()))
     };
     let mut agent = Vec::new();
@@ -56,7 +58,7 @@ pub(super) fn entities(
             own.push((name.to_owned(), expression(&attribute.shape(), value)?));
         }
     }
-    let entities = [made(principal, agent)?, made(resource, own)?];
+    let entities = [made(principal, agent, HashSet::new())?, made(resource, own, above)?];
     Entities::from_entities(entities, None)
         .map_err(|error| failed(format!("the entities can't be made: {error}")))
 }

@@ -7,6 +7,7 @@
 
 mod conditions;
 mod map;
+mod parents;
 mod schema;
 
 use std::{collections::BTreeMap, collections::BTreeSet, str::FromStr as _};
@@ -33,6 +34,8 @@ pub(crate) struct World<'a> {
     /// Resource types with their attributes.
     pub(crate) resources: BTreeMap<Name, BTreeMap<Name, AttributeType>>,
     pub(crate) model: &'a RelationModel,
+    /// By type, the relations that lead to its parents.
+    pub(crate) parents: BTreeMap<Name, BTreeSet<Name>>,
 }
 
 /// The policies of a release, prepared.
@@ -43,6 +46,7 @@ pub(crate) struct Program {
     types: BTreeMap<String, EntityTypeName>,
     actions: BTreeSet<String>,
     resources: BTreeMap<Name, BTreeMap<Name, AttributeType>>,
+    parents: BTreeMap<Name, BTreeSet<Name>>,
     /// Policies by action; what names no action is in all of them.
     by_action: BTreeMap<String, PolicySet>,
     general: PolicySet,
@@ -150,6 +154,7 @@ impl Program {
             types,
             actions,
             resources: world.resources,
+            parents: world.parents,
             by_action,
             general,
             places,
@@ -191,8 +196,10 @@ impl Program {
             .ask(facts, kind, text("/resource/id"), text("/delegating_user/id"))
             .map_err(Unasked::Fault)?;
         let context = map::context(&self.contract, input, now, relations).map_err(Unasked::Fault)?;
+        let above = parents::above(&self.parents, &self.types, facts, kind, text("/resource/id"))
+            .map_err(Unasked::Fault)?;
         let entities =
-            map::entities(&self.resources, &principal, &resource, input).map_err(Unasked::Fault)?;
+            map::entities(&self.resources, &principal, &resource, above, input).map_err(Unasked::Fault)?;
         let request = Request::new(principal, uid("Action", &action)?, resource, context, Some(&self.schema))
             .map_err(|error| {
                 Unasked::Fault(failed(format!("the request breaks the Cedar schema: {error}")))
@@ -254,12 +261,9 @@ impl Program {
         for relation in &self.relations {
             // A type without the relation has nobody in it.
             let holds = model.rewrite(&object.kind, relation).is_some()
-                && facts.check(model, &object, relation, &subject).map_err(|error| match error {
-                    placet_core::CheckError::Bound(_) => {
-                        EngineFault { code: Code::Limit, operator: error.to_string() }
-                    }
-                    placet_core::CheckError::Unknown { .. } => failed(error.to_string()),
-                })?;
+                && facts
+                    .check(model, &object, relation, &subject)
+                    .map_err(|error| EngineFault { code: error.code(), operator: error.to_string() })?;
             answers.push((relation.as_str().to_owned(), holds));
         }
         Ok(answers)

@@ -6,7 +6,7 @@ use cedar_policy::Schema;
 use placet_core::Name;
 use serde_json::{Value, json};
 
-use super::World;
+use super::{World, parents};
 use crate::{
     contract::{Need, Record, Shape},
     manifest::AttributeType,
@@ -21,7 +21,11 @@ fn json(world: &World<'_>, relations: &BTreeSet<Name>) -> Value {
     let root = &world.contract.root;
     types.insert("Agent".to_owned(), json!({ "shape": member(root, "agent") }));
     for (kind, attributes) in &world.resources {
-        types.insert(kind.as_str().to_owned(), json!({ "shape": resource(attributes) }));
+        let parents = parents::types(world.model, &world.parents, kind);
+        types.insert(
+            kind.as_str().to_owned(),
+            json!({ "shape": resource(attributes), "memberOfTypes": parents }),
+        );
     }
     let kinds: Vec<&str> = world.resources.keys().map(Name::as_str).collect();
     let actions: serde_json::Map<String, Value> = world

@@ -7,9 +7,7 @@ use std::{
     time::Duration,
 };
 
-use placet_core::{
-    CheckError, Code, Determining, EngineFault, FactsView, Name, RelationModel, ResourceRef, Timestamp,
-};
+use placet_core::{Code, Determining, EngineFault, FactsView, Name, RelationModel, ResourceRef, Timestamp};
 use placet_json::Value as Json;
 use regorus::{
     Engine, LimitError, Value,
@@ -495,13 +493,9 @@ impl<'a> Run<'a> {
                 "{CHECK}: `{subject}`, `{relation}`, `{object}` isn't a subject, a relation and an object"
             )));
         };
-        facts.check(model, &object, &relation, &subject).map_err(|error| EngineFault {
-            code: match error {
-                CheckError::Unknown { .. } => Code::EngineFault,
-                CheckError::Bound(_) => Code::Limit,
-            },
-            operator: error.to_string(),
-        })
+        facts
+            .check(model, &object, &relation, &subject)
+            .map_err(|error| EngineFault { code: error.code(), operator: error.to_string() })
     }
 }
 

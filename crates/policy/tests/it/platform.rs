@@ -170,7 +170,11 @@ impl FactsView for Forged<'_> {
     }
     fn freshness(&self, now: Timestamp) -> placet_core::Freshness {
         if now >= at("2026-03-01T10:00:00Z") {
-            placet_core::Freshness::Stale { source: name("opal"), age: 6_000 }
+            placet_core::Freshness::Stale {
+                source: name("opal"),
+                age: 6_000,
+                why: "is 6000 ms old, past its bound of 5000 ms".to_owned(),
+            }
         } else {
             self.facts.freshness(now)
         }

@@ -7,7 +7,6 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{StatusCode, header};
-use placet_core::{FactsView as _, Freshness};
 use placet_gateway::MAX_CLOCK_BEHIND;
 use placet_json::{Value, object};
 
@@ -40,14 +39,9 @@ pub(super) async fn ready(State(admin): State<Arc<Admin>>) -> Response {
     json(status, &object! { "ready" => ready, "checks" => checks.collect::<placet_json::Object>() }.into())
 }
 
-/// The first source of facts that is past its bound: decisions that depend on it are denied.
+/// The first source of facts that is stale: decisions that depend on it are denied.
 fn stale(admin: &Admin) -> Option<String> {
-    let (world, now) = (admin.books.live().world(), admin.books.now());
-    let snapshots = world.tenants().filter_map(|tenant| world.snapshot(tenant.id()));
-    snapshots.map(|facts| facts.freshness(now)).find_map(|freshness| match freshness {
-        Freshness::Fresh(_) => None,
-        Freshness::Stale { source, age } => Some(format!("the facts of `{source}` are {age} ms old")),
-    })
+    admin.books.live().sources().stale(admin.books.now()).map(|status| status.to_string())
 }
 
 /// `GET /metrics`

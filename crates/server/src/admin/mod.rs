@@ -18,6 +18,7 @@ mod health;
 mod moves;
 mod openapi;
 mod read;
+mod relations;
 mod releases;
 mod rights;
 mod safe;
@@ -97,6 +98,10 @@ pub fn routes(admin: Arc<Admin>) -> Router {
         .route("/v1/approvals", post(approvals::give))
         .route("/v1/facts", get(read::facts).post(acts::apply))
         .route("/v1/facts/history", get(read::history))
+        .route("/v1/tenants/{tenant}/relations/check", post(relations::check))
+        .route("/v1/tenants/{tenant}/relations/expand", post(relations::expand))
+        .route("/v1/tenants/{tenant}/relations/objects", post(relations::objects))
+        .route("/v1/tenants/{tenant}/relations/subjects", post(relations::subjects))
         .route("/v1/decisions/{decision}", get(decisions::show))
         .route("/v1/releases", get(releases::list).post(releases::keep))
         .route("/v1/releases/{release}/promote", post(releases::promote))

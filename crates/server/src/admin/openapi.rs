@@ -169,6 +169,30 @@ pub(super) const OPERATIONS: &[Operation] = &[
         query: &["tenant", "below", "limit"],
         ..read("/v1/facts/history", "Transactions, the newest first")
     },
+    act(
+        "/v1/tenants/{tenant}/relations/check",
+        "Whether a subject has a relation on an object; changes nothing",
+        "200",
+        &[("subject", "string", true), ("relation", "string", true), ("object", "string", true)],
+    ),
+    act(
+        "/v1/tenants/{tenant}/relations/expand",
+        "Who has a relation on an object, and by which rewrites; changes nothing",
+        "200",
+        &[("object", "string", true), ("relation", "string", true)],
+    ),
+    act(
+        "/v1/tenants/{tenant}/relations/objects",
+        "On which objects of a type a subject has a relation; changes nothing",
+        "200",
+        &[("type", "string", true), ("relation", "string", true), ("subject", "string", true)],
+    ),
+    act(
+        "/v1/tenants/{tenant}/relations/subjects",
+        "Who of a type has a relation on an object; changes nothing",
+        "200",
+        &[("object", "string", true), ("relation", "string", true), ("type", "string", true)],
+    ),
     read("/v1/decisions/{decision}", "A decision, its record, how it ended"),
     read("/v1/releases", "Releases that are kept"),
     Operation {

@@ -204,7 +204,7 @@ fn of_tenant(facts: &TenantFacts) -> Object {
         "delegations" => array(delegations_of(facts)),
         "approvals" => array(approvals_of(facts)),
         "resources" => array(facts.resources().map(|resource| form(&Change::ResourceSet(resource.clone())))),
-        "tuples" => array(facts.tuples().map(|tuple| tuple_text(tuple).into())),
+        "tuples" => array(facts.tuples().map(|tuple| tuple_text(&tuple).into())),
     }
 }
 

@@ -126,6 +126,9 @@ impl Books for Shelf {
     fn in_force(&self) -> Option<ReleaseInfo> {
         None
     }
+    fn relations(&self) -> Option<(Digest, placet_core::RelationModel)> {
+        None
+    }
     fn releases(&self) -> Result<Vec<Digest>, String> {
         Ok(Vec::new())
     }
@@ -656,8 +659,11 @@ async fn ten_1_a_stop_tells_a_person_of_calls_in_their_own_tenants_only() {
         upstream: tool.split('.').next().unwrap().parse().unwrap(),
         since: Timestamp::from_secs(NOW),
     };
-    *fixture.shelf.calls.lock().unwrap() =
-        vec![call(7, "acme", "billing.refund"), call(8, "globex", "billing.refund"), call(9, "acme", "crm.read")];
+    *fixture.shelf.calls.lock().unwrap() = vec![
+        call(7, "acme", "billing.refund"),
+        call(8, "globex", "billing.refund"),
+        call(9, "acme", "crm.read"),
+    ];
     let stop = |who, what: &str| {
         let body = format!(r#"{{"what":{what},"why":"odd"}}"#);
         let fixture = &fixture;
@@ -678,7 +684,9 @@ async fn ten_1_a_stop_tells_a_person_of_calls_in_their_own_tenants_only() {
     assert_eq!(stop("operator", r#"{"tenant":"globex"}"#).await, told(&["dc_8"], None));
     assert_eq!(stop("operator", r#"{"agent":"agent-7"}"#).await, told(&["dc_7", "dc_8", "dc_9"], None));
     assert_eq!(stop("maya", r#"{"agent":"agent-7"}"#).await, told(&["dc_7", "dc_9"], Some(1)), "its owner");
-    for (who, what) in [("gil", tool), ("gil", r#"{"tenant":"acme"}"#), ("mo", r#"{"agent":"agent-7"}"#), ("mo", r#""all""#)] {
+    for (who, what) in
+        [("gil", tool), ("gil", r#"{"tenant":"acme"}"#), ("mo", r#"{"agent":"agent-7"}"#), ("mo", r#""all""#)]
+    {
         assert_eq!(stop(who, what).await.0, StatusCode::FORBIDDEN, "{who} {what}");
     }
     // Not even whether there is such a tenant or agent.

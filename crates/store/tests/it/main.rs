@@ -12,4 +12,6 @@ mod index;
 #[cfg(test)]
 mod journal;
 #[cfg(test)]
+mod kept;
+#[cfg(test)]
 mod support;

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use placet_ledger::checkpoint::{SigningKey, VerifyingKey};
 use placet_ledger::frame::{Frame, FrameError};
-use placet_store::{At, Faults, Fold, FrameSink, Journal, Notary, OpenError, OpenReport, Options, Receipt};
+use placet_store::{
+    At, Faults, Fold, FrameSink, Journal, Keep, Notary, OpenError, OpenReport, Options, Receipt,
+};
 
 pub(crate) const ORGANISATION: &str = "example";
 
@@ -47,6 +49,7 @@ impl Fold for Once {
     type Entry = Entry;
     type Refusal = Refusal;
     type Token = String;
+    const FORMAT: &'static str = "once-1";
 
     fn replay(&mut self, frame: &Frame<'_>) -> Result<(), Box<dyn Error + Send + Sync>> {
         let payload = std::str::from_utf8(frame.payload)?;
@@ -77,6 +80,16 @@ impl Fold for Once {
 
     fn committed(&mut self, receipt: &Receipt, token: String) {
         self.seen.lock().unwrap().committed.push((*receipt, token));
+    }
+
+    fn keep(&self) -> Option<Keep> {
+        let spent = self.spent.clone();
+        Some(Box::new(move |out| spent.iter().try_for_each(|once| writeln!(out, "{once}"))))
+    }
+
+    fn restore(&mut self, _: u64, kept: &[u8]) -> Result<(), Box<dyn Error + Send + Sync>> {
+        self.spent = std::str::from_utf8(kept)?.lines().map(str::to_owned).collect();
+        Ok(())
     }
 }
 

@@ -10,6 +10,7 @@
 mod arguments;
 mod envelope;
 mod moves;
+mod neighbour;
 mod operations;
 mod protocol;
 mod races;

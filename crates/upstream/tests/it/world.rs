@@ -71,6 +71,7 @@ pub(crate) fn call(upstream: &str, tool: &str, arguments: &str) -> Call {
         bound: Vec::new(),
         arguments: json(arguments).canonical().unwrap(),
         labels: BTreeSet::from([name("customer_pii")]),
+        writes: Vec::new(),
     }
 }
 

@@ -80,7 +80,8 @@ pub(super) fn run(requests: &mut dyn Requests, clients: usize, calls: usize) -> 
     })
 }
 
-async fn connect(address: &str) -> Result<SendRequest<Full<Bytes>>, Failure> {
+/// One connection.
+pub(super) async fn connect(address: &str) -> Result<SendRequest<Full<Bytes>>, Failure> {
     let stream = TcpStream::connect(address).await.or_fail(format_args!("can't reach {address}"))?;
     stream.set_nodelay(true).or_fail("can't set up a connection")?;
     let (sender, connection) =

@@ -7,6 +7,7 @@ mod journal;
 mod load;
 mod numbers;
 mod release;
+mod revocation;
 mod rig;
 mod subject;
 
@@ -26,6 +27,7 @@ enum BenchVerb {
     Gateway(gateway::Gateway),
     Decide(decide::Decide),
     Journal(journal::Journal),
+    Revocation(revocation::Revocation),
 }
 
 impl Bench {
@@ -34,6 +36,7 @@ impl Bench {
             BenchVerb::Gateway(verb) => verb.run(),
             BenchVerb::Decide(verb) => verb.run(),
             BenchVerb::Journal(verb) => verb.run(),
+            BenchVerb::Revocation(verb) => verb.run(),
         }
     }
 }

@@ -98,6 +98,8 @@ pub(super) struct Placet {
     child: Child,
     address: String,
     base: String,
+    admin: String,
+    operator: PathBuf,
     key: SigningKey,
     token: Option<(String, u64)>,
     endpoint: Htu,
@@ -139,17 +141,19 @@ impl Placet {
             endpoint: Htu::parse(&format!("{base}/mcp")).or_fail("the gateway's URL")?,
             token_url: Htu::parse(&format!("{base}/oauth/token")).or_fail("the gateway's URL")?,
             base,
+            operator: dir.join("data/keys/operator.pem"),
+            admin,
             tool: Tool::Read,
             next: 1,
             ready: Duration::ZERO,
         };
-        block_on(placet.prepare_stage(&dir, &admin, began))?;
+        block_on(placet.prepare_stage(began))?;
         Ok(placet)
     }
 
-    async fn prepare_stage(&mut self, dir: &Path, admin: &str, began: Instant) -> Result<(), Failure> {
-        let http = Client::new(admin)?;
-        let url = format!("{admin}/readyz");
+    async fn prepare_stage(&mut self, began: Instant) -> Result<(), Failure> {
+        let http = Client::new(&self.admin)?;
+        let url = format!("{}/readyz", self.admin);
         loop {
             let probe = Request::get(&url).body(Full::default()).or_fail("a probe")?;
             if http.fetch(probe, 1 << 16, PATIENCE).await.is_ok_and(|answer| answer.status().is_success()) {
@@ -162,8 +166,7 @@ impl Placet {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         self.ready = began.elapsed();
-        let key: PathBuf = dir.join("data/keys/operator.pem");
-        let operator = ServerArgs { server: admin.to_owned(), key, human: None }.open()?;
+        let operator = self.operator()?;
         let ends = Timestamp::from_secs(clock::secs()).plus_millis(7 * 3_600_000);
         operator.post("/v1/facts", &release::facts(self.key.public(), ends, 0)?).await?;
         let secret = object! { "tenant" => "acme", "upstream" => "billing", "secret" => "sk_bench", "why" => "a measurement" };
@@ -172,6 +175,10 @@ impl Placet {
         self.renew().await
     }
 
+    /// The operator of this server.
+    pub(super) fn operator(&self) -> Result<Admin, Failure> {
+        ServerArgs { server: self.admin.clone(), key: self.operator.clone(), human: None }.open()
+    }
     /// The process, for its memory.
     pub(super) fn process(&self) -> u32 {
         self.child.id()

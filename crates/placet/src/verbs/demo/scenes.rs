@@ -32,7 +32,7 @@ pub(super) async fn without(tell: &mut Teller) -> Result<(), Failure> {
 
     let ticket = at_crm.call("get_case", json!({"case_id": "CASE-1837"})).await;
     let body = ticket.answer.get("body").and_then(serde_json::Value::as_str).unwrap_or_default();
-    tell.step(Mark::Note, "reads ticket CASE-1837, in which somebody wrote:");
+    tell.step(Mark::Note, "reads ticket CASE-1837 about a double charge of 80; below it somebody wrote:");
     tell.quote(&excerpt(body));
     for _ in 0..2 {
         at_billing
@@ -227,22 +227,21 @@ fn money(cents: i64) -> String {
     format!("{}.{:02}", cents / 100, cents % 100)
 }
 
-/// The telling part of a text, on a few lines.
+/// The planted part of the ticket, in lines of a page's width.
 fn excerpt(body: &str) -> String {
-    let mut out = String::new();
-    let mut width = 0_usize;
-    for word in body.split_whitespace().take(70) {
-        let length = word.chars().count();
-        if width.saturating_add(length) > 100 {
-            out.push('\n');
-            width = 0;
+    const WORDS: usize = 48;
+    let planted = body.split_once("---").map_or(body, |(_, planted)| planted);
+    let mut lines = vec![String::new()];
+    for word in planted.split_whitespace().take(WORDS) {
+        match lines.last_mut() {
+            Some(line) if line.is_empty() => line.push_str(word),
+            Some(line) if line.chars().count().saturating_add(word.chars().count()) < 108 => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            Some(_) | None => lines.push(word.to_owned()),
         }
-        out.push_str(word);
-        out.push(' ');
-        width = width.saturating_add(length).saturating_add(1);
     }
-    if body.split_whitespace().nth(70).is_some() {
-        out.push('…');
-    }
-    out
+    let cut = if planted.split_whitespace().nth(WORDS).is_some() { " …" } else { "" };
+    lines.join("\n") + cut
 }

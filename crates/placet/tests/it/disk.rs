@@ -1,0 +1,143 @@
+//! A whole server on a disk that fails: nothing is decided that isn't on record, and the tool hears nothing.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use placet_json::{Value, object};
+
+use crate::{
+    connect::{Client, INITIALIZE, Road, connect, road_with},
+    support::{exchange, status},
+};
+
+/// A server whose journal fails while [`Faulty::switch`] says so.
+struct Faulty {
+    road: Road,
+    faults: tempfile::TempDir,
+}
+
+fn faulty() -> Faulty {
+    let faults = tempfile::tempdir().unwrap();
+    let library = shim(faults.path());
+    let variables =
+        [("LD_PRELOAD", library.to_str().unwrap()), ("PLACET_TEST_FAULTS", faults.path().to_str().unwrap())];
+    Faulty { road: road_with("", &variables), faults }
+}
+
+/// The linker that Rust needs anyhow makes the failing disk.
+fn shim(dir: &Path) -> PathBuf {
+    let library = dir.join("faulty.so");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/faulty.c");
+    let made =
+        Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(source).arg("-ldl").status();
+    assert!(made.unwrap().success());
+    library
+}
+
+impl Faulty {
+    fn switch(&self, fault: &str, on: bool) {
+        let flag = self.faults.path().join(fault);
+        if on {
+            std::fs::write(flag, "").unwrap();
+        } else {
+            std::fs::remove_file(flag).unwrap();
+        }
+    }
+    fn ready(&self) -> (u16, String) {
+        let address = self.road.server.admin.strip_prefix("http://").unwrap().parse().unwrap();
+        let answer =
+            exchange(address, b"GET /readyz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+        (status(&answer), answer)
+    }
+    fn sent(&self) -> usize {
+        self.road.sent.lock().unwrap().len()
+    }
+    /// Facts of nearly a megabyte; whether they were taken.
+    fn fill(&self) -> (bool, String) {
+        let text = "x".repeat(2_000);
+        let resources: Vec<Value> = (0..400)
+            .map(|n| {
+                Value::from(object! { "type" => "note", "id" => format!("N-{n}"), "attributes" => object! { "text" => text.as_str() } })
+            })
+            .collect();
+        let facts = Value::from(object! { "tenant" => "acme", "resources" => resources });
+        std::fs::write(self.road.server.dir().join("more.json"), facts.to_string()).unwrap();
+        let ran = self.road.server.run(&["facts", "apply", "more.json"]);
+        (ran.code == 0, ran.err)
+    }
+}
+
+fn call(client: &mut Client, id: u64) -> Value {
+    client.ask(id, "tools/call", r#"{"name":"crm__get_case","arguments":{"case_id":"CASE-1837"}}"#)
+}
+
+fn case(answer: &Value) -> Option<&str> {
+    answer.pointer("/result/structuredContent/case_id").and_then(Value::as_str)
+}
+
+#[test]
+fn led_2_a_failing_sync_stops_every_call_before_the_tool_and_readiness_says_so() {
+    let faulty = faulty();
+    let mut client = Client::start(connect(&faulty.road.server, &[]));
+    client.ask(1, "initialize", INITIALIZE);
+    assert_eq!(case(&call(&mut client, 2)), Some("CASE-1837"));
+    assert_eq!(faulty.ready().0, 200);
+    let (calls, sent) = (faulty.road.sample.calls(), faulty.sent());
+
+    faulty.switch("eio", true);
+    let answer = call(&mut client, 3);
+    assert_eq!(case(&answer), None, "{answer}");
+    let (status, text) = faulty.ready();
+    assert_eq!(status, 503, "{text}");
+    assert!(text.contains("the journal has stopped") && text.contains("restart"), "{text}");
+
+    // A sync that failed says nothing about what is on the disk: only a restart finds out.
+    faulty.switch("eio", false);
+    let answer = call(&mut client, 4);
+    assert_eq!(case(&answer), None, "{answer}");
+    assert!(!faulty.road.server.run(&["facts", "apply", "facts.json"]).err.is_empty());
+    assert_eq!((faulty.road.sample.calls(), faulty.sent()), (calls, sent), "the tool heard nothing");
+    client.end();
+    let data = faulty.road.server.dir().join("data");
+    drop(faulty.road.server.serving);
+    let verified = crate::support::placet(
+        faulty.road.server.dir.path(),
+        &["audit", "verify", "--data", data.to_str().unwrap()],
+    );
+    assert_eq!(verified.code, 0, "{verified:?}");
+}
+
+#[test]
+fn led_2_a_full_disk_stops_every_call_before_the_tool_and_passes_by_itself() {
+    let faulty = faulty();
+    let mut client = Client::start(connect(&faulty.road.server, &[]));
+    client.ask(1, "initialize", INITIALIZE);
+    assert_eq!(case(&call(&mut client, 2)), Some("CASE-1837"));
+
+    // Two segments are there already; then there is room for no other.
+    faulty.switch("enospc", true);
+    let refused = (0..100).map(|_| faulty.fill()).find(|(taken, _)| !taken).unwrap().1;
+    assert!(refused.contains("full"), "{refused}");
+    let (calls, sent) = (faulty.road.sample.calls(), faulty.sent());
+    let answer = call(&mut client, 3);
+    assert_eq!(case(&answer), None, "{answer}");
+    let (status, text) = faulty.ready();
+    assert_eq!(status, 503, "{text}");
+    assert!(text.contains("the disk is full"), "{text}");
+    assert_eq!((faulty.road.sample.calls(), faulty.sent()), (calls, sent), "the tool heard nothing");
+
+    faulty.switch("enospc", false);
+    let until = Instant::now() + Duration::from_secs(20);
+    let mut id = 4;
+    while case(&call(&mut client, id)).is_none() {
+        assert!(Instant::now() < until, "recovers");
+        id += 1;
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert_eq!(faulty.ready().0, 200);
+    assert_eq!(faulty.road.sample.calls(), calls + 1);
+    client.end();
+}
