@@ -49,31 +49,28 @@ impl Move {
 /// The calls that a stop hits, below a line that says what is stopped.
 pub(crate) fn hit(told: &str, answer: &Value) -> String {
     let calls = answer.get("in_flight").and_then(Value::as_array).unwrap_or_default();
-    let mut text = match calls.len() {
-        0 => format!("{told}; no call was on its way"),
-        count => format!(
-            "{told}; on their way and cancelled: {count}\n{}",
-            listing(
-                answer,
-                "in_flight",
-                &[
-                    ("DECISION", "decision"),
-                    ("TENANT", "tenant"),
-                    ("WORKFLOW", "workflow"),
-                    ("AGENTS", "chain"),
-                    ("TOOL", "tool"),
-                    ("SINCE", "since"),
-                ],
-            )
-        ),
+    let columns = [
+        ("DECISION", "decision"),
+        ("TENANT", "tenant"),
+        ("WORKFLOW", "workflow"),
+        ("AGENTS", "chain"),
+        ("TOOL", "tool"),
+        ("SINCE", "since"),
+    ];
+    let mut lines = match calls.len() {
+        0 => vec![format!("{told}; no call was on its way")],
+        count => vec![
+            format!("{told}; on their way and cancelled: {count}"),
+            listing(answer, "in_flight", &columns),
+        ],
     };
     if let Some(elsewhere) = answer.get("elsewhere").and_then(Value::as_u64) {
-        text.push_str(&format!("\nand {elsewhere} in tenants that you don't see"));
+        lines.push(format!("and {elsewhere} in tenants that you don't see"));
     }
     if let Some(unknown) = answer.get("in_flight_unknown").and_then(Value::as_str) {
-        text.push_str(&format!("\n{unknown}"));
+        lines.push(unknown.to_owned());
     }
-    text
+    lines.join("\n")
 }
 
 /// `NAME=TEXT` and `NAME:=JSON` as attributes.

@@ -1,6 +1,6 @@
 //! Named states, chains of approvals, and what a type of workflows demands before something becomes a fact.
 
-use placet_core::{Agent, Delegation, HumanId, Name, Verdict, Workflow, WorkflowId};
+use placet_core::{Agent, Delegation, Freeze, HumanId, Name, Verdict, Workflow, WorkflowId};
 use placet_facts::World;
 use placet_policy::{FreezeAct, Moving, Release, Severity, Tree, Unmoved, check, move_digest};
 
@@ -423,14 +423,16 @@ fn roles_that_stop_things_are_named_with_their_tenant() {
         "\n[acts.freeze]\nall = [{ role = \"security\", tenant = \"ops\" }]\ntenant = [{ role = \"lead\" }]\n",
     )
     .unwrap();
-    let who = |act, what: placet_core::Freeze| {
+    let who = |act, what: Freeze| {
         release.may_freeze(act, &what).iter().map(|(role, of)| format!("{role}@{of}")).collect::<Vec<_>>()
     };
-    use placet_core::Freeze::{All, Tenant, Tool};
-    assert_eq!(who(FreezeAct::Freeze, All), ["security@ops"]);
-    assert_eq!(who(FreezeAct::Freeze, Tenant(acme())), ["lead@acme"]);
-    assert!(who(FreezeAct::Freeze, Tool(name("billing.refund"))).is_empty());
-    assert!(who(FreezeAct::Unfreeze, All).is_empty(), "whoever stops it needn't be who lets it go on");
+    assert_eq!(who(FreezeAct::Freeze, Freeze::All), ["security@ops"]);
+    assert_eq!(who(FreezeAct::Freeze, Freeze::Tenant(acme())), ["lead@acme"]);
+    assert!(who(FreezeAct::Freeze, Freeze::Tool(name("billing.refund"))).is_empty());
+    assert!(
+        who(FreezeAct::Unfreeze, Freeze::All).is_empty(),
+        "whoever stops it needn't be who lets it go on"
+    );
     for text in [
         "\n[acts.freeze]\nall = [{ role = \"security\" }]\n",
         "\n[acts.unfreeze]\nagent = [{ role = \"security\" }]\n",

@@ -52,10 +52,10 @@ pub(super) async fn unfreeze(
 fn asked(body: &Bytes) -> Result<(Freeze, String), ApiError> {
     let mut body = Body::parse(body)?;
     let why = body.why()?;
-    match change("frozen", body.rest(), &Place::Organisation)? {
-        Change::Frozen(what) => Ok((what, why)),
-        _ => Err(ApiError::down("a change changed its kind")),
-    }
+    let Change::Frozen(what) = change("frozen", body.rest(), &Place::Organisation)? else {
+        return Err(ApiError::down("a change changed its kind"));
+    };
+    Ok((what, why))
 }
 
 /// An operator; whoever has a role that the release names for it; and the owner of an agent may stop that agent.
