@@ -22,12 +22,10 @@ impl Public {
     pub(crate) fn of(denial: &Denial) -> Self {
         let first = denial.reasons().first();
         let remedy = denial.remedy().map(|remedy| {
-            let later: String = remedy
-                .steps
-                .iter()
-                .skip(remedy.given.saturating_add(1))
-                .map(|role| format!("after that one with the role `{role}`; "))
-                .collect();
+            let later = remedy.steps.iter().skip(remedy.given.saturating_add(1));
+            let later = later.fold(String::new(), |text, role| {
+                text + "after that one with the role `" + role.as_str() + "`; "
+            });
             format!("ask a person with the role `{}` to approve it: placet approve {}; {later}then call again with the same arguments", remedy.role, denial.asked().id())
         });
         Self {

@@ -103,7 +103,7 @@ fn tell(
     for read in [before, after] {
         match read {
             Ok(calls) => {
-                hit.extend(calls.into_iter().filter(|call| call.is_hit_by(what)).map(|call| (call.at, call)))
+                hit.extend(calls.into_iter().filter(|call| call.is_hit_by(what)).map(|call| (call.at, call)));
             }
             Err(why) => {
                 tracing::error!(why, "the calls that a stop hits can't be told");
