@@ -13,6 +13,14 @@ if [ "${#missing[@]}" -gt 0 ]; then
   apt-get update -qq
   apt-get install -y -qq "${missing[@]}" >/dev/null
 fi
+# Several gateways share a PostgreSQL database; each test runs a private server of its own, never the system's.
+if ! compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null && ! command -v initdb >/dev/null 2>&1; then
+  say "installing postgresql by apt; its own server isn't started"
+  apt-get update -qq
+  mkdir -p /etc/postgresql-common
+  [ -e /etc/postgresql-common/createcluster.conf ] || echo "create_main_cluster = false" > /etc/postgresql-common/createcluster.conf
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq postgresql >/dev/null
+fi
 if ! cargo nextest --version >/dev/null 2>&1; then
   say "installing cargo-nextest from crates.io (some minutes, once)"
   cargo install --quiet --locked cargo-nextest

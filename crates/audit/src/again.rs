@@ -3,8 +3,8 @@
 use std::fmt;
 
 use placet_core::{
-    ApprovalId, Call, Code, Determining, Engine as _, Envelope, Evaluation, FactsView, Name, Obligation,
-    Reason, Reasons, Remedy, Timestamp, Verdict,
+    ApprovalId, Call, Code, Determining, Engine as _, Envelope, Evaluation, FactsView, LookedUp, Name,
+    Obligation, Reason, Reasons, Remedy, Timestamp, Verdict,
     authority::{Evidence, Offered, chain},
 };
 use placet_facts::Snapshot;
@@ -181,8 +181,8 @@ impl Making<'_> {
                 Ok(call) => self.evaluate(&call, moment),
                 Err(reasons) => Now::refused(&reasons),
             }),
-            AskedRecord::Attempt(Evidence::Call { upstream, tool, arguments, offered }) => {
-                self.admit(upstream, tool, arguments, *offered, moment)
+            AskedRecord::Attempt(Evidence::Call { upstream, tool, arguments, offered, lookups }) => {
+                self.admit(upstream, tool, arguments, *offered, lookups, moment)
             }
             AskedRecord::Attempt(Evidence::Nothing) => {
                 Err(NotMade::CannotTell("the record keeps nothing of what was asked".to_owned()))
@@ -196,6 +196,7 @@ impl Making<'_> {
         tool: &str,
         arguments: &str,
         offered: Offered,
+        lookups: &[LookedUp],
         moment: Timestamp,
     ) -> Result<Now, NotMade> {
         if arguments.starts_with("sha256:") {
@@ -217,6 +218,7 @@ impl Making<'_> {
                 tool,
                 &arguments,
                 offered,
+                lookups,
             ) {
                 Ok((call, _)) => self.evaluate(&call, moment),
                 Err(refused) => Now::refused(&refused.1),
@@ -250,6 +252,7 @@ impl Making<'_> {
             call.id.clone(),
             &arguments,
         )
+        .map(|again| Call { lookups: call.lookups.clone(), ..again })
         .map_err(|refused| refused.reasons)
     }
 

@@ -144,6 +144,14 @@ pub fn extract(record: &Record) -> Row {
             decision_id: text("/decision"),
             ..Row::default()
         },
+        Some(Kind::Amendment) => Row {
+            workflow: text("/workflow"),
+            human: text("/by").filter(|by| by != "resolver"),
+            decision: text("/finding"),
+            reason: text("/why"),
+            decision_id: text("/decision"),
+            ..Row::default()
+        },
         Some(Kind::Release) => Row { human: text("/by"), release: text("/release"), ..Row::default() },
         Some(Kind::Act) => {
             Row { human: text("/by"), action: text("/verb"), reason: text("/why"), ..Row::default() }
@@ -151,6 +159,15 @@ pub fn extract(record: &Record) -> Row {
         Some(Kind::Facts) => {
             Row { human: text("/transaction/author"), reason: text("/transaction/why"), ..Row::default() }
         }
-        Some(Kind::Refusals) | None => Row::default(),
+        // It is found by what was refused most.
+        Some(Kind::Refusals) => Row {
+            agent: text("/agent"),
+            action: text("/refused/0/action"),
+            resource: text("/refused/0/resource").filter(|resource| !resource.is_empty()),
+            decision: Some("deny".to_owned()),
+            reason: text("/refused/0/code"),
+            ..Row::default()
+        },
+        None => Row::default(),
     }
 }

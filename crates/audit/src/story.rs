@@ -10,7 +10,7 @@ use placet_ledger::{
     checkpoint::{Checkpoint, VerifyingKey, origin},
     proof::{inclusion, verify_inclusion},
 };
-use placet_record::{BadRecord, DecisionRecord, EffectRecord, Kind};
+use placet_record::{Amendment, BadRecord, DecisionRecord, EffectRecord, Kind};
 use placet_store::{Filter, Found, Projection, ProjectionError, ReadError, Record, Row, TreeReader};
 
 use crate::Data;
@@ -22,7 +22,9 @@ const MAX_LOOK: u32 = 10_000;
 #[derive(Debug, thiserror::Error)]
 pub enum StoryError {
     /// No such decision.
-    #[error("the ledger has no decision `{0}`")]
+    #[error(
+        "the ledger has no decision `{0}`; of a flood of refusals it keeps counts (`placet audit search --kind refusals`)"
+    )]
     Unknown(DecisionId),
     /// The index.
     #[error(transparent)]
@@ -46,6 +48,8 @@ pub struct Story {
     pub decision: DecisionRecord,
     /// How it ended: position, moment, record. None for a denial, or where nothing is recorded yet.
     pub effect: Option<(u64, Timestamp, EffectRecord)>,
+    /// What was found out later about an ending that nobody knew: position, moment, finding.
+    pub amendment: Option<(u64, Timestamp, Amendment)>,
     /// The approvals that it spent, each with the record that gave it.
     pub approvals: Vec<Given>,
     /// That a signed tree head covers it; else why that can't be shown.
@@ -106,6 +110,16 @@ pub fn story(
         },
         None => None,
     };
+    let amendment = match find(Kind::Amendment)? {
+        Some(found) => match data.reader().get(found.sequence)? {
+            Some(record) => {
+                let time = Timestamp::from_millis(record.time_ms);
+                Some((record.sequence, time, Amendment::read(&record.payload)?))
+            }
+            None => None,
+        },
+        None => None,
+    };
     let approvals = approvals(data, index, &record, &decision)?;
     let proof = match signer {
         Some((organisation, key)) => prove(data, &found, &record, organisation, key),
@@ -116,6 +130,7 @@ pub fn story(
         recorded: Timestamp::from_millis(record.time_ms),
         decision,
         effect,
+        amendment,
         approvals,
         proof,
     })
@@ -202,7 +217,7 @@ impl Story {
     /// As JSON.
     #[must_use]
     pub fn to_value(&self) -> Value {
-        let Self { sequence, recorded, decision, effect, approvals, proof } = self;
+        let Self { sequence, recorded, decision, effect, amendment, approvals, proof } = self;
         let get = |name: &str| decision.document.get(name).cloned().unwrap_or(Value::Null);
         let mut story = Object::new();
         story.insert("sequence", *sequence);
@@ -224,6 +239,10 @@ impl Story {
             Some((sequence, time, effect)) => Value::from(object! { "sequence" => *sequence, "recorded" => time.to_string(), "record" => effect.document.clone() }),
             None => Value::Null,
         });
+        if let Some((sequence, time, found)) = amendment {
+            let finding = if found.happened { "happened" } else { "did_not_happen" };
+            story.insert("amendment", object! { "sequence" => *sequence, "recorded" => time.to_string(), "finding" => finding, "by" => found.by.as_str(), "how" => found.how.as_str(), "why" => found.why.as_str() });
+        }
         match proof {
             Ok(proof) => {
                 let Proof { leaf, hash, path, checkpoint, note } = proof;

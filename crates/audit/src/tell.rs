@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use placet_core::Digest;
+use placet_core::{Digest, Found, LookedUp};
 use placet_json::{Object, Value};
 
 use crate::{Given, Story};
@@ -85,6 +85,21 @@ impl Story {
             .iter()
             .map(|rule| format!("rule {}", place(&get(rule, "policy"), &get(rule, "at"))));
         if self.decision.permit { rules.collect() } else { reasons.collect() }
+    }
+
+    /// What lookups had for it.
+    fn looked_up(&self) -> Vec<String> {
+        let placet_record::AskedRecord::Call(call) = &self.decision.asked else { return Vec::new() };
+        let one = |looked: &LookedUp| {
+            let LookedUp { lookup, resource, .. } = looked;
+            match &looked.found {
+                Found::Nothing(why) => format!("{resource} by {lookup}: nothing, {why}"),
+                Found::Read(_) | Found::Kept(_) => {
+                    format!("{resource} by {lookup}, {} ms old", looked.age().unwrap_or_default())
+                }
+            }
+        };
+        call.lookups.iter().map(one).collect()
     }
 
     /// The attributes of the input that the call and its resource brought, and the labels.
@@ -172,7 +187,7 @@ impl Story {
 impl fmt::Display for Story {
     /// For a manager or an auditor: about fifteen lines.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { sequence, recorded: _, decision, effect, approvals, proof } = self;
+        let Self { sequence, recorded: _, decision, effect, amendment, approvals, proof } = self;
         let mut lines = Vec::new();
         lines.push((
             "decision",
@@ -246,6 +261,16 @@ impl fmt::Display for Story {
             ));
         }
         lines.push(("effect", self.ending()));
+        if let Some((sequence, time, found)) = amendment {
+            let what = if found.happened { "it happened" } else { "it did not happen" };
+            let told = [&found.how, &found.why].into_iter().find(|text| !text.is_empty());
+            let told = told.map(|text| format!(": {text}")).unwrap_or_default();
+            lines.push((
+                "found out",
+                format!("{what}, says {} at {time}{told} (record {sequence})", found.by),
+            ));
+        }
+        lines.extend(self.looked_up().into_iter().map(|looked| ("looked up", looked)));
         lines.push((
             "proof",
             match proof {

@@ -74,6 +74,53 @@ pub fn classify(
         arguments: made.arguments,
         labels: entry.labels.clone(),
         writes: made.writes,
+        lookups: Vec::new(),
+    })
+}
+
+/// What a call would be, before the facts of its resources are looked at: its arguments are checked, its resources and
+/// attributes named, and nothing is filled in that comes from a resource. It is for asking what has to be known first;
+/// what is decided is always a call of [`classify`].
+pub fn preview(
+    entry: &Entry,
+    envelope: &Envelope,
+    facts: &dyn FactsView,
+    release: Digest,
+    id: DecisionId,
+    arguments: &Value,
+) -> Result<Call, Reasons> {
+    same_tenant(envelope, facts)?;
+    let given = arguments.as_object().ok_or_else(|| invalid("the arguments must be an object".to_owned()))?;
+    check_given(entry, given)?;
+    let (mut complete, mut bound) = (given.clone(), Vec::new());
+    fill(
+        entry,
+        |source| !source.needs_resource(),
+        &mut complete,
+        &mut bound,
+        |source| source.resolve(envelope, facts, None),
+    )?;
+    let resources = resources(entry, envelope, facts, &complete)?;
+    let attributes = attributes(entry, &complete)?;
+    let arguments = Value::Object(complete)
+        .canonical()
+        .map_err(|error| invalid(format!("the arguments have no canonical form: {error}")))?;
+    Ok(Call {
+        id,
+        release,
+        method: METHOD,
+        upstream: entry.upstream.clone(),
+        tool: entry.tool.clone(),
+        entry: entry.name.clone(),
+        action: entry.action.clone(),
+        effect: entry.effect,
+        resources,
+        attributes,
+        bound,
+        arguments,
+        labels: entry.labels.clone(),
+        writes: Vec::new(),
+        lookups: Vec::new(),
     })
 }
 

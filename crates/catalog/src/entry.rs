@@ -8,12 +8,14 @@ use std::{
 use placet_core::{Digest, EffectClass, Name};
 use placet_json::{Object, Value, object};
 
-use crate::{Path, Problem, Source, Type, Write, parse};
+use crate::{Lookup, Path, Problem, Resolver, Source, ToolLimits, Type, Write, parse};
 
 /// All tools that exist, by upstream and name.
 #[derive(Debug, Clone, Default)]
 pub struct Catalog {
     upstreams: BTreeMap<Name, BTreeMap<String, Arc<Entry>>>,
+    /// By the type of resource.
+    lookups: BTreeMap<Name, Arc<Lookup>>,
 }
 
 /// One tool.
@@ -29,6 +31,7 @@ pub struct Entry {
     pub(crate) accepts: BTreeSet<Digest>,
     pub(crate) arguments: BTreeMap<String, Argument>,
     pub(crate) guard: Option<Guard>,
+    pub(crate) resolver: Option<Resolver>,
     /// Labels of the whole result.
     pub(crate) whole: BTreeSet<Name>,
     /// Labels of parts of it.
@@ -36,6 +39,7 @@ pub struct Entry {
     /// Of both: the most that a result may be labelled with.
     pub(crate) labels: BTreeSet<Name>,
     pub(crate) writes: Vec<Write>,
+    pub(crate) limits: ToolLimits,
 }
 
 /// How a call's resource is found.
@@ -127,12 +131,31 @@ impl Catalog {
     pub fn upstreams(&self) -> impl Iterator<Item = &Name> {
         self.upstreams.keys()
     }
-    /// As JSON: entries by name.
+    /// The lookup of resources of this type.
+    #[must_use]
+    pub fn lookup(&self, resource: &Name) -> Option<&Arc<Lookup>> {
+        self.lookups.get(resource)
+    }
+    /// All lookups, by the type of resource.
+    pub fn lookups(&self) -> impl Iterator<Item = &Arc<Lookup>> {
+        self.lookups.values()
+    }
+    /// As JSON: entries by name, lookups as `lookup:NAME`.
     #[must_use]
     pub fn to_value(&self) -> Value {
-        Value::Object(
-            self.entries().map(|entry| (entry.name.as_str().to_owned(), entry.to_value())).collect(),
-        )
+        let entries = self.entries().map(|entry| (entry.name.as_str().to_owned(), entry.to_value()));
+        let lookups = self.lookups().map(|lookup| (format!("lookup:{}", lookup.name), lookup.to_value()));
+        Value::Object(entries.chain(lookups).collect())
+    }
+    /// Puts a lookup in, unless one of that name or for that type of resource is there.
+    pub(crate) fn insert_lookup(&mut self, lookup: Lookup) -> bool {
+        if self.lookups.contains_key(&lookup.resource)
+            || self.lookups().any(|other| other.name == lookup.name)
+        {
+            return false;
+        }
+        self.lookups.insert(lookup.resource.clone(), Arc::new(lookup));
+        true
     }
     /// Puts an entry in, unless one of that name is there.
     pub(crate) fn insert(&mut self, entry: Entry) -> bool {
@@ -216,10 +239,20 @@ impl Entry {
     pub fn guard(&self) -> Option<&Guard> {
         self.guard.as_ref()
     }
+    /// How it is found out whether a call of unknown end had its effect.
+    #[must_use]
+    pub fn resolver(&self) -> Option<&Resolver> {
+        self.resolver.as_ref()
+    }
     /// The most that a result may be labelled with.
     #[must_use]
     pub fn labels(&self) -> &BTreeSet<Name> {
         &self.labels
+    }
+    /// How often, how much, how many at once.
+    #[must_use]
+    pub fn limits(&self) -> &ToolLimits {
+        &self.limits
     }
 
     /// The relationships that a call adds once its effect happened. None of a read.
@@ -242,10 +275,12 @@ impl Entry {
             accepts,
             arguments,
             guard,
+            resolver,
             whole,
             fields,
             labels: _,
             writes,
+            limits,
         } = self;
         let resources = resources.iter().map(|resource| {
             let id = match &resource.id {
@@ -269,29 +304,39 @@ impl Entry {
             };
             result.insert("guard", object! { "items" => items.to_string(), kind => path.to_string() });
         }
-        let mut value = object! {
+        let mut out = object! {
             "upstream" => upstream.as_str(),
             "tool" => tool,
             "action" => action.as_str(),
             "effect" => effect.as_str(),
             "resources" => Value::Array(resources.collect()),
-            "credential" => match credential {
-                Credential::Vault(name) => format!("vault:{name}"),
-                Credential::CallToken => "call-token".to_owned(),
-                Credential::Process => "process".to_owned(),
-                Credential::None => "none".to_owned(),
-            },
+            "credential" => credential.to_string(),
             "accepts" => Value::Array(accepts.iter().map(|digest| Value::from(digest.to_string())).collect()),
             "args" => arguments.iter().map(|(name, argument)| (name.clone(), argument.to_value())).collect::<Object>(),
             "result" => result,
         };
+        if let Some(resolver) = resolver {
+            out.insert("resolver", resolver.to_value());
+        }
         if !writes.is_empty() {
-            value.insert(
+            out.insert(
                 "writes",
                 writes.iter().map(|write| Value::from(write.to_string())).collect::<Vec<_>>(),
             );
         }
-        Value::Object(value)
+        limits.write(&mut out);
+        Value::Object(out)
+    }
+}
+
+impl std::fmt::Display for Credential {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Vault(name) => write!(f, "vault:{name}"),
+            Self::CallToken => f.write_str("call-token"),
+            Self::Process => f.write_str("process"),
+            Self::None => f.write_str("none"),
+        }
     }
 }
 
@@ -315,4 +360,11 @@ impl Argument {
 
 fn names(names: &BTreeSet<Name>) -> Value {
     Value::Array(names.iter().map(|name| Value::from(name.as_str())).collect())
+}
+
+impl Entry {
+    /// Whether every call has an attribute `amount` of no less than zero, so that amounts can be added up; else why not.
+    pub fn adds_up(&self) -> Result<(), String> {
+        parse::adds_up(&self.arguments)
+    }
 }

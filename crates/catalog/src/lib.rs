@@ -12,20 +12,29 @@ mod argument;
 mod classify;
 mod entry;
 mod guard;
+mod limits;
+mod lookup;
 mod parse;
 mod path;
 mod problem;
 mod read;
+mod reading;
 mod schema;
 mod source;
 mod writes;
 
 pub use argument::{DEFAULT_MAX_ITEMS, DEFAULT_MAX_LENGTH, Field, Pattern, Type};
-pub use classify::{Attempted, MAX_REASONS, Refused, classify, definition_accepted, holds};
+pub use classify::{Attempted, MAX_REASONS, Refused, classify, definition_accepted, holds, preview};
 pub use entry::{Argument, Catalog, Credential, Entry, Guard, IdFrom, Owner, ResourceFrom};
 pub use guard::{Guarded, inspect};
+pub use limits::{Repeats, ToolLimits};
+pub use lookup::{
+    DEFAULT_MAX_AGE, DEFAULT_TIMEOUT, DidNot, Field as LookupField, LONGEST_MAX_AGE, LONGEST_TIMEOUT, Lookup,
+    Resolver, Sign,
+};
 pub use path::{Path, PathError};
 pub use problem::Problem;
+pub use reading::{Filling, PathTemplate, Reading, Slot, document_of, reading_arguments};
 pub use schema::public_schema;
 pub use source::Source;
 pub use writes::{MAX_WRITES, Write};

@@ -1,6 +1,8 @@
 //! From `catalog/*.toml` to a [`Catalog`].
 
 mod argument;
+mod limits;
+mod lookup;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,24 +11,39 @@ use placet_json::Value;
 use toml::de::DeTable;
 
 use crate::{
-    Argument, Catalog, Credential, Entry, Guard, IdFrom, MAX_WRITES, Owner, Path, Problem, ResourceFrom,
-    Source, Type, Write,
+    Argument, Catalog, Credential, Entry, Guard, IdFrom, MAX_WRITES, Owner, Path, Problem, Reading,
+    ResourceFrom, Source, Type, Write,
     read::{Item, Reader, Table},
 };
 use argument::arguments;
+pub(crate) use limits::adds_up;
+use limits::limits;
 
 pub(crate) fn catalog(files: &[(String, String)]) -> Result<Catalog, Vec<Problem>> {
     let mut catalog = Catalog::default();
-    let mut problems = Vec::new();
+    let (mut problems, mut readings) = (Vec::new(), Vec::new());
     for (file, text) in files {
         let mut reader = Reader::new(file, text);
-        one_file(&mut reader, text, &mut catalog);
+        one_file(&mut reader, text, &mut catalog, &mut readings);
         problems.append(&mut reader.problems);
+    }
+    // What is read by a tool can be held against it once every file is read.
+    for Pending { file, line, reading } in readings {
+        if let Err((message, remedy)) = reading.check(&catalog) {
+            problems.push(Problem { file, line: Some(line), message, remedy: remedy.to_owned() });
+        }
     }
     if problems.is_empty() { Ok(catalog) } else { Err(problems) }
 }
 
-fn one_file(reader: &mut Reader<'_>, text: &str, catalog: &mut Catalog) {
+/// A reading by a tool, and where it stands.
+struct Pending {
+    file: String,
+    line: usize,
+    reading: Reading,
+}
+
+fn one_file(reader: &mut Reader<'_>, text: &str, catalog: &mut Catalog, readings: &mut Vec<Pending>) {
     let root = match DeTable::parse(text) {
         Ok(root) => root,
         Err(error) => {
@@ -37,10 +54,21 @@ fn one_file(reader: &mut Reader<'_>, text: &str, catalog: &mut Catalog) {
     let mut root = Table::root(&root);
     if let Some(tools) = root.get("tool").and_then(|item| reader.table(item, "`tool`")) {
         for (name, at, item) in tools.all() {
-            if let Some(entry) = entry(reader, name, at, item)
-                && !catalog.insert(entry)
-            {
+            let Some(entry) = entry(reader, name, at, item) else { continue };
+            readings.extend(entry.resolver.as_ref().map(|resolver| reader.pending(at, &resolver.reading)));
+            if !catalog.insert(entry) {
                 reader.problem(at, format!("`{name}` stands in another file already"), "keep one of them");
+            }
+        }
+    }
+    if let Some(lookups) = root.get("lookup").and_then(|item| reader.table(item, "`lookup`")) {
+        for (name, at, item) in lookups.all() {
+            let Some(lookup) = lookup::lookup(reader, name, at, item) else { continue };
+            readings.push(reader.pending(at, &lookup.reading));
+            if !catalog.insert_lookup(lookup) {
+                let message =
+                    format!("`{name}`, or another lookup of its type of resource, stands here already");
+                reader.problem(at, message, "one lookup for a type of resource: keep one of them");
             }
         }
     }
@@ -98,6 +126,11 @@ fn entry(reader: &mut Reader<'_>, full: &str, at: usize, item: Item<'_, '_>) -> 
         None => (None, BTreeSet::new(), BTreeMap::new()),
         Some(item) => result(reader, item, full),
     };
+    let resolver = table.get("resolver").map(|item| (item, lookup::resolver(reader, item)));
+    if let (Some((item, _)), Some(EffectClass::Read)) = (&resolver, effect) {
+        reader.problem(item.span().start, "a read has no effect to be resolved", "remove `resolver`");
+    }
+    let limits = limits(reader, &mut table, &arguments);
     reader.finish(&table);
     if reader.problems.len() > before {
         return None;
@@ -115,10 +148,12 @@ fn entry(reader: &mut Reader<'_>, full: &str, at: usize, item: Item<'_, '_>) -> 
         accepts,
         arguments,
         guard,
+        resolver: resolver.and_then(|(_, resolver)| resolver),
         whole,
         fields,
         labels,
         writes,
+        limits,
     })
 }
 
@@ -189,6 +224,12 @@ fn effect(text: &str) -> Result<EffectClass, &'static str> {
         "write" => Ok(EffectClass::Write),
         "destructive" => Ok(EffectClass::Destructive),
         _ => Err("none of `read`, `write`, `destructive`"),
+    }
+}
+
+impl Reader<'_> {
+    fn pending(&self, at: usize, reading: &Reading) -> Pending {
+        Pending { file: self.file().to_owned(), line: self.line(at), reading: reading.clone() }
     }
 }
 

@@ -33,13 +33,19 @@ impl<'f> Reader<'f> {
     }
     /// A problem at a byte offset of the file.
     pub(crate) fn problem(&mut self, at: usize, message: impl Into<String>, remedy: impl Into<String>) {
-        let line = self.text.get(..at).unwrap_or(self.text).matches('\n').count().saturating_add(1);
         self.problems.push(Problem {
             file: self.file.to_owned(),
-            line: Some(line),
+            line: Some(self.line(at)),
             message: message.into(),
             remedy: remedy.into(),
         });
+    }
+    pub(crate) fn file(&self) -> &str {
+        self.file
+    }
+    /// The line of a byte offset, counted from 1.
+    pub(crate) fn line(&self, at: usize) -> usize {
+        self.text.get(..at).unwrap_or(self.text).matches('\n').count().saturating_add(1)
     }
     pub(crate) fn table<'t, 'i>(
         &mut self,

@@ -6,7 +6,7 @@ use placet_json::{Canonical, Object, Value};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::{Decimal, DecisionId, Name, ResourceRef, Tuple, WorkflowId};
+use crate::{Decimal, DecisionId, LookedUp, Name, ResourceRef, Tuple, WorkflowId};
 
 /// A SHA-256 digest, written `sha256:` and 64 lower-case hex digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -159,11 +159,21 @@ pub struct Call {
     pub arguments: Canonical,
     /// The most that the result may be labelled with.
     pub labels: BTreeSet<Name>,
+    /// The resources that a lookup is responsible for, as they stood.
+    pub lookups: Vec<LookedUp>,
     /// The relationships that are added once the effect happened, or may have. None of a read.
     pub writes: Vec<Tuple>,
 }
 
 impl Call {
+    /// The amount that it adds to its action's totals: its attribute `amount`, where it has one.
+    #[must_use]
+    pub fn amount(&self) -> Option<Decimal> {
+        self.attributes.iter().find_map(|(name, value)| match value {
+            Attribute::Decimal(amount) if name.as_str() == "amount" => Some(*amount),
+            Attribute::Decimal(_) | Attribute::Text(_) | Attribute::Bool(_) => None,
+        })
+    }
     /// What an approval of this call binds: SHA-256 over the canonical form of tenant, workflow, delegation, action,
     /// resources and arguments.
     #[must_use]

@@ -6,7 +6,7 @@ use placet_json::Value;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AgentId, ApprovalId, Decimal, DelegationId, Digest, HumanId, Name, TenantId, Timestamp, WorkflowId,
+    AgentId, ApprovalId, Decimal, DelegationId, Digest, HumanId, Known, Name, TenantId, Timestamp, WorkflowId,
 };
 
 /// Whether a person or an agent may act at all.
@@ -279,6 +279,8 @@ pub struct Resource {
     pub at: ResourceRef,
     /// Its attributes as policy reads them. `type`, `id` and `tenant_id` are set by the reader, never here.
     pub attributes: BTreeMap<Name, Value>,
+    /// How they came to be known.
+    pub known: Known,
 }
 
 /// The right-hand side of a relationship.

@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a measurement that can't start has no result")]
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
-use placet_core::{FactsView, Name, Resource, ResourceRef, TenantId};
+use placet_core::{FactsView, Known, Name, Resource, ResourceRef, TenantId};
 use placet_facts::{Change, Place, Transaction, World, parse_resource, parse_tuple};
 
 fn transaction(changes: Vec<Change>) -> Transaction {
@@ -25,6 +25,7 @@ fn set(i: usize) -> Change {
     Change::ResourceSet(Resource {
         at: case(i),
         attributes: [(customer, placet_json::Value::from(format!("cust-{i}")))].into(),
+        known: Known::Told,
     })
 }
 

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use imbl::OrdMap;
 use placet_core::{
-    Agent, AgentId, Approval, Delegation, DelegationState, Freeze, Grantor, Human, HumanId, MAX_CHAIN,
-    RelationModel, Scope, Standing, TenantId, Workflow, WorkflowState,
+    Agent, AgentId, Approval, Delegation, DelegationState, Freeze, Grantor, Human, HumanId, Known, MAX_CHAIN,
+    RelationModel, Resource, Scope, Standing, TenantId, Workflow, WorkflowState,
 };
 
-use crate::{Change, ChangeError, Kind, OrgFacts, TenantFacts, Transaction, allowed, moves, noun};
+use crate::{Change, ChangeError, Kind, OrgFacts, TenantFacts, Transaction, allowed, directory, moves, noun};
 
 /// The organisation's own tree in the ledger: a tenant of this name would write into it.
 const RESERVED: &str = "organisation";
@@ -71,6 +71,10 @@ pub(crate) fn organisation(
             let known = known_human(org, human)?.clone();
             org.humans.insert(human.clone(), Arc::new(Human { standing: *standing, ..known }));
         }
+        Change::HumanEnded { human, ending } => crate::ending::end(org, tenants, revision, human, *ending)?,
+        Change::HumanReturned(human) => directory::give_back(org, human)?,
+        Change::DirectorySet(record) => directory::set(org, record)?,
+        Change::DirectoryRemoved { feed, kind, id } => directory::remove(org, feed, *kind, id)?,
         Change::AgentEnrolled(agent) => {
             if org.agents.contains_key(&agent.id) {
                 return Err(taken("agent", &agent.id));
@@ -185,6 +189,7 @@ pub(crate) fn tenant(
         }
         Change::ResourceSet(resource) => {
             noun::resource_is_plain(resource)?;
+            observable(facts, resource)?;
             facts.resources.insert(resource.at.clone(), Arc::new(resource.clone()));
         }
         Change::ResourceRemoved(at) => {
@@ -215,6 +220,10 @@ pub(crate) fn tenant(
         | Change::AgentStanding { .. }
         | Change::AgentKeyAdded { .. }
         | Change::AgentKeyRemoved { .. }
+        | Change::HumanEnded { .. }
+        | Change::HumanReturned(_)
+        | Change::DirectorySet(_)
+        | Change::DirectoryRemoved { .. }
         | Change::Frozen(_)
         | Change::Unfrozen(_) => return Err(misplaced(change)),
     }
@@ -344,6 +353,22 @@ fn givable(facts: &TenantFacts, org: &OrgFacts, approval: &Approval) -> Applied 
         ));
     }
     Ok(())
+}
+
+/// What was told stays until somebody tells otherwise: a reading doesn't replace it, nor does an older one a newer.
+fn observable(facts: &TenantFacts, resource: &Resource) -> Applied {
+    let Known::Observed { at, .. } = &resource.known else { return Ok(()) };
+    match facts.resource(&resource.at).map(|known| &known.known) {
+        None => Ok(()),
+        Some(Known::Observed { at: before, .. }) if before <= at => Ok(()),
+        Some(Known::Observed { .. }) => {
+            Err(ChangeError::conflict("a later reading of it is known", "read it again"))
+        }
+        Some(Known::Told) => Err(ChangeError::conflict(
+            format!("`{}` is kept by whoever told it", resource.at),
+            "remove it first to have it looked up",
+        )),
+    }
 }
 
 fn own(facts: &TenantFacts, tenant: &TenantId) -> Applied {

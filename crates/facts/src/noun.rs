@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use placet_core::{
     Agent, AgentId, Approval, ApprovalId, Assignment, Decimal, Delegation, DelegationId, DelegationState,
-    Digest, Freeze, Grantor, Human, HumanId, Name, Resource, ResourceRef, Scope, Standing, TenantId,
+    Digest, Freeze, Grantor, Human, HumanId, Known, Name, Resource, ResourceRef, Scope, Standing, TenantId,
     Timestamp, Until, Workflow, WorkflowId, WorkflowState,
 };
 use placet_json::{Object, Value, object};
@@ -376,15 +376,27 @@ pub(crate) fn resource(value: &Value, path: &str) -> Result<Resource, ChangeErro
             None => BTreeMap::new(),
             Some(value) => attributes(value, &fields.at("attributes"), RESOURCE_RESERVED)?,
         },
+        known: match fields.optional("observed") {
+            None => Known::Told,
+            Some(value) => observed(value, &fields.at("observed"))?,
+        },
     };
     fields.unexpected()?;
     Ok(resource)
 }
 pub(crate) fn resource_value(resource: &Resource) -> Value {
-    let Resource { at, attributes } = resource;
-    Value::Object(
-        object! { "type" => at.kind.as_str(), "id" => at.id.as_str(), "attributes" => attributes_value(attributes) },
-    )
+    let Resource { at, attributes, known } = resource;
+    let mut value = object! { "type" => at.kind.as_str(), "id" => at.id.as_str(), "attributes" => attributes_value(attributes) };
+    if let Known::Observed { source, at } = known {
+        value.insert("observed", object! { "source" => source.as_str(), "at" => at.to_string() });
+    }
+    Value::Object(value)
+}
+fn observed(value: &Value, path: &str) -> Result<Known, ChangeError> {
+    let mut fields = Fields::open(value, path)?;
+    let known = Known::Observed { source: fields.name("source")?, at: fields.moment("at")? };
+    fields.unexpected()?;
+    Ok(known)
 }
 pub(crate) fn resource_ref(value: &Value, path: &str) -> Result<ResourceRef, ChangeError> {
     let mut fields = Fields::open(value, path)?;

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use http::HeaderName;
 use placet_core::{
-    Call, Envelope, Facts as _, Name, Timestamp,
+    Call, Envelope, Facts as _, Name, TenantId, Timestamp,
     authority::{CredentialNote, chain},
 };
 use placet_facts::Live;
@@ -18,13 +18,18 @@ use placet_jose::{
     tokens::{Actor, ActorChain, CallDetail, CallToken, ResourceRef, SignedRequest},
 };
 use placet_oauth::vault::{Holder, MasterKey, Place, Vault};
-use placet_upstream::{CredentialError, Credentials as Maker, Made, Partition, Purpose, Target};
+use placet_upstream::{
+    CredentialError, Credentials as Maker, Errand, Made, Partition, Pays, Purpose, Target,
+};
 use secrecy::SecretString;
 
 use crate::InForce;
 
 /// The life of a call token in seconds.
 const CALL_TOKEN_LIFE: u64 = 30;
+
+/// Whom a call token names that is for nobody's call.
+const OURSELVES: &str = "placet";
 
 /// How an upstream wants its own secret.
 #[derive(Debug, Clone)]
@@ -244,18 +249,36 @@ impl Credentials {
 
     /// Whose connections a call may use: those of its tenant with the same credential.
     pub(crate) fn partition(&self, call: &Call, envelope: &Envelope) -> Result<Partition, CredentialError> {
+        self.partition_for(&self.kind(call)?, envelope.tenant(), envelope.human().as_str())
+    }
+
+    /// Whose connections a reading of the gateway's own may use.
+    pub(crate) fn partition_of_errand(
+        &self,
+        credential: &placet_catalog::Credential,
+        tenant: &TenantId,
+    ) -> Result<Partition, CredentialError> {
+        self.partition_for(credential, tenant, OURSELVES)
+    }
+
+    fn partition_for(
+        &self,
+        credential: &placet_catalog::Credential,
+        tenant: &TenantId,
+        whose: &str,
+    ) -> Result<Partition, CredentialError> {
         use placet_catalog::Credential;
-        let credential = match self.kind(call)? {
+        let credential = match credential {
             Credential::Vault(name) => {
-                let place = place(&name, envelope.tenant().as_str());
+                let place = place(name, tenant.as_str());
                 format!("vault:{name}:{}", self.vault.version(&place).map_err(CredentialError)?)
             }
-            Credential::CallToken => format!("call-token:{}", envelope.human()),
+            Credential::CallToken => format!("call-token:{whose}"),
             Credential::Process => "process".to_owned(),
             Credential::None => "none".to_owned(),
         };
         let credential = Name::new(&credential).map_err(|error| CredentialError(error.to_string()))?;
-        Ok(Partition::Tenant { tenant: envelope.tenant().clone(), credential })
+        Ok(Partition::Tenant { tenant: tenant.clone(), credential })
     }
 }
 
@@ -291,7 +314,7 @@ impl Maker for Credentials {
                     .resources
                     .first()
                     .map(|r| ResourceRef { kind: r.kind.as_str().to_owned(), id: r.id.as_str().to_owned() });
-                let amount = crate::fold::amount(&call.attributes).map(|amount| amount.to_string());
+                let amount = call.amount().map(|amount| amount.to_string());
                 let subject = Subject {
                     human: envelope.human().as_str().to_owned(),
                     actors,
@@ -314,23 +337,40 @@ impl Maker for Credentials {
         match &scheme.service {
             Service::Nothing => Ok(Made::nothing(CredentialNote::Unneeded)),
             Service::Vault(name) => self.secret(scheme, name, crate::ORGANISATION),
-            Service::CallToken => {
-                let id = || random_id().map_err(|error| CredentialError(error.to_string()));
-                let detail = CallDetail {
-                    tenant: crate::ORGANISATION.to_owned(),
-                    action: "tools/list".to_owned(),
-                    resource: None,
-                    amount: None,
-                };
-                let subject = Subject {
-                    human: "placet".to_owned(),
-                    actors: vec!["placet".to_owned()],
-                    jti: id()?,
-                    decision: id()?,
-                    detail,
-                };
-                self.call_token(scheme, subject, target, (self.clock)().secs())
-            }
+            Service::CallToken => self.own_token(scheme, crate::ORGANISATION, "tools/list", target),
         }
+    }
+
+    fn errand(&self, errand: &Errand, target: &Target<'_>) -> Result<Made, CredentialError> {
+        let scheme = self.scheme(&errand.upstream)?;
+        match &errand.pays {
+            Pays::Vault(name) => self.secret(scheme, name, errand.tenant.as_str()),
+            Pays::Process => Ok(Made::nothing(CredentialNote::Process)),
+            Pays::Nothing => Ok(Made::nothing(CredentialNote::Unneeded)),
+            Pays::CallToken => self.own_token(scheme, errand.tenant.as_str(), errand.action, target),
+        }
+    }
+}
+
+impl Credentials {
+    /// A token for something that nobody but we ask for.
+    fn own_token(
+        &self,
+        scheme: &Scheme,
+        tenant: &str,
+        action: &str,
+        target: &Target<'_>,
+    ) -> Result<Made, CredentialError> {
+        let id = || random_id().map_err(|error| CredentialError(error.to_string()));
+        let detail =
+            CallDetail { tenant: tenant.to_owned(), action: action.to_owned(), resource: None, amount: None };
+        let subject = Subject {
+            human: OURSELVES.to_owned(),
+            actors: vec![OURSELVES.to_owned()],
+            jti: id()?,
+            decision: id()?,
+            detail,
+        };
+        self.call_token(scheme, subject, target, (self.clock)().secs())
     }
 }

@@ -7,18 +7,25 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use imbl::OrdMap;
 use placet_core::{
-    AgentId, ApprovalId, Attribute, Decimal, DecisionId, Digest, Moving, Name, TenantId, Timestamp, Tuple,
-    WorkflowId,
+    AgentId, ApprovalId, Claims, Decimal, DecisionId, Digest, EffectClass, Moving, Name, Revision, Spending,
+    TenantId, Timestamp, Tuple, WorkflowId,
     authority::{Ending, Position},
 };
-use placet_facts::{ChangeError, Live, Place, Transaction, World};
+use placet_facts::{ChangeError, Keys, Live, Place, Transaction, World};
 use placet_json::{Limits, Value, object};
 use placet_ledger::frame::{Frame, FrameError};
-use placet_record::{AskedRecord, DecisionRecord, EffectRecord, Kind, orphaned};
-use placet_store::{At, Fold, FrameSink, Receipt};
+use placet_policy::Release;
+use placet_record::{Amendment, AskedRecord, DecisionRecord, EffectRecord, Kind, orphaned};
+use placet_store::{At, Fold, FrameSink, Keep, Receipt};
 
-use crate::{InForce, writes};
+use crate::{
+    InForce,
+    effects::{UnknownEffect, Unresolved},
+    keep::{FORMAT, Moments, Parts},
+    writes,
+};
 
 /// The tree of what belongs to no tenant.
 pub const ORGANISATION: &str = "organisation";
@@ -35,11 +42,13 @@ pub(crate) enum Commit {
     /// A denial.
     Denial { tenant: TenantId, id: DecisionId, remediable: bool, record: String },
     /// The end of a warrant.
-    Ended { at: Position, ending: Ending, record: String },
+    Ended { at: Position, ending: Ending, returned: bool, record: String },
     /// A warrant of which nothing more is known.
     Orphan { tenant: TenantId, workflow: Name, decision: DecisionId, at: Position, detail: &'static str },
+    /// What was found out about an ending that nobody knew.
+    Amended { tenant: TenantId, at: u64, record: String },
     /// A release comes into force.
-    Release { digest: Digest, record: String },
+    Release { release: Arc<Release>, record: String },
     /// Something else that people did or tried.
     Act { tenant: Option<TenantId>, kind: Kind, record: String },
 }
@@ -49,8 +58,11 @@ pub(crate) enum Commit {
 pub(crate) struct Reservation {
     pub(crate) id: DecisionId,
     pub(crate) workflow: WorkflowId,
+    /// The release and the revision of the facts that it was decided on.
+    pub(crate) basis: (Digest, Revision),
     pub(crate) entry: Name,
     pub(crate) action: Name,
+    pub(crate) effect: EffectClass,
     pub(crate) amount: Decimal,
     pub(crate) labels: BTreeSet<Name>,
     pub(crate) labels_at: u64,
@@ -58,6 +70,8 @@ pub(crate) struct Reservation {
     pub(crate) spends: Vec<ApprovalId>,
     pub(crate) agent: AgentId,
     pub(crate) writes: Vec<Tuple>,
+    pub(crate) spending: Spending,
+    pub(crate) claims: Claims,
     pub(crate) record: String,
 }
 
@@ -68,8 +82,12 @@ pub(crate) enum Refusal {
     Moved,
     /// The facts don't admit it.
     Change(ChangeError),
+    /// The same transaction stands at this revision already, durable or on its way.
+    Repeated(Revision),
     /// The warrant has ended already.
     Ended,
+    /// How it ended is known, or was found out.
+    Resolved,
     /// It can't be framed.
     Frame(FrameError),
 }
@@ -79,7 +97,9 @@ impl std::fmt::Display for Refusal {
         match self {
             Self::Moved => f.write_str("what it rests on has moved"),
             Self::Change(error) => error.fmt(f),
+            Self::Repeated(revision) => write!(f, "it stands at revision {revision} already"),
             Self::Ended => f.write_str("the warrant has ended already"),
+            Self::Resolved => f.write_str("its effect isn't unknown, or not any more"),
             Self::Frame(error) => error.fmt(f),
         }
     }
@@ -97,6 +117,7 @@ pub(crate) struct Open {
     pub(crate) tenant: TenantId,
     pub(crate) workflow: Name,
     pub(crate) decision: DecisionId,
+    pub(crate) effect: EffectClass,
     pub(crate) agent: AgentId,
     /// The relationships that it leaves behind if its effect happens.
     pub(crate) writes: Vec<Tuple>,
@@ -106,8 +127,11 @@ pub(crate) struct Open {
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
     open: Mutex<BTreeMap<u64, Open>>,
+    unresolved: Mutex<Unresolved>,
     remediable: Mutex<Remediable>,
     release: Mutex<Option<Digest>>,
+    keys: Mutex<Keys>,
+    pub(crate) moments: Moments,
 }
 
 #[derive(Debug, Default)]
@@ -121,6 +145,15 @@ impl Seen {
     pub(crate) fn open(&self) -> BTreeMap<u64, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
+    /// The effects that nobody knows.
+    pub(crate) fn unresolved(&self) -> Unresolved {
+        self.unresolved.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+    fn unknown(&self, at: u64, effect: Option<UnknownEffect>) {
+        if let Some(effect) = effect {
+            self.unresolved.lock().unwrap_or_else(PoisonError::into_inner).insert(at, effect);
+        }
+    }
     /// The position of a denial with a remedy.
     pub(crate) fn remediable(&self, id: &DecisionId) -> Option<u64> {
         self.remediable.lock().unwrap_or_else(PoisonError::into_inner).at.get(id).copied()
@@ -128,6 +161,16 @@ impl Seen {
     /// The release that came into force last.
     pub(crate) fn release(&self) -> Option<Digest> {
         *self.release.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+    /// Whether this transaction was applied under its key already.
+    pub(crate) fn repeated(&self, transaction: &Transaction) -> Result<Option<Revision>, ChangeError> {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner).repeated(transaction)
+    }
+    fn opened(&self, at: u64, warrant: Open) {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).insert(at, warrant);
+    }
+    fn closed(&self, at: u64) {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&at);
     }
     fn remember(&self, id: DecisionId, at: u64) {
         let mut remediable = self.remediable.lock().unwrap_or_else(PoisonError::into_inner);
@@ -142,14 +185,30 @@ impl Seen {
 }
 
 /// The fold. Its `world` is ahead of what is published by the batch that is being written.
+///
+/// Whatever changes before the commit stands in values that a clone copies: where a commit fails and others may have
+/// written since, the clone from before it takes this one's place.
+#[derive(Clone)]
 pub(crate) struct State {
     world: World,
     /// Open warrants, ahead of `seen` likewise.
-    open: BTreeMap<u64, Open>,
+    open: OrdMap<u64, Open>,
+    /// Effects that nobody knows, likewise.
+    unresolved: Unresolved,
+    /// Idempotency keys, ahead of `seen` likewise.
+    keys: Keys,
+    /// The release in force, ahead of `releases` likewise.
+    release: Option<Digest>,
     live: Arc<Live>,
     seen: Arc<Seen>,
     releases: Arc<InForce>,
+    fetch: Fetch,
+    /// Whether the start is over, so that what is replayed now was just written by another gateway.
+    started: bool,
 }
+
+/// Fetches a release that another gateway promoted.
+pub(crate) type Fetch = Arc<dyn Fn(Digest) -> Result<Arc<Release>, String> + Send + Sync>;
 
 /// What happens once the entry is durable.
 pub(crate) enum Token {
@@ -158,48 +217,140 @@ pub(crate) enum Token {
     /// Publish this, and the warrant is open.
     Opened(World, u64, Open),
     /// The warrant has ended.
-    Closed(u64),
+    Closed(World, u64, Option<UnknownEffect>),
     /// The warrant has ended, and left this behind.
-    Left(u64, World),
+    Left(World, u64, Option<UnknownEffect>),
+    /// It was found out how this warrant ended.
+    Resolved(u64),
     /// A denial that an approval may turn.
     Remediable(DecisionId),
     /// A release.
-    Release(Digest),
+    Release(Arc<Release>),
     /// Nothing.
     Nothing,
 }
 
 impl State {
-    pub(crate) fn new(live: Arc<Live>, seen: Arc<Seen>, releases: Arc<InForce>) -> Self {
-        Self { world: World::new(), open: BTreeMap::new(), live, seen, releases }
+    pub(crate) fn new(live: Arc<Live>, seen: Arc<Seen>, releases: Arc<InForce>, fetch: Fetch) -> Self {
+        let (world, open, keys) = (World::new(), OrdMap::new(), Keys::default());
+        let unresolved = Unresolved::default();
+        Self { world, open, unresolved, keys, release: None, live, seen, releases, fetch, started: false }
+    }
+    pub(crate) fn world(&self) -> &World {
+        &self.world
+    }
+    /// An empty state by itself: it publishes to nobody and puts nothing in force.
+    pub(crate) fn alone() -> Self {
+        let fetch = |_| Err("a look back puts nothing in force".to_owned());
+        Self::new(Arc::new(Live::new(World::new())), Arc::default(), Arc::default(), Arc::new(fetch))
+    }
+    /// The same state by itself.
+    pub(crate) fn apart(&self) -> Self {
+        let Self {
+            world,
+            open,
+            unresolved,
+            keys,
+            release,
+            live: _,
+            seen: _,
+            releases: _,
+            fetch: _,
+            started: _,
+        } = self;
+        Self {
+            world: world.clone(),
+            open: open.clone(),
+            unresolved: unresolved.clone(),
+            keys: keys.clone(),
+            release: *release,
+            releases: Arc::clone(&self.releases),
+            ..Self::alone()
+        }
+    }
+    /// All that is kept of a settled state.
+    fn parts(&self) -> Parts {
+        let Self { world, open, unresolved, keys, release, live: _, seen, releases: _, fetch: _, started: _ } =
+            self;
+        let Seen { open: _, unresolved: _, remediable, release: _, keys: _, moments: _ } = &**seen;
+        let remediable = {
+            let Remediable { at, order } = &*remediable.lock().unwrap_or_else(PoisonError::into_inner);
+            order.iter().filter_map(|id| Some((id.clone(), *at.get(id)?))).collect()
+        };
+        Parts {
+            world: world.clone(),
+            open: open.clone(),
+            unresolved: unresolved.clone(),
+            keys: keys.clone(),
+            remediable,
+            release: *release,
+        }
+    }
+    fn publish(&self) {
+        self.live.publish(self.world.clone());
+        *self.seen.open.lock().unwrap_or_else(PoisonError::into_inner) =
+            self.open.iter().map(|(at, open)| (*at, open.clone())).collect();
+        self.seen.unresolved.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&self.unresolved);
+        self.seen.keys.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&self.keys);
+    }
+    /// Puts the release in force that the journal says is in force; none where it can't be had, so that nothing is
+    /// permitted by an older one.
+    fn put_in_force(&self) {
+        let Some(digest) = self.release else { return };
+        match (self.fetch)(digest) {
+            Ok(release) => self.releases.store(Some(release)),
+            Err(error) => {
+                tracing::error!(release = %digest, error, "the release in force can't be had: nothing is permitted");
+                self.releases.store(None);
+            }
+        }
+    }
+    /// A warrant is over; if nobody knows how, it is kept in mind.
+    fn close(&mut self, at: u64, unknown: bool, since: u64) -> Option<UnknownEffect> {
+        let open = self.open.remove(&at)?;
+        let effect = unknown.then(|| UnknownEffect::of(open, Timestamp::from_millis(since))).flatten()?;
+        self.unresolved.insert(at, effect.clone());
+        Some(effect)
     }
     /// Ends an open warrant: frames its effect, and after it what the effect leaves behind.
     fn end(
         &mut self,
+        sequence: u64,
         at: Position,
-        ending: Ending,
+        (ending, returned): (Ending, bool),
         time_ms: u64,
         record: &str,
         out: &mut FrameSink<'_>,
     ) -> Result<Token, Refusal> {
         let open = self.open.get(&at.0).ok_or(Refusal::Ended)?;
         out.push(open.tenant.as_str(), Kind::Effect.tag(), record.as_bytes())?;
-        let left = writes::leave(&self.world, open, ending, time_ms, out)?;
-        self.open.remove(&at.0);
-        Ok(match left {
-            Some(world) => {
-                self.world = world.clone();
-                Token::Left(at.0, world)
-            }
-            None => Token::Closed(at.0),
-        })
+        let ended = self.world.ended(sequence, &open.tenant, at.0, returned);
+        let left = writes::leave(&ended, open, ending, time_ms, out)?;
+        let unknown = self.close(at.0, ending == Ending::Unknown, time_ms);
+        let token = match left {
+            Some(left) => Token::Left(left, at.0, unknown),
+            None => Token::Closed(ended, at.0, unknown),
+        };
+        if let Token::Left(world, ..) | Token::Closed(world, ..) = &token {
+            self.world = world.clone();
+        }
+        Ok(token)
     }
     fn permit(&self, at: u64, reservation: &Reservation) -> Result<World, Refusal> {
-        let Reservation { workflow, entry, action, amount, labels, labels_at, totals, spends, .. } =
+        let Reservation { workflow, basis, entry, action, amount, labels, labels_at, totals, spends, .. } =
             reservation;
-        let flow =
-            self.world.tenant(workflow.tenant()).map(|tenant| tenant.flow(workflow)).ok_or(Refusal::Moved)?;
-        if flow.labels_at != *labels_at || !totals.still(flow.totals_at) {
+        let Reservation { spending, claims, .. } = reservation;
+        let tenant = self.world.tenant(workflow.tenant()).ok_or(Refusal::Moved)?;
+        // What ended stands before this entry: no permit of older facts, or of an older release, comes after it.
+        let revision = self.world.organisation().revision().max(tenant.revision());
+        if *basis != (self.release.ok_or(Refusal::Moved)?, revision) {
+            return Err(Refusal::Moved);
+        }
+        let flow = tenant.flow(workflow);
+        if flow.labels_at != *labels_at
+            || !totals.still(flow.totals_at)
+            || !claims.hold(spending, tenant.tallies(), &flow)
+        {
             return Err(Refusal::Moved);
         }
         let world = if spends.is_empty() {
@@ -207,7 +358,10 @@ impl State {
         } else {
             self.world.spend(at, spends).map_err(|_| Refusal::Moved)?
         };
-        world.permitted(at, workflow, labels, entry, action, *amount).map_err(Refusal::Change)
+        world
+            .permitted(at, workflow, labels, entry, action, *amount)
+            .and_then(|world| world.counted(at, spending.clone(), spends.clone(), claims.keep))
+            .map_err(Refusal::Change)
     }
 }
 
@@ -215,6 +369,7 @@ impl Fold for State {
     type Entry = Commit;
     type Refusal = Refusal;
     type Token = Token;
+    const FORMAT: &'static str = FORMAT;
 
     fn replay(&mut self, frame: &Frame<'_>) -> Result<(), Box<dyn Error + Send + Sync>> {
         let at = frame.sequence;
@@ -223,10 +378,13 @@ impl Fold for State {
                 let document = placet_json::parse(frame.payload, &Limits::RESULT)?;
                 let transaction =
                     document.get("transaction").ok_or("a record of facts without its `transaction`")?;
-                self.world = self.world.apply(at, &Transaction::from_value(transaction)?)?;
+                let transaction = Transaction::from_value(transaction)?;
+                self.world = self.world.apply(at, &transaction)?;
+                self.keys.remember(at, &transaction)?;
             }
             Some(Kind::Decision) => {
                 let record = DecisionRecord::read(frame.payload)?;
+                let (spending, keep) = (record.spending(), record.keep);
                 match (record.permit, record.asked) {
                     (true, AskedRecord::Call(call)) => {
                         let spends: Vec<_> = record
@@ -243,15 +401,20 @@ impl Fold for State {
                             &call.labels,
                             &call.entry,
                             &call.action,
-                            amount(&call.attributes).unwrap_or(Decimal::ZERO),
+                            call.amount().unwrap_or(Decimal::ZERO),
                         )?;
+                        if let Some(spending) = spending {
+                            self.world = self.world.counted(at, spending, spends, keep)?;
+                        }
                         let open = Open {
                             tenant: record.grant.workflow.tenant().clone(),
                             workflow: record.grant.workflow.local().clone(),
                             decision: record.id,
+                            effect: call.effect,
                             agent: record.grant.agent,
                             writes: call.writes,
                         };
+                        self.seen.opened(at, open.clone());
                         self.open.insert(at, open);
                     }
                     (true, AskedRecord::Attempt(_)) => return Err("a permit without a call".into()),
@@ -263,7 +426,19 @@ impl Fold for State {
                 }
             }
             Some(Kind::Effect) => {
-                self.open.remove(&EffectRecord::read(frame.payload)?.at);
+                let effect = EffectRecord::read(frame.payload)?;
+                if let Some(open) = self.open.get(&effect.at) {
+                    self.world = self.world.ended(at, &open.tenant, effect.at, effect.returned);
+                }
+                let unknown = effect.ending == Ending::Unknown.as_str();
+                let unknown = self.close(effect.at, unknown, frame.time_ms);
+                self.seen.closed(effect.at);
+                self.seen.unknown(effect.at, unknown);
+            }
+            Some(Kind::Amendment) => {
+                let at = Amendment::read(frame.payload)?.at;
+                self.unresolved.remove(at);
+                self.seen.unresolved.lock().unwrap_or_else(PoisonError::into_inner).remove(at);
             }
             Some(Kind::Release) => {
                 let document = placet_json::parse(frame.payload, &Limits::RESULT)?;
@@ -272,7 +447,11 @@ impl Fold for State {
                     .and_then(Value::as_str)
                     .and_then(Digest::parse)
                     .ok_or("a release without its digest")?;
+                self.release = Some(digest);
                 *self.seen.release.lock().unwrap_or_else(PoisonError::into_inner) = Some(digest);
+                if self.started {
+                    self.put_in_force();
+                }
             }
             Some(Kind::Act | Kind::Refusals) => {}
             None => {
@@ -283,9 +462,14 @@ impl Fold for State {
                 .into());
             }
         }
-        // Replay is over before anybody reads; publishing the last state is enough, and costs a pointer each.
-        self.live.publish(self.world.clone());
-        self.seen.open.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&self.open);
+        // At the start nobody reads yet. Later this is how another gateway's facts arrive here, and wake who waits.
+        if Kind::from_tag(frame.kind) == Some(Kind::Facts) {
+            self.live.publish(self.world.clone());
+            self.seen.keys.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&self.keys);
+        } else {
+            self.live.publish_flow(self.world.clone());
+        }
+        self.seen.moments.hold(at, || self.apart());
         Ok(())
     }
 
@@ -293,6 +477,9 @@ impl Fold for State {
         let At { sequence, time_ms } = at;
         match entry {
             Commit::Facts(mut transaction) => {
+                if let Some(revision) = self.keys.repeated(&transaction).map_err(Refusal::Change)? {
+                    return Err(Refusal::Repeated(revision));
+                }
                 transaction.stamp(Timestamp::from_millis(time_ms));
                 let release = self.releases.current();
                 // A release without relations has no model: its tuples are data, and grant nothing.
@@ -308,18 +495,20 @@ impl Fold for State {
                 let record =
                     record.canonical().map_err(|_| Refusal::Frame(FrameError::TooLarge { limit: 0 }))?;
                 out.push(tree, Kind::Facts.tag(), record.as_bytes())?;
+                self.keys.remember(sequence, &transaction).map_err(Refusal::Change)?;
                 self.world = world.clone();
                 Ok(Token::World(world))
             }
             Commit::Permit(reservation) => {
                 let world = self.permit(sequence, &reservation)?;
-                let Reservation { id, workflow, agent, writes, record, .. } = *reservation;
+                let Reservation { id, workflow, agent, effect, writes, record, .. } = *reservation;
                 out.push(workflow.tenant().as_str(), Kind::Decision.tag(), record.as_bytes())?;
                 self.world = world.clone();
                 let open = Open {
                     tenant: workflow.tenant().clone(),
                     workflow: workflow.local().clone(),
                     decision: id,
+                    effect,
                     agent,
                     writes,
                 };
@@ -330,7 +519,17 @@ impl Fold for State {
                 out.push(tenant.as_str(), Kind::Decision.tag(), record.as_bytes())?;
                 Ok(if remediable { Token::Remediable(id) } else { Token::Nothing })
             }
-            Commit::Ended { at, ending, record } => self.end(at, ending, time_ms, &record, out),
+            Commit::Ended { at, ending, returned, record } => {
+                self.end(sequence, at, (ending, returned), time_ms, &record, out)
+            }
+            Commit::Amended { tenant, at, record } => {
+                if !self.unresolved.contains(at) {
+                    return Err(Refusal::Resolved);
+                }
+                out.push(tenant.as_str(), Kind::Amendment.tag(), record.as_bytes())?;
+                self.unresolved.remove(at);
+                Ok(Token::Resolved(at))
+            }
             Commit::Orphan { tenant, workflow, decision, at, detail } => {
                 let record = orphaned(
                     &decision,
@@ -340,11 +539,12 @@ impl Fold for State {
                     Timestamp::from_millis(time_ms),
                     detail,
                 );
-                self.end(at, Ending::Unknown, time_ms, &record, out)
+                self.end(sequence, at, (Ending::Unknown, false), time_ms, &record, out)
             }
-            Commit::Release { digest, record } => {
+            Commit::Release { release, record } => {
                 out.push(ORGANISATION, Kind::Release.tag(), record.as_bytes())?;
-                Ok(Token::Release(digest))
+                self.release = Some(release.digest());
+                Ok(Token::Release(release))
             }
             Commit::Act { tenant, kind, record } => {
                 out.push(
@@ -357,34 +557,63 @@ impl Fold for State {
         }
     }
 
+    fn started(&mut self) {
+        self.started = true;
+        self.put_in_force();
+    }
+
+    fn is_slow(&self, kind: u8) -> bool {
+        Kind::from_tag(kind) == Some(Kind::Release)
+    }
+
     fn committed(&mut self, receipt: &Receipt, token: Token) {
-        let open = || self.seen.open.lock().unwrap_or_else(PoisonError::into_inner);
         match token {
             Token::World(world) => self.live.publish(world),
             Token::Opened(world, at, warrant) => {
-                open().insert(at, warrant);
+                self.seen.opened(at, warrant);
                 self.live.publish_flow(world);
             }
-            Token::Closed(at) => {
-                open().remove(&at);
+            Token::Closed(world, at, unknown) => {
+                self.seen.closed(at);
+                self.seen.unknown(at, unknown);
+                self.live.publish_flow(world);
             }
-            Token::Left(at, world) => {
-                open().remove(&at);
+            Token::Left(world, at, unknown) => {
+                self.seen.closed(at);
+                self.seen.unknown(at, unknown);
                 self.live.publish(world);
             }
+            Token::Resolved(at) => {
+                self.seen.unresolved.lock().unwrap_or_else(PoisonError::into_inner).remove(at);
+            }
             Token::Remediable(id) => self.seen.remember(id, receipt.first),
-            Token::Release(digest) => {
-                *self.seen.release.lock().unwrap_or_else(PoisonError::into_inner) = Some(digest);
+            Token::Release(release) => {
+                *self.seen.release.lock().unwrap_or_else(PoisonError::into_inner) = Some(release.digest());
+                self.releases.store(Some(release));
             }
             Token::Nothing => {}
         }
     }
-}
 
-/// The amount that a call adds to its action's total: its attribute `amount`, where it has one.
-pub(crate) fn amount(attributes: &[(Name, Attribute)]) -> Option<Decimal> {
-    attributes.iter().find_map(|(name, value)| match value {
-        Attribute::Decimal(amount) if name.as_str() == "amount" => Some(*amount),
-        Attribute::Decimal(_) | Attribute::Text(_) | Attribute::Bool(_) => None,
-    })
+    fn settled(&mut self, last: u64) {
+        self.seen.keys.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&self.keys);
+        self.seen.moments.hold(last, || self.apart());
+    }
+
+    fn keep(&self) -> Option<Keep> {
+        Some(self.parts().keep())
+    }
+
+    fn restore(&mut self, _sequence: u64, kept: &[u8]) -> Result<(), Box<dyn Error + Send + Sync>> {
+        let Parts { world, open, unresolved, keys, remediable, release } = Parts::read(kept)?;
+        (self.world, self.open, self.unresolved) = (world, open, unresolved);
+        (self.keys, self.release) = (keys, release);
+        *self.seen.remediable.lock().unwrap_or_else(PoisonError::into_inner) = Remediable::default();
+        for (id, at) in remediable {
+            self.seen.remember(id, at);
+        }
+        *self.seen.release.lock().unwrap_or_else(PoisonError::into_inner) = release;
+        self.publish();
+        Ok(())
+    }
 }

@@ -7,21 +7,30 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use arc_swap::ArcSwapOption;
 use placet_core::{
-    DecisionId, Digest, Engine, Envelope, Name, Releases, Revision, TenantId, Timestamp,
+    Code, DecisionId, Digest, Engine, Envelope, Name, Releases, Revision, Spending, TenantId, Timestamp,
     authority::{Asked, Entry, Journal as CoreJournal, Orphans, Position, Unrecorded},
 };
 use placet_facts::{ChangeError, Live, Transaction, World};
 use placet_json::{Value, object};
 use placet_policy::Release;
-use placet_record::{DecisionRecord, Kind, denied, ended, permitted};
-use placet_store::{Journal, OpenError, OpenReport, Options, Reader, SubmitError};
+use placet_record::{Amendment, DecisionRecord, Kind, denied, ended, permitted, returns};
+use placet_store::{Commons, DatabaseError, Journal, OpenError, OpenReport, Options, Reader, SubmitError};
 
-use crate::fold::{Commit, Refusal, Reservation, Seen, State, amount};
+use crate::{
+    ArchiveError, Archives,
+    effects::{Unamended, UnknownEffect},
+    flood::{Floods, Summary},
+    fold::{Commit, Refusal, Reservation, Seen, State},
+    keep::position_at,
+};
 
+/// A shared journal's database that isn't heard of for so long is lost: nothing is decided.
+const MAX_SILENCE: Duration = Duration::from_secs(2);
 /// The most that a wall clock may be behind the ledger, in milliseconds.
 pub const MAX_CLOCK_BEHIND: u64 = 5_000;
 
@@ -34,6 +43,12 @@ impl InForce {
     #[must_use]
     pub fn current(&self) -> Option<Arc<Release>> {
         self.0.load_full()
+    }
+}
+
+impl InForce {
+    pub(crate) fn store(&self, release: Option<Arc<Release>>) {
+        self.0.store(release);
     }
 }
 
@@ -81,9 +96,11 @@ struct Inner {
     live: Arc<Live>,
     seen: Arc<Seen>,
     releases: Arc<InForce>,
-    archives: PathBuf,
+    archives: Archives,
+    commons: Option<Commons>,
     wall: Arc<dyn Fn() -> u64 + Send + Sync>,
     last: AtomicU64,
+    floods: Floods,
 }
 
 impl std::fmt::Debug for Ledger {
@@ -96,19 +113,10 @@ impl Ledger {
     /// Opens a data directory: replays its journal, ends the warrants that a crash left open as `unknown`, and puts the
     /// release in force that was in force.
     pub fn open(data: &Path, options: Options) -> Result<(Self, OpenReport), OpenError> {
-        let (live, seen) = (Arc::new(Live::new(World::new())), Arc::new(Seen::default()));
-        let releases = Arc::new(InForce::default());
+        let parts = Parts::new(Archives::new(data, None));
         let wall = Arc::clone(&options.clock);
-        let (journal, report) = Journal::open(
-            data,
-            options,
-            State::new(Arc::clone(&live), Arc::clone(&seen), Arc::clone(&releases)),
-        )?;
-        let reader = journal.reader();
-        let last = AtomicU64::new(journal.status().time_ms);
-        let archives = data.join("releases");
-        let ledger =
-            Self { inner: Arc::new(Inner { journal, reader, live, seen, releases, archives, wall, last }) };
+        let (journal, report) = Journal::open(data, options, parts.state())?;
+        let ledger = parts.ledger(journal, wall, None);
         for (at, open) in ledger.inner.seen.open() {
             let orphan = Commit::Orphan {
                 tenant: open.tenant,
@@ -121,6 +129,54 @@ impl Ledger {
             drop(ledger.inner.journal.durable(orphan).wait());
         }
         Ok((ledger, report))
+    }
+
+    /// Opens the ledger that several gateways share in a database; `data` keeps this gateway's copy. Warrants that other
+    /// gateways, or this one before, left open stay so until their lease has ended: [`Ledger::close_lapsed`]. Blocks.
+    pub fn open_shared(
+        data: &Path,
+        options: Options,
+        commons: &Commons,
+    ) -> Result<(Self, OpenReport), OpenError> {
+        let archives = Archives::new(data, Some(commons.clone()));
+        archives.bring_together().map_err(|error| match error {
+            ArchiveError::Down(why) => DatabaseError::Failed(format!("the releases' archives: {why}")),
+            other => DatabaseError::Failed(other.to_string()),
+        })?;
+        let parts = Parts::new(archives);
+        let wall = Arc::clone(&options.clock);
+        let (journal, report) = Journal::open_shared(data, options, commons, parts.state())?;
+        Ok((parts.ledger(journal, wall, Some(commons.clone())), report))
+    }
+
+    /// Ends the warrants as `unknown` that gateways left open whose lease has ended; how many. Nothing where the journal
+    /// isn't shared: there a start does it.
+    pub async fn close_lapsed(&self) -> Result<usize, String> {
+        let Some(commons) = &self.inner.commons else { return Ok(0) };
+        let open = self.inner.seen.open();
+        if open.is_empty() {
+            return Ok(0);
+        }
+        let positions: Vec<u64> = open.keys().copied().collect();
+        let lapsed = commons.lapsed(&positions).await.map_err(|error| error.to_string())?;
+        let mut closed = 0_usize;
+        for at in lapsed {
+            let Some(open) = open.get(&at) else { continue };
+            let orphan = Commit::Orphan {
+                tenant: open.tenant.clone(),
+                workflow: open.workflow.clone(),
+                decision: open.decision.clone(),
+                at: Position(at),
+                detail: "its gateway was lost before the effect was recorded",
+            };
+            match self.inner.journal.durable(orphan).await {
+                Ok(_) => closed = closed.saturating_add(1),
+                // Another gateway was faster.
+                Err(SubmitError::Refused(Refusal::Ended)) => {}
+                Err(down) => return Err(down_text(&down)),
+            }
+        }
+        Ok(closed)
     }
 
     /// The newest facts.
@@ -143,10 +199,15 @@ impl Ledger {
     pub fn release_in_journal(&self) -> Option<Digest> {
         self.inner.seen.release()
     }
+    /// The archives of releases.
+    #[must_use]
+    pub fn archives(&self) -> &Archives {
+        &self.inner.archives
+    }
     /// Where the archive of a release is kept.
     #[must_use]
     pub fn archive(&self, release: Digest) -> PathBuf {
-        self.inner.archives.join(format!("{}.tar", release.to_string().replace(':', "-")))
+        self.inner.archives.path(release)
     }
     pub(crate) fn warrants(&self) -> std::collections::BTreeMap<u64, crate::fold::Open> {
         self.inner.seen.open()
@@ -157,16 +218,38 @@ impl Ledger {
         self.inner.seen.open().len()
     }
 
+    /// The effects that nobody knows, by the journal position of their decisions.
+    #[must_use]
+    pub fn unresolved(&self) -> Vec<(u64, UnknownEffect)> {
+        self.inner.seen.unresolved().into_all()
+    }
+    /// Records what was found out about one of them. The first finding stands.
+    pub async fn amend(&self, amendment: &Amendment) -> Result<u64, Unamended> {
+        let record = placet_record::amended(amendment, self.now());
+        let entry = Commit::Amended { tenant: amendment.tenant.clone(), at: amendment.at, record };
+        match self.inner.journal.durable(entry).await {
+            Ok(receipt) => {
+                self.inner.last.fetch_max(receipt.time_ms, Ordering::AcqRel);
+                Ok(receipt.first)
+            }
+            Err(SubmitError::Refused(Refusal::Resolved)) => Err(Unamended::Known),
+            Err(SubmitError::Refused(other)) => Err(Unamended::Down(other.to_string())),
+            Err(down) => Err(Unamended::Down(down_text(&down))),
+        }
+    }
+
     /// Now: the wall clock, but never before the last entry.
     #[must_use]
     pub fn now(&self) -> Timestamp {
-        let wall = (self.inner.wall)();
+        // Other gateways' entries count, too.
+        let wall = (self.inner.wall)().max(self.inner.journal.time_ms());
         Timestamp::from_millis(self.inner.last.fetch_max(wall, Ordering::AcqRel).max(wall))
     }
     /// How far the wall clock is behind the last entry, in milliseconds.
     #[must_use]
     pub fn clock_behind(&self) -> u64 {
-        self.inner.last.load(Ordering::Acquire).saturating_sub((self.inner.wall)())
+        let last = self.inner.last.load(Ordering::Acquire).max(self.inner.journal.time_ms());
+        last.saturating_sub((self.inner.wall)())
     }
     /// Whether entries are taken and the clock is right; else why not, for operators.
     pub fn ready(&self) -> Result<(), String> {
@@ -176,6 +259,14 @@ impl Ledger {
                 "the journal has stopped: {}; restart when the disk is well",
                 status.failure.unwrap_or_default()
             ));
+        }
+        if let Some(why) = status.unreachable {
+            return Err(format!(
+                "the shared journal can't be reached: {why}; it goes on by itself once it can"
+            ));
+        }
+        if let Some(silent) = status.silent.filter(|silent| *silent > MAX_SILENCE) {
+            return Err(format!("the shared journal hasn't answered for {} ms", silent.as_millis()));
         }
         if status.full {
             return Err("the disk is full: make room in the data directory's file system".to_owned());
@@ -187,23 +278,38 @@ impl Ledger {
         Ok(())
     }
 
-    /// Applies changes, all or none, durably; the next decision sees them.
+    /// Applies changes, all or none, durably; the next decision sees them. The same transaction under the same
+    /// idempotency key is applied once, and its revision is told again.
     pub async fn transact(&self, transaction: Transaction) -> Result<Revision, Refused> {
         self.commit(Commit::Facts(Box::new(transaction))).await.map(Revision)
     }
 
-    /// Puts a release in force: its archive is kept, the entry durable, then the pointer moves.
+    /// Whether this transaction was applied under its idempotency key already, and at which revision.
+    pub fn repeated(&self, transaction: &Transaction) -> Result<Option<Revision>, ChangeError> {
+        self.inner.seen.repeated(transaction)
+    }
+
+    /// The facts as they were after the entry `at`, folded from the nearest state that is held or kept.
+    pub fn as_of(&self, at: Revision) -> Result<World, String> {
+        let Inner { reader, seen, journal, .. } = &*self.inner;
+        seen.moments.world(at.0.min(reader.last()), reader, &journal.states())
+    }
+
+    /// The position of the last entry no later than a moment; 0 before the first.
+    pub fn position_at(&self, moment: Timestamp) -> Result<Revision, String> {
+        position_at(&self.inner.reader, moment.millis()).map(Revision).map_err(|error| error.to_string())
+    }
+
+    /// Puts a release in force: its archive is kept, the entry durable, and with it the pointer moves.
     pub async fn promote(&self, release: Arc<Release>, by: &Name, why: &str) -> Result<u64, Refused> {
         let digest = release.digest();
-        self.keep(&release)
-            .map_err(|error| Refused::Down(format!("can't keep the release's archive: {error}")))?;
+        let kept = self.inner.archives.share(&release).await;
+        kept.map_err(|error| Refused::Down(format!("can't keep the release's archive: {error}")))?;
         let record = object! {
             "by" => by.as_str(), "name" => release.name().as_str(), "release" => digest.to_string(), "time" => self.now().to_string(), "v" => 1_u64, "why" => why,
         };
         let record = Value::from(record).canonical().map_err(|error| Refused::Down(error.to_string()))?;
-        let at = self.commit(Commit::Release { digest, record: record.as_str().to_owned() }).await?;
-        self.inner.releases.0.store(Some(release));
-        Ok(at)
+        self.commit(Commit::Release { release, record: record.as_str().to_owned() }).await
     }
 
     /// Puts the release of the journal in force again, after a start.
@@ -221,6 +327,33 @@ impl Ledger {
         self.commit(Commit::Act { tenant, kind: Kind::Act, record: record.as_str().to_owned() }).await
     }
 
+    /// Records that a token of ours came with a wrong proof, which is evidence of theft; of a flood of them, how many.
+    pub async fn evidence(&self, by: Name, code: Code, why: String) -> Result<(), Refused> {
+        self.sweep();
+        if self.inner.floods.counts_evidence(&by, code, self.now()) {
+            return Ok(());
+        }
+        let act = Act { by, verb: "present_token".to_owned(), refused: true, why, tenant: None };
+        self.act(act).await.map(drop)
+    }
+
+    /// Writes down the refusals that were only counted, of the windows that are over.
+    pub fn sweep(&self) {
+        for summary in self.inner.floods.over(self.now()) {
+            let Summary { tenant, record } = summary;
+            let commit = Commit::Act { tenant, kind: Kind::Refusals, record };
+            if let Err(error) = self.inner.journal.queued(commit) {
+                tracing::error!(error = %down_text(&error), "counted refusals couldn't be recorded");
+            }
+        }
+    }
+
+    /// How many refusals were counted instead of recorded one by one, since the start.
+    #[must_use]
+    pub fn only_counted(&self) -> u64 {
+        self.inner.floods.total()
+    }
+
     /// A recent denial with a remedy, by its identifier.
     pub fn remediable(&self, id: &DecisionId) -> Result<Option<DecisionRecord>, String> {
         let Some(at) = self.inner.seen.remediable(id) else { return Ok(None) };
@@ -232,6 +365,12 @@ impl Ledger {
 
     /// Writes the newest checkpoints now, for instance before an orderly end.
     pub fn checkpoint(&self) -> Result<(), String> {
+        for Summary { tenant, record } in self.inner.floods.all(self.now()) {
+            let commit = Commit::Act { tenant, kind: Kind::Refusals, record };
+            if let Err(error) = self.inner.journal.durable(commit).wait() {
+                tracing::error!(error = %down_text(&error), "counted refusals couldn't be recorded");
+            }
+        }
         self.inner.journal.checkpoint()
     }
 
@@ -242,23 +381,66 @@ impl Ledger {
                 Ok(receipt.first)
             }
             Err(SubmitError::Refused(Refusal::Change(error))) => Err(Refused::Change(error)),
+            // What it repeats may still be on its way to the disk.
+            Err(SubmitError::Refused(Refusal::Repeated(revision))) => {
+                if self.inner.journal.flush().await {
+                    Ok(revision.0)
+                } else {
+                    Err(Refused::Down("the journal has stopped".to_owned()))
+                }
+            }
             Err(SubmitError::Refused(other)) => Err(Refused::Down(other.to_string())),
             Err(down) => Err(Refused::Down(down_text(&down))),
         }
     }
+}
 
-    fn keep(&self, release: &Release) -> std::io::Result<()> {
-        std::fs::create_dir_all(&self.inner.archives)?;
-        let path = self.archive(release.digest());
-        if path.exists() {
-            return Ok(());
+/// What a ledger and its fold share.
+struct Parts {
+    live: Arc<Live>,
+    seen: Arc<Seen>,
+    releases: Arc<InForce>,
+    archives: Archives,
+}
+
+impl Parts {
+    fn new(archives: Archives) -> Self {
+        Self {
+            live: Arc::new(Live::new(World::new())),
+            seen: Arc::default(),
+            releases: Arc::default(),
+            archives,
         }
-        let partial = path.with_extension("partial");
-        let mut file = std::fs::File::create(&partial)?;
-        std::io::Write::write_all(&mut file, release.archive())?;
-        file.sync_all()?;
-        std::fs::rename(&partial, &path)?;
-        std::fs::File::open(&self.inner.archives)?.sync_all()
+    }
+    fn state(&self) -> State {
+        let archives = self.archives.clone();
+        let fetch = move |digest| archives.load(digest).map(Arc::new).map_err(|error| error.to_string());
+        let (live, seen, releases) =
+            (Arc::clone(&self.live), Arc::clone(&self.seen), Arc::clone(&self.releases));
+        State::new(live, seen, releases, Arc::new(fetch))
+    }
+    fn ledger(
+        self,
+        journal: Journal<State>,
+        wall: Arc<dyn Fn() -> u64 + Send + Sync>,
+        commons: Option<Commons>,
+    ) -> Ledger {
+        let Self { live, seen, releases, archives } = self;
+        let (reader, last) = (journal.reader(), AtomicU64::new(journal.status().time_ms));
+        Ledger {
+            inner: Arc::new(Inner {
+                journal,
+                reader,
+                live,
+                seen,
+                releases,
+                archives,
+                commons,
+                wall,
+                last,
+                floods: Floods::default(),
+            }),
+        }
     }
 }
 
@@ -277,13 +459,23 @@ impl CoreJournal for Ledger {
                 self.inner.last.fetch_max(receipt.time_ms, Ordering::AcqRel);
                 Ok(Position(receipt.first))
             }
-            Err(SubmitError::Refused(Refusal::Moved)) => Err(Unrecorded::Moved),
+            Err(SubmitError::Refused(Refusal::Moved)) => {
+                // What it is decided on again must be what it was refused for, which others see once it is durable.
+                self.inner.journal.flush().await;
+                Err(Unrecorded::Moved)
+            }
             Err(SubmitError::Refused(other)) => Err(Unrecorded::Down(other.to_string())),
             Err(down) => Err(Unrecorded::Down(down_text(&down))),
         }
     }
 
     fn queued(&self, entry: Entry<'_>) -> Result<(), Unrecorded> {
+        if let Entry::Denied(denial) = &entry {
+            self.sweep();
+            if self.inner.floods.counts(denial, self.now()) {
+                return Ok(());
+            }
+        }
         self.inner.journal.queued(self.entry(&entry)).map_err(|error| Unrecorded::Down(down_text(&error)))
     }
 }
@@ -296,15 +488,24 @@ impl Ledger {
                 Commit::Permit(Box::new(Reservation {
                     id: call.id.clone(),
                     workflow: permit.envelope().workflow().clone(),
+                    basis: (permit.basis().release, permit.basis().revision),
                     entry: call.entry.clone(),
                     action: call.action.clone(),
-                    amount: amount(&call.attributes).unwrap_or(placet_core::Decimal::ZERO),
+                    effect: call.effect,
+                    amount: call.amount().unwrap_or(placet_core::Decimal::ZERO),
                     labels: call.labels.clone(),
                     labels_at: evaluation.labels_at,
                     totals: evaluation.totals,
                     spends: permit.spends().iter().map(|approval| approval.id.clone()).collect(),
                     agent: permit.envelope().agent().clone(),
                     writes: call.writes.clone(),
+                    spending: Spending::of(
+                        permit.envelope().grant(),
+                        call,
+                        permit.chain(),
+                        permit.basis().now,
+                    ),
+                    claims: evaluation.claims.clone(),
                     record: permitted(permit),
                 }))
             }
@@ -320,6 +521,7 @@ impl Ledger {
             Entry::Ended { permit, at, credential, outcome } => Commit::Ended {
                 at: *at,
                 ending: outcome.ending,
+                returned: returns(outcome),
                 record: ended(permit, *at, credential, outcome, self.now()),
             },
         }

@@ -3,18 +3,27 @@
 //! Protocol rims open an [`placet_core::Envelope`] and hand a [`ToolCall`] to [`Gateway::call`]; there is no other way
 //! to a tool. Listings are previews: they filter and yield no permit. Nothing here parses HTTP or serves a socket.
 
+mod archives;
 mod credential;
+mod effects;
+mod flood;
 mod fold;
 mod in_flight;
+mod keep;
 mod ledger;
 mod listing;
+mod lookup;
 mod observe;
 mod pipeline;
 mod public;
+mod resolve;
 pub mod trace;
 mod writes;
 
+pub use archives::{ArchiveError, Archives};
 pub use credential::{Credentials, Injection, OpenVault, Scheme, Service, VaultAccess};
+pub use effects::{Unamended, UnknownEffect};
+pub use flood::{MAX_PAIRS, WINDOW as REFUSAL_WINDOW};
 pub use fold::ORGANISATION;
 pub use in_flight::{InFlight, MAX_IN_FLIGHT};
 pub use ledger::{Act, InForce, Ledger, MAX_CLOCK_BEHIND, Refused};
@@ -22,3 +31,4 @@ pub use listing::Listed;
 pub use observe::{NoObserver, Observer, Stage};
 pub use pipeline::{Answered, Departure, Gateway, ToolCall, Unavailable};
 pub use public::Public;
+pub use resolve::{Effects, Unresolvable};

@@ -3,6 +3,8 @@
 /// A stage of the pipeline, for its latency.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Stage {
+    /// Reading what the call's resources lack, where something reads it.
+    LookUp,
     /// Catalog and facts: from the message to a call.
     Classify,
     /// The decision.
@@ -20,11 +22,12 @@ pub enum Stage {
 impl Stage {
     /// All stages, in order.
     pub const ALL: &[Self] =
-        &[Self::Classify, Self::Decide, Self::Record, Self::Issue, Self::Exchange, Self::Close];
+        &[Self::LookUp, Self::Classify, Self::Decide, Self::Record, Self::Issue, Self::Exchange, Self::Close];
     /// As a metric's label.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::LookUp => "look_up",
             Self::Classify => "classify",
             Self::Decide => "decide",
             Self::Record => "record",
@@ -37,6 +40,8 @@ impl Stage {
 
 /// Counts; never decides, never blocks.
 pub trait Observer: Send + Sync {
+    /// What a lookup had for a call: `read`, `kept` or `nothing`.
+    fn looked_up(&self, lookup: &str, outcome: &'static str);
     /// A recorded decision: `permit` or `deny`, and the first reason's code (empty for a permit).
     fn decided(&self, decision: &'static str, code: &str);
     /// A warrant's ending.
@@ -50,6 +55,7 @@ pub trait Observer: Send + Sync {
 pub struct NoObserver;
 
 impl Observer for NoObserver {
+    fn looked_up(&self, _: &str, _: &'static str) {}
     fn decided(&self, _: &'static str, _: &str) {}
     fn ended(&self, _: &'static str) {}
     fn took(&self, _: Stage, _: std::time::Duration) {}

@@ -5,7 +5,7 @@ use std::{future::Future, pin::pin, sync::Arc, time::Instant};
 use futures::future::{Either, select};
 use placet_catalog::{Entry, Guarded};
 use placet_core::{
-    Call, Code, DecisionId, Digest, Envelope, FactsView, NoSuchTenant, Reason,
+    Call, Code, DecisionId, Digest, Envelope, FactsView, LookedUp, NoSuchTenant, Reason,
     authority::{
         Answer, Attempt, Authority, Connection, CredentialNote, Decision, Dispatch, Ending, Evidence, Judged,
         Offered, Outcome, Recorded, Unrecorded, Warrant,
@@ -14,11 +14,15 @@ use placet_core::{
 use placet_core::{Facts as _, Name};
 use placet_json::Value;
 use placet_policy::unknown_tool;
-use placet_upstream::{Client, Inspect, Request, Upstreams, Verdict};
+use placet_upstream::{Client, Inspect, Request, UpstreamError, Upstreams, Verdict};
 use tokio::sync::oneshot;
 use tracing::Instrument as _;
 
-use crate::{Credentials, Ledger, MAX_CLOCK_BEHIND, Observer, Public, Stage, trace};
+use crate::{
+    Credentials, Effects, Ledger, MAX_CLOCK_BEHIND, Observer, Public, Stage,
+    lookup::{Lookups, Reader},
+    trace,
+};
 
 /// The method of a call.
 const CALL: &str = "tools/call";
@@ -87,6 +91,8 @@ pub struct Gateway {
     ledger: Ledger,
     upstreams: Arc<Upstreams>,
     credentials: Arc<Credentials>,
+    lookups: Arc<Lookups>,
+    effects: Effects,
     observer: Arc<dyn Observer>,
 }
 
@@ -106,7 +112,14 @@ impl Gateway {
         credentials: Arc<Credentials>,
         observer: Arc<dyn Observer>,
     ) -> Self {
-        Self { authority, ledger, upstreams, credentials, observer }
+        let reader = Reader {
+            ledger: ledger.clone(),
+            upstreams: Arc::clone(&upstreams),
+            credentials: Arc::clone(&credentials),
+        };
+        let effects = Effects::new(reader.clone());
+        let lookups = Arc::new(Lookups::new(reader, Arc::clone(&observer)));
+        Self { authority, ledger, upstreams, credentials, lookups, effects, observer }
     }
     /// The ledger.
     #[must_use]
@@ -117,6 +130,12 @@ impl Gateway {
     #[must_use]
     pub fn upstreams(&self) -> &Arc<Upstreams> {
         &self.upstreams
+    }
+
+    /// The effects that nobody knows.
+    #[must_use]
+    pub fn effects(&self) -> &Effects {
+        &self.effects
     }
 
     /// Takes a call through the pipeline. From the decision on it runs detached: dropping the future loses neither a
@@ -201,23 +220,29 @@ impl Gateway {
         departed: Departed,
     ) -> Result<Answered, Unavailable> {
         self.ledger.ready().map_err(Unavailable)?;
-        let began = Instant::now();
-        let now = self.ledger.now();
         let ToolCall { upstream, tool, arguments, client, departure: _ } = call;
         let id = decision_id()?;
         trace::asked(&envelope, &id, || format!("{upstream}.{tool}"));
+        let looked_up = self.look_up(&envelope, &id, &upstream, &tool, &arguments).await;
+        let began = Instant::now();
+        let now = self.ledger.now();
         let judged = self.judged(&envelope);
         let admitted = trace::stage(Stage::Classify)
-            .in_scope(|| self.classify(&judged, &envelope, &upstream, &tool, &arguments, id));
+            .in_scope(|| self.classify(&judged, &envelope, &upstream, &tool, &arguments, id, &looked_up));
+        // Before it is decided: a permit that can't be sent would spend what it rests on.
+        let admitted = admitted.and_then(|(call, entry)| match self.upstreams.pass(&upstream) {
+            Ok(pass) => Ok((call, entry, pass)),
+            Err(error) => Err(unavailable(call, &error)),
+        });
         let (decision, entry) = match admitted {
-            Ok((call, entry)) => {
+            Ok((call, entry, pass)) => {
                 trace::action(call.action.as_str());
                 let classified = Instant::now();
                 self.observer.took(Stage::Classify, classified.duration_since(began));
                 let decision =
                     trace::stage(Stage::Decide).in_scope(|| self.authority.decide(envelope, call, now));
                 self.observer.took(Stage::Decide, classified.elapsed());
-                (decision, Some(entry))
+                (decision, Some((entry, pass)))
             }
             Err(refused) => {
                 let (attempt, reason) = *refused;
@@ -229,7 +254,7 @@ impl Gateway {
         // Detached before it is recorded: once the entry is on its way to the journal, somebody must carry the warrant.
         let run = async move {
             match (gateway.record(decision).await?, entry) {
-                (Recorded::Granted(warrant), Some(entry)) => {
+                (Recorded::Granted(warrant), Some((entry, _pass))) => {
                     gateway.decided("permit", "");
                     gateway.carry_out(warrant, entry, client, departed).await
                 }
@@ -273,7 +298,39 @@ impl Gateway {
         }
     }
 
+    /// Reads what a call's resources lack, where the catalog says how.
+    async fn look_up(
+        &self,
+        envelope: &Envelope,
+        id: &DecisionId,
+        upstream: &Name,
+        tool: &str,
+        arguments: &Value,
+    ) -> Vec<LookedUp> {
+        let none = |release: Arc<placet_policy::Release>| release.catalog().lookups().next().is_none();
+        if self.ledger.releases().current().is_none_or(none) {
+            return Vec::new();
+        }
+        let began = Instant::now();
+        let offered = self.offered(upstream, tool);
+        let lookups = self.lookups.before(envelope, id, upstream, tool, arguments, offered);
+        let looked_up = lookups.instrument(trace::stage(Stage::LookUp)).await;
+        self.observer.took(Stage::LookUp, began.elapsed());
+        looked_up
+    }
+
+    /// What an upstream offers under a tool's name now.
+    fn offered(&self, upstream: &Name, tool: &str) -> Offered {
+        match self.upstreams.tools(upstream) {
+            None => Offered::Unread,
+            Some(tools) => tools.get(tool).map_or(Offered::Absent, |offered| {
+                Offered::Definition(Digest::from_bytes(*offered.digest.as_bytes()))
+            }),
+        }
+    }
+
     /// Names the call's action and resource by the release's catalog, as far as this envelope may see.
+    #[expect(clippy::too_many_arguments, reason = "each is one independent part of what was asked")]
     fn classify(
         &self,
         judged: &Judged,
@@ -282,6 +339,7 @@ impl Gateway {
         tool: &str,
         arguments: &Value,
         id: DecisionId,
+        lookups: &[LookedUp],
     ) -> Result<(Call, Arc<Entry>), NotAdmitted> {
         let refuse = |id: DecisionId, reason: Reason| {
             let target = format!("{upstream}.{tool}").chars().take(256).collect();
@@ -328,13 +386,8 @@ impl Gateway {
                 return refuse(id, Reason::platform(Code::ToolUnknown, unknown_tool(tool), operator));
             }
         };
-        let offered = match self.upstreams.tools(upstream) {
-            None => Offered::Unread,
-            Some(tools) => tools.get(tool).map_or(Offered::Absent, |offered| {
-                Offered::Definition(Digest::from_bytes(*offered.digest.as_bytes()))
-            }),
-        };
-        release.admit(envelope, &**facts, id, upstream.as_str(), tool, arguments, offered)
+        let offered = self.offered(upstream, tool);
+        release.admit(envelope, &**facts, id, upstream.as_str(), tool, arguments, offered, lookups)
     }
 
     async fn carry_out(
@@ -383,6 +436,11 @@ impl Gateway {
                     .await;
             }
         };
+        // What was revoked at another gateway can't be heard of now.
+        if let Err(why) = self.ledger.ready() {
+            let message = "the authority for this call can't be looked up now; nothing was sent";
+            return self.give_back(warrant, decision, why, message).await;
+        }
         let issued = issuing.in_scope(|| self.authority.issue(warrant, ready, clock()));
         drop(issuing);
         let invocation = match issued {
@@ -417,6 +475,21 @@ impl Gateway {
         self.ended(Ending::Revoked);
         Ok(Answered::Broken { decision, ending: Ending::Revoked, message })
     }
+}
+
+/// A call whose upstream rests. It isn't decided, so nothing is spent, and a replay has nothing to decide again.
+fn unavailable(call: Call, error: &UpstreamError) -> NotAdmitted {
+    let public = "the tool can't be reached now; nothing was decided or sent, try again later";
+    let operator = format!("`{}`: {error}", call.upstream);
+    let attempt = Attempt {
+        id: call.id,
+        method: CALL.to_owned(),
+        target: call.entry.to_string(),
+        action: call.action.to_string(),
+        resources: call.resources,
+        evidence: Evidence::Nothing,
+    };
+    Box::new((attempt, Reason::platform(Code::UpstreamUnavailable, public, operator).into()))
 }
 
 fn answer(decision: DecisionId, outcome: Outcome) -> Answered {

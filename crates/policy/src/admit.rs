@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use placet_catalog::Entry;
 use placet_core::{
-    Call, Code, DecisionId, Digest, Envelope, FactsView, Grantor, MAX_CHAIN, Name, Reason, Reasons,
+    Call, Code, DecisionId, Digest, Envelope, FactsView, Grantor, LookedUp, MAX_CHAIN, Name, Reason, Reasons,
     authority::{Attempt, Evidence, Offered},
 };
 use placet_json::Value;
@@ -34,15 +34,21 @@ pub fn unknown_tool(name: &str) -> String {
 /// What it takes to refuse a tool's call again. Arguments over [`MAX_EVIDENCE`] are cut to their digest, `sha256:…`,
 /// which is no JSON: such a refusal can't be made again.
 #[must_use]
-pub fn evidence(upstream: &str, tool: &str, arguments: &Value, offered: Offered) -> Evidence {
+pub fn evidence(
+    upstream: &str,
+    tool: &str,
+    arguments: &Value,
+    offered: Offered,
+    lookups: &[LookedUp],
+) -> Evidence {
     let text = arguments.to_string();
     let arguments = if text.len() > MAX_EVIDENCE { Digest::of(text.as_bytes()).to_string() } else { text };
-    Evidence::Call { upstream: cut(upstream), tool: cut(tool), arguments, offered }
+    Evidence::Call { upstream: cut(upstream), tool: cut(tool), arguments, offered, lookups: lookups.to_vec() }
 }
 
 impl Release {
     /// Makes a call of what was asked, or an attempt with what it takes to refuse it again. `offered` is what the
-    /// upstream offers under the tool's name at this moment.
+    /// upstream offers under the tool's name at this moment, `lookups` what was looked up for it.
     #[expect(clippy::too_many_arguments, reason = "each is one independent input of a pure function")]
     #[expect(clippy::needless_pass_by_value, reason = "an identifier is used up by its decision")]
     pub fn admit(
@@ -54,10 +60,11 @@ impl Release {
         tool: &str,
         arguments: &Value,
         offered: Offered,
+        lookups: &[LookedUp],
     ) -> Result<(Call, Arc<Entry>), NotAdmitted> {
         let target = cut(&format!("{upstream}.{tool}"));
         let refuse = |action: &str, resources, reasons| {
-            let evidence = evidence(upstream, tool, arguments, offered);
+            let evidence = evidence(upstream, tool, arguments, offered, lookups);
             let attempt = Attempt {
                 id: id.clone(),
                 method: METHOD.to_owned(),
@@ -77,8 +84,11 @@ impl Release {
         self.visible(entry, envelope, facts).map_err(|why| hidden(action, why))?;
         reviewed(entry, offered).map_err(|why| hidden(action, why))?;
         match placet_catalog::classify(entry, envelope, facts, self.digest(), id.clone(), arguments) {
-            Ok(call) => Ok((call, Arc::clone(entry))),
-            Err(refused) => Err(refuse(action, refused.attempted.resources, refused.reasons)),
+            Ok(call) => Ok((Call { lookups: lookups.to_vec(), ..call }, Arc::clone(entry))),
+            Err(refused) => {
+                let reasons = crate::lookups::explained(refused.reasons, lookups);
+                Err(refuse(action, refused.attempted.resources, reasons))
+            }
         }
     }
 
@@ -124,7 +134,7 @@ impl Release {
 }
 
 /// The tool as the upstream offers it must be one that was reviewed.
-fn reviewed(entry: &Entry, offered: Offered) -> Result<(), String> {
+pub(crate) fn reviewed(entry: &Entry, offered: Offered) -> Result<(), String> {
     let (upstream, tool) = (entry.upstream(), entry.tool());
     match offered {
         Offered::Definition(digest) if entry.accepts(&digest) => Ok(()),

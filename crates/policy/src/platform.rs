@@ -10,7 +10,7 @@ use placet_core::{
     WorkflowState,
 };
 
-use crate::{Release, WorkflowType};
+use crate::{Release, WorkflowType, lookups};
 
 /// Facts that a call stands on, all of them checked.
 pub(crate) struct Standings<'a> {
@@ -82,7 +82,7 @@ pub(crate) fn check<'a>(
             format!("the catalog has no `{}`", call.entry),
         );
     };
-    let resources = resources(call, facts)?;
+    let resources = resources(release, call, facts, now)?;
     holds(entry, envelope, call, facts)?;
     bound(call, workflow, kind)?;
     Ok(Standings { agent, chain, human, assignment, workflow, kind, state, resources })
@@ -334,12 +334,20 @@ fn scope(
 }
 
 /// Every resource is known. Another tenant's is as unknown as one that doesn't exist.
-fn resources<'a>(call: &Call, facts: &'a dyn FactsView) -> Checked<Vec<&'a Resource>> {
+fn resources<'a>(
+    release: &Release,
+    call: &Call,
+    facts: &'a dyn FactsView,
+    now: Timestamp,
+) -> Checked<Vec<&'a Resource>> {
     let mut found = Vec::with_capacity(call.resources.len());
     for at in &call.resources {
         match facts.resource(at) {
-            Some(resource) => found.push(resource),
-            None => return Err(resource_unknown(&at.to_string())),
+            Some(resource) => {
+                lookups::usable(release, call, resource, now)?;
+                found.push(resource);
+            }
+            None => return Err(lookups::explained(resource_unknown(&at.to_string()), &call.lookups)),
         }
     }
     Ok(found)
@@ -355,7 +363,7 @@ pub(crate) fn resource_unknown(at: &str) -> Reasons {
 }
 
 /// A resource of a type that the workflow is about is the one that it is about.
-fn bound(call: &Call, workflow: &Workflow, kind: &WorkflowType) -> Checked<()> {
+pub(crate) fn bound(call: &Call, workflow: &Workflow, kind: &WorkflowType) -> Checked<()> {
     for at in &call.resources {
         let is_bound = kind.binds.contains_key(&at.kind) || workflow.bindings.contains_key(&at.kind);
         if is_bound && workflow.bindings.get(&at.kind) != Some(&at.id) {

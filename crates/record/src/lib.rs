@@ -3,14 +3,19 @@
 //! Written in one pass from core's values, read back strictly: [`DecisionRecord::read`] gives again the envelope and
 //! the call, so that a decision can be made anew from its record. It knows no store and no engine.
 
+mod amendment;
 mod decision;
 mod effect;
+mod lookup;
 mod read;
+mod refusals;
 mod writer;
 
+pub use amendment::{Amendment, amended};
 pub use decision::{AskedRecord, DecisionRecord, denied, document, permitted, remedy};
-pub use effect::{EffectRecord, ended, orphaned};
+pub use effect::{EffectRecord, ended, orphaned, returns};
 pub use read::BadRecord;
+pub use refusals::{Refusals, Refused};
 
 /// What kind of entry a frame holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -27,12 +32,21 @@ pub enum Kind {
     Act,
     /// A summary of refusals.
     Refusals,
+    /// What was found out later about an effect.
+    Amendment,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: &[Self] =
-        &[Self::Facts, Self::Decision, Self::Effect, Self::Release, Self::Act, Self::Refusals];
+    pub const ALL: &[Self] = &[
+        Self::Facts,
+        Self::Decision,
+        Self::Effect,
+        Self::Release,
+        Self::Act,
+        Self::Refusals,
+        Self::Amendment,
+    ];
 
     /// The tag in the journal's frame.
     #[must_use]
@@ -44,6 +58,7 @@ impl Kind {
             Self::Release => 4,
             Self::Act => 5,
             Self::Refusals => 6,
+            Self::Amendment => 7,
         }
     }
     /// The kind of a tag.
@@ -61,6 +76,7 @@ impl Kind {
             Self::Release => "release",
             Self::Act => "act",
             Self::Refusals => "refusals",
+            Self::Amendment => "amendment",
         }
     }
 }

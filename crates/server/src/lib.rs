@@ -5,6 +5,8 @@
 
 pub mod admin;
 pub mod books;
+pub mod feeds;
+mod flood;
 pub mod keys;
 mod ledger;
 pub mod listen;
@@ -12,9 +14,12 @@ pub mod log;
 pub mod mcp;
 pub mod metrics;
 pub mod oauth;
+pub mod opal;
 pub mod run;
 pub mod settings;
+mod shared;
 mod telemetry;
 pub mod tree;
+pub mod uses;
 pub mod vault;
 pub mod window;

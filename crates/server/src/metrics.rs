@@ -19,8 +19,11 @@ pub struct Metrics {
     refused: Counter,
     decisions: Counter,
     effects: Counter,
+    feeds: Counter,
+    lookups: Counter,
     stages: Mutex<BTreeMap<&'static str, Histogram>>,
     gauges: Mutex<BTreeMap<&'static str, u64>>,
+    circuits: Mutex<BTreeMap<String, (&'static str, u64)>>,
 }
 
 impl Metrics {
@@ -35,6 +38,24 @@ impl Metrics {
     /// A warrant's ending.
     pub fn ended(&self, ending: &str) {
         self.effects.add(ending, "");
+    }
+    /// What a feed brought, and what became of it.
+    pub fn fed(&self, feed: &str, outcome: &str) {
+        self.feeds.add(feed, outcome);
+    }
+    /// How often a feed's requests or events had this outcome.
+    #[must_use]
+    pub fn fed_so_far(&self, feed: &str, outcome: &str) -> u64 {
+        self.feeds.get(feed, outcome)
+    }
+    /// What a lookup had for a call.
+    pub fn looked_up(&self, lookup: &str, outcome: &str) {
+        self.lookups.add(lookup, outcome);
+    }
+    /// The state of each upstream's breaker, and how often it opened, in the place of the last ones.
+    pub fn circuits<'a>(&self, circuits: impl Iterator<Item = (&'a str, &'static str, u64)>) {
+        let circuits = circuits.map(|(upstream, state, opened)| (upstream.to_owned(), (state, opened)));
+        *self.circuits.lock().unwrap_or_else(PoisonError::into_inner) = circuits.collect();
     }
     /// How long a stage of the pipeline took.
     pub fn took(&self, stage: &'static str, duration: Duration) {
@@ -68,6 +89,19 @@ impl Metrics {
             ("decision", "code"),
         );
         self.effects.render(&mut out, "placet_effects_total", "How warrants ended.", ("ending", ""));
+        self.feeds.render(
+            &mut out,
+            "placet_feed_total",
+            "What identity feeds brought, and what became of it.",
+            ("feed", "outcome"),
+        );
+        self.lookups.render(
+            &mut out,
+            "placet_lookups_total",
+            "What lookups had for calls: read, kept or nothing.",
+            ("lookup", "outcome"),
+        );
+        self.breakers(&mut out);
         let stages = self.stages.lock().unwrap_or_else(PoisonError::into_inner);
         if !stages.is_empty() {
             out.push_str("# HELP placet_stage_seconds How long the stages of a call took.\n# TYPE placet_stage_seconds histogram\n");
@@ -79,6 +113,31 @@ impl Metrics {
             line(&mut out, format_args!("# TYPE placet_{name} gauge\nplacet_{name} {value}\n"));
         }
         out
+    }
+}
+
+impl Metrics {
+    fn breakers(&self, out: &mut String) {
+        let circuits = self.circuits.lock().unwrap_or_else(PoisonError::into_inner);
+        if circuits.is_empty() {
+            return;
+        }
+        out.push_str("# HELP placet_breaker_open Whether an upstream is left alone: 1, tried by one call: 0.5, or called: 0.\n# TYPE placet_breaker_open gauge\n");
+        for (upstream, (state, _)) in circuits.iter() {
+            let value = match *state {
+                "open" => "1",
+                "half_open" => "0.5",
+                _ => "0",
+            };
+            line(out, format_args!("placet_breaker_open{{upstream=\"{}\"}} {value}\n", escape(upstream)));
+        }
+        out.push_str("# HELP placet_breaker_opened_total How often an upstream's breaker opened.\n# TYPE placet_breaker_opened_total counter\n");
+        for (upstream, (_, opened)) in circuits.iter() {
+            line(
+                out,
+                format_args!("placet_breaker_opened_total{{upstream=\"{}\"}} {opened}\n", escape(upstream)),
+            );
+        }
     }
 }
 

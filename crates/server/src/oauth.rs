@@ -2,10 +2,7 @@
 //!
 //! What is registered and granted is read from live facts at each request: a revoked delegation yields no token.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -43,7 +40,7 @@ use crate::{
     admin::{Codes, is_host, json},
     books::Books,
     metrics::Metrics,
-    window::FileWindow,
+    uses::Uses,
 };
 
 /// The longest body of these endpoints, in bytes.
@@ -66,7 +63,7 @@ pub struct OAuth {
     /// Enrolment codes that were handed out.
     pub codes: Arc<Codes>,
     /// Assertions and proofs that were used.
-    pub window: Mutex<FileWindow>,
+    pub window: Uses,
     /// Counters.
     pub metrics: Arc<Metrics>,
 }
@@ -135,16 +132,23 @@ async fn enrolment(State(oauth): State<Arc<OAuth>>, headers: HeaderMap, body: Bo
         Ok(body) => body,
         Err(status) => return status.into_response(),
     };
-    let raw: Vec<(&str, &[u8])> =
-        headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
-    let enrolled =
-        enrol(&body, &raw, &oauth.enrol_url, |code| oauth.codes.pending(code), oauth.books.now().secs());
-    let enrolled = match enrolled {
-        Ok(enrolled) => enrolled,
-        Err(refused) => return oauth.refusal(&refused),
+    let service = Arc::clone(&oauth);
+    // Where codes are shared they are in a database.
+    let enrolled = tokio::task::spawn_blocking(move || {
+        let raw: Vec<(&str, &[u8])> =
+            headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+        let (codes, now) = (&service.codes, service.books.now().secs());
+        let enrolled = enrol(&body, &raw, &service.enrol_url, |code| codes.pending(code), now)?;
+        // Whoever spends the code first is the agent.
+        let spent = codes.spend(&enrolled.code);
+        Ok((enrolled, spent))
+    });
+    let (enrolled, spent) = match enrolled.await {
+        Ok(Ok(enrolled)) => enrolled,
+        Ok(Err(refused)) => return oauth.refusal(&refused),
+        Err(_) => return StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     };
-    // Whoever spends the code first is the agent.
-    if !oauth.codes.spend(&enrolled.code) {
+    if !spent {
         oauth.metrics.refused("oauth_invalid_grant");
         return json(StatusCode::BAD_REQUEST, &object! { "error" => "invalid_grant" }.into());
     }
@@ -185,10 +189,7 @@ impl OAuth {
         let now = self.books.now();
         let registry = FactsRegistry { world: self.books.live().world(), now };
         let claimant = self.endpoint.authenticate(body, &raw, &registry, now.secs())?;
-        let client = {
-            let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
-            claimant.admit(&mut *window, now.secs())?
-        };
+        let client = claimant.admit(&mut &self.window, now.secs())?;
         // Without randomness the token would have no name; minting refuses an empty one.
         let jti = random_id().map(|id| format!("wt_{id}")).unwrap_or_default();
         let issued = self.endpoint.issue(&client, &registry, &jti, now.secs())?;

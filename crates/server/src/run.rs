@@ -13,7 +13,7 @@ use std::{
 use axum::Router;
 use placet_core::{Facts, Name, Releases, authority::Authority};
 use placet_gateway::{
-    Credentials, Gateway, Injection, Ledger, Observer, Scheme, Service, Stage, VaultAccess,
+    Credentials, Effects, Gateway, Injection, Ledger, Observer, Scheme, Service, Stage, VaultAccess,
 };
 use placet_jose::{KeySet, SigningKey, access::Access, htu::Htu};
 use placet_oauth::{
@@ -22,9 +22,9 @@ use placet_oauth::{
     vault::{MasterKey, Place},
 };
 use placet_policy::Release;
-use placet_store::{Notary, Options, Projection};
+use placet_store::{Commons, Notary, Options, Projection};
 use placet_upstream::{
-    Bounds as UpstreamBounds, Config, Egress, Http, Stdio, SystemResolver, Timeouts, Transport as Wire,
+    Bounds as UpstreamBounds, Config, Egress, Fuse, Http, Stdio, SystemResolver, Timeouts, Transport as Wire,
     Trust, Upstreams,
 };
 use secrecy::{ExposeSecret, SecretString};
@@ -32,17 +32,20 @@ use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
 use crate::{
     admin::{self, Admin, Codes, Door},
+    feeds, flood,
     keys::{Keyring, KeyringError},
     ledger::{LedgerBooks, LiveOffers},
     listen::{self, Bounds},
     mcp,
     metrics::Metrics,
     oauth::{self, OAuth},
+    opal,
     settings::{
         Environment, Limits, ListWith, ReleaseSource, SecretError, Server, Settings, Transport, Upstream,
         Variables,
     },
-    tree,
+    shared, tree,
+    uses::Uses,
     vault::{VaultFile, VaultFileError},
     window::{FileWindow, Outlasts},
 };
@@ -78,6 +81,9 @@ pub enum StartError {
         /// Why.
         error: SecretError,
     },
+    /// The URL of the gateways' database.
+    #[error("`journal.postgres`: {0}; {remedy}", remedy = .0.remedy())]
+    Database(SecretError),
     /// The ledger.
     #[error("{0}")]
     Ledger(#[from] placet_store::OpenError),
@@ -92,12 +98,18 @@ pub enum StartError {
         /// What is wrong.
         why: String,
     },
+    /// A source of facts.
+    #[error("{0}; see `[[source]]` in the settings")]
+    Source(#[from] placet_facts::SourceError),
     /// The vault.
     #[error("{0}")]
     Vault(#[from] VaultFileError),
     /// An upstream.
     #[error("{0}")]
     Upstream(#[from] placet_upstream::UpstreamError),
+    /// An identity feed.
+    #[error(transparent)]
+    Feed(#[from] feeds::FeedError),
     /// A listener.
     #[error("can't listen on {address}: {error}")]
     Listen {
@@ -109,6 +121,9 @@ pub enum StartError {
     /// A URL of the settings.
     #[error("`{0}` can't be used as a URL")]
     Url(String),
+    /// OPAL.
+    #[error("{0}")]
+    Opal(String),
     /// A lock file of another process, or a damaged window.
     #[error("what was used before can't be remembered: {0}")]
     Window(std::io::Error),
@@ -121,10 +136,14 @@ pub struct Running {
     pub agent_addr: SocketAddr,
     /// Where administrators are served.
     pub admin_addr: SocketAddr,
+    /// Where feeds are served, if on a listener of their own.
+    pub feeds_addr: Option<SocketAddr>,
     /// The agents' listener as agents call it.
     pub public_url: String,
     /// The administrators' listener as they call it.
     pub admin_url: String,
+    /// Where OPAL clients are served, if they are.
+    pub opal_addr: Option<SocketAddr>,
     /// What was found at the start.
     pub report: placet_store::OpenReport,
     stop: watch::Sender<bool>,
@@ -170,6 +189,7 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
     if settings.is_default("server.admin_url") {
         settings.server.admin_url = format!("http://{admin_addr}");
     }
+    let commons = shared::connect(&settings, variables, &keyring).await?;
     let Keyring { token, call, sender, checkpoint, session, operators, master } = keyring;
 
     let notary = Notary {
@@ -177,29 +197,51 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
         key: Arc::new(checkpoint),
         every: CHECKPOINT,
     };
-    let (ledger, report) = Ledger::open(&data, Options::new(wall, notary))?;
+    let options = Options::new(wall, notary);
+    let (ledger, report) = match &commons {
+        None => Ledger::open(&data, options)?,
+        Some(commons) => shared::ledger(&data, options, commons).await?,
+    };
+    for source in &settings.sources {
+        ledger.live().sources().declare(source.clone(), ledger.now())?;
+    }
     put_in_force(&ledger, &settings).await?;
     let metrics = Arc::new(Metrics::default());
-    let (access_to_vault, vault) = open_vault(&data, master)?;
+    let (access_to_vault, vault) = open_vault(&data, master, commons.clone())?;
 
     let senders = Senders { call, sender, vault: access_to_vault };
     let (gateway, upstreams) = gateway(&settings, variables, &ledger, senders, &metrics)?;
-    let books: Arc<LedgerBooks> = Arc::new(LedgerBooks {
-        ledger: ledger.clone(),
-        index: Mutex::new(Projection::open(&data)?),
-        releases: data.join("releases"),
-    });
+    let effects = gateway.effects().clone();
+    let books: Arc<LedgerBooks> =
+        Arc::new(LedgerBooks { ledger: ledger.clone(), index: Mutex::new(Projection::open(&data)?) });
+    let (opal_listener, opal_addr, opal_url) = bind_opal(&settings).await?;
+    let opal::Started { opal, sources, app: opal_app } =
+        opal::prepare(&settings, variables, &ledger, &books, &metrics, opal_url.as_deref())
+            .map_err(StartError::Opal)?;
+    let fleet = opal.fleet().cloned();
     let now = ledger.now().secs();
     let used = data.join("used");
     std::fs::create_dir_all(&used).map_err(|error| io(&used, error))?;
-    let window = |name: &str| {
-        FileWindow::open(&used.join(name), WINDOW, now).map(Mutex::new).map_err(StartError::Window)
+    let uses = |name: &str, capacity, outlasts| match &commons {
+        Some(commons) => Ok(Uses::shared(commons.clone(), outlasts == Outlasts::Machine)),
+        None => FileWindow::open_as(&used.join(name), capacity, now, outlasts)
+            .map(Uses::in_file)
+            .map_err(StartError::Window),
     };
-    let proofs = FileWindow::open_as(&used.join("proofs"), mcp::MAX_PROOFS, now, Outlasts::Process)
-        .map_err(StartError::Window)?;
-    let codes = Arc::new(Codes::default());
+    let window = |name| uses(name, WINDOW, Outlasts::Machine);
+    let proofs = uses("proofs", mcp::MAX_PROOFS, Outlasts::Process)?;
+    let codes = Arc::new(Codes::of(commons.clone()));
     let keys = KeySet::of(token.public());
     let server = &settings.server;
+    let feeds = feeds::open(feeds::Parts {
+        settings: &settings,
+        variables,
+        ledger: ledger.clone(),
+        books: books.clone(),
+        metrics: Arc::clone(&metrics),
+        key: feeds::again(&token).map_err(KeyringError::again)?,
+    })
+    .await?;
 
     let endpoint = Arc::new(mcp::Endpoint::new(mcp::Parts {
         gateway,
@@ -222,7 +264,11 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
     )?;
     let admin = Arc::new(Admin {
         books,
-        offers: Arc::new(LiveOffers { upstreams: Arc::clone(&upstreams), ledger: ledger.clone() }),
+        offers: Arc::new(LiveOffers {
+            upstreams: Arc::clone(&upstreams),
+            ledger: ledger.clone(),
+            effects: effects.clone(),
+        }),
         door: Door {
             audience: server.admin_url.clone(),
             url: url(&server.admin_url)?,
@@ -232,21 +278,59 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
             body_read: Duration::from_millis(settings.limits.body_read_ms),
         },
         codes,
-        vault,
+        vault: vault.clone(),
+        opal,
         metrics: Arc::clone(&metrics),
         environment: server.environment.as_str(),
         public_url: server.public_url.clone(),
         started,
+        waiters: admin::Waiters::default(),
     });
 
-    let app = Router::new().merge(mcp::routes(endpoint)).merge(oauth::routes(oauth));
-    let (stop, tasks) = at_work((agents, app), (admins, admin::routes(admin)), upstreams, settings.limits);
+    let app = Router::new().merge(mcp::routes(endpoint)).merge(oauth::routes(oauth)).merge(feeds.agents());
+    let admin_app = admin::routes(admin).merge(feeds.admins());
+    let every = Duration::from_millis(settings.limits.resolve_every_ms);
+    let (stop, mut tasks) = at_work((agents, app), (admins, admin_app), upstreams, settings.limits);
+    tasks.spawn(flood::sweep(ledger.clone(), metrics, stop.subscribe()));
+    if !every.is_zero() {
+        let stopped = told(stop.subscribe());
+        tasks.spawn(async move {
+            tokio::select! {
+                () = resolve(effects, every) => {}
+                () = stopped => {}
+            }
+        });
+    }
+    let feeds_addr = feeds.address();
+    feeds.work(&mut tasks, &stop, settings.limits.header_bytes);
+    opal::start(&mut tasks, sources, fleet, || Box::pin(told(stop.subscribe())));
+    if let (Some(listener), Some(app)) = (opal_listener, opal_app) {
+        let connections = settings.opal_server.as_ref().map_or(0, |server| server.clients);
+        let connections = usize::try_from(connections).unwrap_or(usize::MAX).saturating_mul(4);
+        tasks.spawn(listen::serve_sockets(
+            listener,
+            bounds(&settings.limits, connections),
+            app,
+            told(stop.subscribe()),
+        ));
+    }
+    if let Some(commons) = commons {
+        let (stopped, ledger) = (stop.subscribe(), ledger.clone());
+        tasks.spawn(async move {
+            tokio::select! {
+                () = shared::attend(commons, ledger, vault) => {}
+                () = told(stopped) => {}
+            }
+        });
+    }
     tracing::info!(agents = %agent_addr, administrators = %admin_addr, took_ms = started.elapsed().as_millis(), "serving");
     Ok(Running {
         agent_addr,
         admin_addr,
+        feeds_addr,
         public_url: settings.server.public_url.clone(),
         admin_url: settings.server.admin_url.clone(),
+        opal_addr,
         report,
         stop,
         tasks,
@@ -314,7 +398,7 @@ fn token_service(
     token: SigningKey,
     keys: KeySet,
     (books, codes, metrics): (Arc<LedgerBooks>, Arc<Codes>, Arc<Metrics>),
-    window: Mutex<FileWindow>,
+    window: Uses,
 ) -> Result<Arc<OAuth>, StartError> {
     let token_endpoint = format!("{}/oauth/token", server.public_url);
     Ok(Arc::new(OAuth {
@@ -350,13 +434,9 @@ fn at_work(
 ) -> (watch::Sender<bool>, JoinSet<()>) {
     let (stop, stopped) = watch::channel(false);
     let mut tasks = JoinSet::new();
-    let bounds = |connections| Bounds {
-        header_bytes: limits.header_bytes,
-        header_read: Duration::from_millis(limits.header_read_ms),
-        connections,
-    };
-    tasks.spawn(listen::serve(agents, bounds(limits.connections), app, told(stopped.clone())));
-    tasks.spawn(listen::serve(admins, bounds(limits.admin_connections), admin_app, told(stopped.clone())));
+    tasks.spawn(listen::serve(agents, bounds(&limits, limits.connections), app, told(stopped.clone())));
+    let admin_bounds = bounds(&limits, limits.admin_connections);
+    tasks.spawn(listen::serve(admins, admin_bounds, admin_app, told(stopped.clone())));
     tasks.spawn(async move {
         tokio::select! {
             () = sync(&upstreams) => {}
@@ -364,6 +444,26 @@ fn at_work(
         }
     });
     (stop, tasks)
+}
+
+fn bounds(limits: &Limits, connections: usize) -> Bounds {
+    Bounds {
+        header_bytes: limits.header_bytes,
+        header_read: Duration::from_millis(limits.header_read_ms),
+        connections,
+    }
+}
+
+/// The listener of OPAL clients, where they reach it, and how they call it.
+async fn bind_opal(
+    settings: &Settings,
+) -> Result<(Option<TcpListener>, Option<SocketAddr>, Option<String>), StartError> {
+    let Some(server) = &settings.opal_server else { return Ok((None, None, None)) };
+    let listener = bind(server.listen).await?;
+    let at = address(&listener, server.listen)?;
+    let url =
+        if settings.is_default("opal_server.url") { format!("http://{at}") } else { server.url.clone() };
+    Ok((Some(listener), Some(at), Some(url)))
 }
 
 /// Reads every tool list, then keeps them fresh. One upstream that is away keeps no other from being listed.
@@ -381,10 +481,23 @@ async fn sync(upstreams: &Arc<Upstreams>) {
     tokio::join!(first, upstreams.run());
 }
 
+/// Finds out again and again what effects nobody knows had, by their tools' resolvers.
+async fn resolve(effects: Effects, every: Duration) {
+    loop {
+        tokio::time::sleep(every).await;
+        effects.pass(every).await;
+    }
+}
+
 /// The release that was in force, or the settings' at the first start; in dev the settings' whenever it differs.
 async fn put_in_force(ledger: &Ledger, settings: &Settings) -> Result<(), StartError> {
     let before = ledger.release_in_journal();
-    if let Some(digest) = before {
+    let there = ledger.releases().current().map(|release| release.digest());
+    if before.is_some() && before == there {
+        if settings.server.environment != Environment::Dev {
+            return Ok(());
+        }
+    } else if let Some(digest) = before {
         let path = ledger.archive(digest);
         let refused = |why: String| StartError::Release { from: path.display().to_string(), why };
         let archive = std::fs::read(&path).map_err(|error| refused(error.to_string()))?;
@@ -424,9 +537,16 @@ async fn put_in_force(ledger: &Ledger, settings: &Settings) -> Result<(), StartE
 /// What the gateway opens and what administrators change: two views of one vault.
 type Vaults = (Arc<dyn VaultAccess>, Option<Arc<VaultFile>>);
 
-fn open_vault(data: &Path, master: Option<MasterKey>) -> Result<Vaults, StartError> {
+fn open_vault(
+    data: &Path,
+    master: Option<MasterKey>,
+    commons: Option<Commons>,
+) -> Result<Vaults, StartError> {
     let Some(master) = master else { return Ok((Arc::new(NoVault), None)) };
-    let file = Arc::new(VaultFile::open(&data.join("vault"), master)?);
+    let file = Arc::new(match commons {
+        None => VaultFile::open(&data.join("vault"), master)?,
+        Some(commons) => VaultFile::open_shared(commons, master)?,
+    });
     Ok((file.access(), Some(file)))
 }
 
@@ -445,7 +565,7 @@ impl VaultAccess for NoVault {
 fn scheme(upstream: &Upstream) -> Scheme {
     let audience = match (&upstream.call_token_audience, &upstream.transport) {
         (Some(audience), _) => audience.clone(),
-        (None, Transport::Http { url, .. }) => url.to_string(),
+        (None, Transport::Http { url, .. } | Transport::Rest { url, .. }) => url.to_string(),
         (None, Transport::Stdio { .. }) => upstream.name.to_string(),
     };
     let service = match &upstream.list_with {
@@ -465,6 +585,10 @@ fn configs(settings: &Settings, variables: Variables<'_>) -> Result<Vec<Config>,
             Transport::Http { url, allow_private } => {
                 let egress = if *allow_private { Egress::Private } else { Egress::Public };
                 Wire::Http(Http { url: url.clone(), trust: Trust::System, egress })
+            }
+            Transport::Rest { url, allow_private } => {
+                let egress = if *allow_private { Egress::Private } else { Egress::Public };
+                Wire::Rest(Http { url: url.clone(), trust: Trust::System, egress })
             }
             Transport::Stdio { command, env, vars, cwd } => {
                 let mut all: BTreeMap<String, SecretString> = vars
@@ -489,7 +613,11 @@ fn configs(settings: &Settings, variables: Variables<'_>) -> Result<Vec<Config>,
         };
         let timeouts = Timeouts { call: Duration::from_millis(limits.call_ms), ..Timeouts::DEFAULT };
         let bounds = UpstreamBounds { answer: limits.answer_bytes, ..UpstreamBounds::DEFAULT };
-        Ok(Config { timeouts, bounds, ..Config::new(upstream.name.clone(), wire) })
+        let fuse = Fuse {
+            failures: u32::try_from(upstream.breaker_failures).unwrap_or(u32::MAX),
+            rest: Duration::from_millis(upstream.breaker_rest_ms),
+        };
+        Ok(Config { timeouts, bounds, fuse, ..Config::new(upstream.name.clone(), wire) })
     };
     settings.upstreams.iter().map(one).collect()
 }
@@ -535,6 +663,9 @@ impl Observer for Metrics {
     }
     fn ended(&self, ending: &'static str) {
         Metrics::ended(self, ending);
+    }
+    fn looked_up(&self, lookup: &str, outcome: &'static str) {
+        Metrics::looked_up(self, lookup, outcome);
     }
     fn took(&self, stage: Stage, elapsed: Duration) {
         Metrics::took(self, stage.as_str(), elapsed);

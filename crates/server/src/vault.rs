@@ -1,25 +1,41 @@
-//! The vault's file: lines of sealed secrets, replaced as a whole, readable by its owner alone.
+//! The vault's file: lines of sealed secrets, replaced as a whole, readable by its owner alone; where several gateways
+//! share a database, a row of it with the same lines.
 
 use std::{
     fs::{File, OpenOptions},
     io::{self, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
+use futures::executor::block_on;
 use placet_gateway::OpenVault;
 use placet_oauth::{
     Secret,
     vault::{MasterKey, Place, Vault, VaultError},
 };
+use placet_store::{Commons, DatabaseError};
+
+/// How often a change is tried that another gateway was faster than.
+const ROUNDS: usize = 16;
 
 /// The vault and its file.
 pub struct VaultFile {
-    path: PathBuf,
+    place: Kept,
     open: Arc<OpenVault>,
     /// Held while the vault is changed.
     changing: Mutex<()>,
+}
+
+/// Where the sealed secrets are.
+enum Kept {
+    File(PathBuf),
+    /// In the database of several gateways, of which this one has this version.
+    Shared(Commons, AtomicU64),
 }
 
 /// Why the vault's file can't be used.
@@ -28,6 +44,12 @@ pub enum VaultFileError {
     /// The file can't be read or written.
     #[error("the vault's file: {0}")]
     Io(#[from] io::Error),
+    /// The gateways' database.
+    #[error("the vault: {0}")]
+    Database(#[from] DatabaseError),
+    /// Other gateways change the vault all the time.
+    #[error("the vault was changed by others meanwhile; try again")]
+    Contended,
     /// A record is damaged, or was sealed under another master key.
     #[error("the vault: {0}")]
     Vault(#[from] VaultError),
@@ -35,7 +57,12 @@ pub enum VaultFileError {
 
 impl std::fmt::Debug for VaultFile {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("VaultFile").field("path", &self.path).finish_non_exhaustive()
+        match &self.place {
+            Kept::File(path) => f.debug_struct("VaultFile").field("path", path).finish_non_exhaustive(),
+            Kept::Shared(commons, _) => {
+                f.debug_struct("VaultFile").field("commons", commons).finish_non_exhaustive()
+            }
+        }
     }
 }
 
@@ -51,16 +78,32 @@ impl VaultFile {
 
     /// Opens the vault in `path`.
     pub fn open(path: &Path, master: MasterKey) -> Result<Self, VaultFileError> {
-        let vault = Self::read(path)?;
+        Self::of(Kept::File(path.to_owned()), Self::read(path)?, master)
+    }
+
+    /// Opens the vault of several gateways. Blocks.
+    pub fn open_shared(commons: Commons, master: MasterKey) -> Result<Self, VaultFileError> {
+        let (version, lines) = block_on(commons.vault())?;
+        Self::of(Kept::Shared(commons, AtomicU64::new(version)), Vault::from_lines(&lines)?, master)
+    }
+
+    fn of(place: Kept, vault: Vault, master: MasterKey) -> Result<Self, VaultFileError> {
         // One that opens under another key only is found now, not at the first call.
         for (place, _, _) in vault.list() {
             drop(vault.open(&master, place)?);
         }
-        Ok(Self {
-            path: path.to_owned(),
-            open: Arc::new(OpenVault::new(vault, master)),
-            changing: Mutex::new(()),
-        })
+        Ok(Self { place, open: Arc::new(OpenVault::new(vault, master)), changing: Mutex::new(()) })
+    }
+
+    /// Takes over what other gateways changed; nothing where there are none. Blocks.
+    pub fn refresh(&self) -> Result<(), VaultFileError> {
+        let Kept::Shared(commons, version) = &self.place else { return Ok(()) };
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let (newest, lines) = block_on(commons.vault())?;
+        if version.swap(newest, Ordering::AcqRel) != newest {
+            self.open.replace(Vault::from_lines(&lines)?);
+        }
+        Ok(())
     }
 
     /// What the gateway opens: always the newest.
@@ -71,7 +114,7 @@ impl VaultFile {
 
     /// Seals a secret as the newest of its place, durably, and returns its version.
     pub fn put(&self, place: Place, secret: &Secret, now: u64) -> Result<u64, VaultFileError> {
-        self.change(|vault| Ok(vault.put(self.open.master(), place, secret, now)?))
+        self.change(|vault| Ok(vault.put(self.open.master(), place.clone(), secret, now)?))
     }
 
     /// Forgets the secret of a place; whether there was one.
@@ -89,30 +132,47 @@ impl VaultFile {
     /// A change counts once it is on disk.
     fn change<T>(
         &self,
-        change: impl FnOnce(&mut Vault) -> Result<T, VaultFileError>,
+        change: impl Fn(&mut Vault) -> Result<T, VaultFileError>,
     ) -> Result<T, VaultFileError> {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut next = Vault::clone(&self.open.vault());
-        let changed = change(&mut next)?;
-        self.write(&next)?;
-        self.open.replace(next);
-        Ok(changed)
+        match &self.place {
+            Kept::File(path) => {
+                let mut next = Vault::clone(&self.open.vault());
+                let changed = change(&mut next)?;
+                write(path, &next)?;
+                self.open.replace(next);
+                Ok(changed)
+            }
+            Kept::Shared(commons, known) => {
+                for _ in 0..ROUNDS {
+                    let (version, lines) = block_on(commons.vault())?;
+                    let mut next = Vault::from_lines(&lines)?;
+                    let changed = change(&mut next)?;
+                    if block_on(commons.put_vault(version, &next.to_lines()))? {
+                        known.store(version.saturating_add(1), Ordering::Release);
+                        self.open.replace(next);
+                        return Ok(changed);
+                    }
+                }
+                Err(VaultFileError::Contended)
+            }
+        }
     }
+}
 
-    fn write(&self, vault: &Vault) -> io::Result<()> {
-        let fresh = self.path.with_extension("new");
-        match std::fs::remove_file(&fresh) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            Ok(()) | Err(_) => {}
-        }
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh)?;
-        file.write_all(vault.to_lines().as_bytes())?;
-        file.sync_all()?;
-        std::fs::rename(&fresh, &self.path)?;
-        match self.path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
-            Some(dir) => File::open(dir)?.sync_all(),
-            None => Ok(()),
-        }
+fn write(path: &Path, vault: &Vault) -> io::Result<()> {
+    let fresh = path.with_extension("new");
+    match std::fs::remove_file(&fresh) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh)?;
+    file.write_all(vault.to_lines().as_bytes())?;
+    file.sync_all()?;
+    std::fs::rename(&fresh, path)?;
+    match path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
+        Some(dir) => File::open(dir)?.sync_all(),
+        None => Ok(()),
     }
 }
 

@@ -122,6 +122,12 @@ impl Disk {
         file.sync_data()
     }
 
+    /// Writes bytes that are durable elsewhere: a crash may lose them here.
+    pub(crate) fn write(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.faults.pass(Point::Write)?;
+        file.write_all_at(bytes, offset)
+    }
+
     /// Zeros what a torn write left in `from..to`, fills the file up to its full size, and makes all of it durable:
     /// what was read from the page cache after a crash need not be on disk yet.
     pub(crate) fn cut(&self, file: &File, from: u64, to: u64) -> io::Result<u64> {

@@ -22,19 +22,30 @@ pub trait Fold: Send + 'static {
     /// isn't taken up. Empty: no states are kept.
     const FORMAT: &'static str = "";
 
-    /// At the start: one record after the other, as it was written.
+    /// At the start: one record after the other, as it was written. On a shared journal later, too: what other gateways
+    /// wrote. It is durable, so others may see it at once.
     fn replay(&mut self, frame: &Frame<'_>) -> Result<(), Box<dyn Error + Send + Sync>>;
 
     /// Checks an entry, applies it to the state that the next entry is checked against, and frames its records: together
     /// they are on disk or none is. On a refusal the state must be as before; its frames are dropped.
     ///
-    /// Not durable yet: nothing that others can see may change here. If the disk fails, this value is dropped.
+    /// Not durable yet: nothing that others can see may change here. If the disk fails, this value is dropped; on a shared
+    /// journal a clone of it from before takes its place.
     fn admit(
         &mut self,
         at: At,
         entry: Self::Entry,
         out: &mut FrameSink<'_>,
     ) -> Result<Self::Token, Self::Refusal>;
+
+    /// The start's replay is over. What is replayed after this was just written by another gateway.
+    fn started(&mut self) {}
+
+    /// Whether replaying a record of this kind takes long: no other gateway is kept waiting for it.
+    fn is_slow(&self, kind: u8) -> bool {
+        let _: u8 = kind;
+        false
+    }
 
     /// The entry is durable; called in order and before its submitter is answered. Publish snapshots here.
     fn committed(&mut self, receipt: &Receipt, token: Self::Token);

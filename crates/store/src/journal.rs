@@ -22,6 +22,7 @@ use crate::fold::{Fold, Receipt};
 use crate::follower::{Follow, Follower, Health, Notary};
 use crate::kept::{Keeper, KeptStates, Pace};
 use crate::open::{OpenError, OpenReport, replay, resume};
+use crate::postgres::{Commons, SharedParts, SharedWriter, join};
 use crate::reader::Reader;
 use crate::writer::{Bounds, Keeping, Message, Parts, Shared, Writer};
 
@@ -109,6 +110,11 @@ pub struct Status {
     pub stopped: bool,
     /// Why it stopped.
     pub failure: Option<String>,
+    /// Why a shared journal's database can't be reached. Nothing is accepted meanwhile; it passes by itself.
+    pub unreachable: Option<String>,
+    /// How long nothing was heard of a shared journal's database; under a second where all is well. `None`: the journal
+    /// isn't shared.
+    pub silent: Option<Duration>,
     /// Why trees and checkpoints are behind.
     pub checkpoints: Option<String>,
 }
@@ -126,6 +132,8 @@ struct Inner<F: Fold> {
     shared: Arc<Shared>,
     health: Health,
     threads: Vec<JoinHandle<()>>,
+    /// The database of a shared journal: the lease ends with the last handle.
+    commons: Option<Commons>,
     /// Held until all threads have ended.
     _lock: File,
 }
@@ -154,7 +162,7 @@ impl<F: Fold> Journal<F> {
         let public = options.notary.key.public();
         let states = KeptStates::new(data, &options.notary.organisation, public, F::FORMAT);
         let (walked, checks, kept) = replay(data, &options.notary, &states, &mut fold)?;
-        let (segments, encoder) = resume(disk, &walked).map_err(io)?;
+        let (segments, encoder) = resume(disk, &walked, None).map_err(io)?;
         let report = OpenReport {
             records: walked.records,
             segments: walked.segments,
@@ -163,6 +171,7 @@ impl<F: Fold> Journal<F> {
             cut: walked.torn(),
         };
 
+        fold.started();
         let shared = Arc::new(Shared::default());
         shared.durable.store(walked.records, Ordering::Release);
         shared.time_ms.store(walked.last_time_ms, Ordering::Release);
@@ -172,18 +181,11 @@ impl<F: Fold> Journal<F> {
         let pace = Arc::new(Pace::default());
         let keeper = Keeper::new(states.clone(), Arc::clone(&options.notary.key), Arc::clone(&pace));
         let follower = Follower::new(data, options.notary, options.faults, checks.trees, Arc::clone(&health));
-        let entry_bytes =
-            usize::try_from(segment_bytes).unwrap_or(MAX_ENTRY).saturating_sub(START).min(MAX_ENTRY);
         let writer = Writer::new(Parts {
             fold,
             segments,
             encoder,
-            bounds: Bounds {
-                batch_bytes: BATCH_BYTES,
-                batch_entries: BATCH_ENTRIES,
-                entry_bytes,
-                linger: LINGER,
-            },
+            bounds: bounds(segment_bytes),
             clock: options.clock,
             shared: Arc::clone(&shared),
             follower: leaves.clone(),
@@ -211,6 +213,87 @@ impl<F: Fold> Journal<F> {
             shared,
             health,
             threads,
+            commons: None,
+            _lock: lock,
+        };
+        Ok((Self { inner: Arc::new(inner) }, report))
+    }
+
+    /// Opens the journal of a database that several gateways share. `data` holds this gateway's copy of it, from which
+    /// everything is read; what the copy lacks is fetched first, and a database that has less than the copy, or
+    /// something else, is refused.
+    pub fn open_shared(
+        data: &Path,
+        options: Options,
+        commons: &Commons,
+        mut fold: F,
+    ) -> Result<(Self, OpenReport), OpenError>
+    where
+        F: Clone,
+    {
+        let began = Instant::now();
+        let io = |error| OpenError::Io { path: data.to_owned(), error };
+        disk::create_dir(data).map_err(io)?;
+        let lock = disk::lock(data).map_err(io)?.ok_or_else(|| OpenError::Locked(data.to_owned()))?;
+        let segment_bytes = options.segment_bytes.max(64 << 10);
+        let disk = Disk::open(data, segment_bytes, options.faults.clone()).map_err(io)?;
+        let public = options.notary.key.public();
+        let states = KeptStates::new(data, &options.notary.organisation, public, F::FORMAT);
+        let joined = join(data, disk, &options.notary, &states, commons, &mut fold)?;
+        fold.started();
+        let report = OpenReport {
+            records: joined.replica.last(),
+            segments: joined.segments,
+            kept: joined.kept,
+            took: began.elapsed(),
+            cut: None,
+        };
+        let shared = Arc::new(Shared::default());
+        shared.durable.store(joined.replica.last(), Ordering::Release);
+        shared.time_ms.store(joined.time_ms, Ordering::Release);
+        *shared.contact.lock().unwrap_or_else(PoisonError::into_inner) = Some(began);
+        let health = Health::default();
+        let (leaves, inbox) = mpsc::channel();
+        let (jobs, to_keep) = mpsc::sync_channel(1);
+        let pace = Arc::new(Pace::default());
+        let keeper = Keeper::new(states.clone(), Arc::clone(&options.notary.key), Arc::clone(&pace));
+        let follower = Follower::new(data, options.notary, options.faults, joined.trees, Arc::clone(&health));
+        let (entries, queue) = mpsc::sync_channel(options.queue.max(1));
+        let bounds = bounds(segment_bytes);
+        let writer = SharedWriter::new(SharedParts {
+            fold,
+            replica: joined.replica,
+            session: joined.session,
+            commons: commons.clone(),
+            bounds,
+            clock: options.clock,
+            shared: Arc::clone(&shared),
+            follower: leaves.clone(),
+            time_ms: joined.time_ms,
+            keeping: Keeping {
+                every: options.keep_every.max(1),
+                pace,
+                jobs,
+                last: joined.kept,
+                bytes: if joined.kept == 0 { u64::MAX } else { 0 },
+            },
+        });
+        let wake = entries.clone();
+        commons.on_notice(move || wake.try_send(Message::Wake).is_ok());
+        let threads = vec![
+            spawn("journal", move || writer.run(&queue)).map_err(io)?,
+            spawn("checkpoints", move || follower.run(&inbox)).map_err(io)?,
+            spawn("states", move || keeper.run(&to_keep)).map_err(io)?,
+        ];
+        let inner = Inner {
+            data: data.to_owned(),
+            states,
+            inbox: entries,
+            follower: Mutex::new(Some(leaves)),
+            shared,
+            health,
+            threads,
+            commons: Some(commons.clone()),
             _lock: lock,
         };
         Ok((Self { inner: Arc::new(inner) }, report))
@@ -259,6 +342,12 @@ impl<F: Fold> Journal<F> {
         Reader::live(&self.inner.data, Arc::clone(&self.inner.shared))
     }
 
+    /// Time of the last durable entry, of any gateway, Unix ms; 0 before the first.
+    #[must_use]
+    pub fn time_ms(&self) -> u64 {
+        self.inner.shared.time_ms.load(Ordering::Acquire)
+    }
+
     /// The folded states that are kept beside the journal.
     #[must_use]
     pub fn states(&self) -> KeptStates {
@@ -275,6 +364,12 @@ impl<F: Fold> Journal<F> {
             full: shared.full.load(Ordering::Relaxed),
             stopped: shared.stopped.load(Ordering::Acquire),
             failure: shared.failure.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            silent: shared
+                .contact
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .map(|contact| contact.elapsed()),
+            unreachable: shared.unreachable.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             checkpoints: self.inner.health.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
     }
@@ -316,6 +411,9 @@ impl<F: Fold> Drop for Inner<F> {
                 tracing::error!("a thread of the journal panicked");
             }
         }
+        if let Some(commons) = self.commons.take() {
+            commons.leave();
+        }
     }
 }
 
@@ -340,6 +438,12 @@ impl<R: Unpin> Future for Ticket<R> {
             Waiting::Refused(error) => Poll::Ready(Err(error.take().unwrap_or(SubmitError::Unrecorded))),
         }
     }
+}
+
+fn bounds(segment_bytes: u64) -> Bounds {
+    let entry_bytes =
+        usize::try_from(segment_bytes).unwrap_or(MAX_ENTRY).saturating_sub(START).min(MAX_ENTRY);
+    Bounds { batch_bytes: BATCH_BYTES, batch_entries: BATCH_ENTRIES, entry_bytes, linger: LINGER }
 }
 
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {

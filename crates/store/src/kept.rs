@@ -138,13 +138,13 @@ impl KeptStates {
             return Err(wrong("its content isn't what was signed"));
         }
         let end = signed.iter().position(|byte| *byte == b'\n').ok_or("it has no first line")?;
-        let line = signed.get(..end).and_then(|line| std::str::from_utf8(line).ok()).unwrap_or_default();
-        let (link, time_ms) = self.header(line, sequence).ok_or("another program or format wrote it")?;
+        let first = signed.get(..end).and_then(|first| std::str::from_utf8(first).ok()).unwrap_or_default();
+        let (link, time_ms) = self.header(first, sequence).ok_or("another program or format wrote it")?;
         Ok(KeptState { sequence, link, time_ms, from: end.saturating_add(1), to, bytes })
     }
 
-    fn header(&self, line: &str, sequence: u64) -> Option<(Hash, u64)> {
-        let mut parts = line.split(' ');
+    fn header(&self, first: &str, sequence: u64) -> Option<(Hash, u64)> {
+        let mut parts = first.split(' ');
         let ours = parts.next()? == MAGIC
             && parts.next()? == self.format
             && parts.next()? == env!("CARGO_PKG_VERSION")
@@ -198,7 +198,7 @@ impl Keeper {
     /// Writes states until the writer has ended. A failure costs nothing but the next start's time.
     pub(crate) fn run(self, jobs: &Receiver<Job>) {
         self.clear();
-        for job in jobs.iter() {
+        for job in jobs {
             let sequence = job.sequence;
             match self.write(job) {
                 Ok(size) => self.pace.size.store(size, Ordering::Relaxed),
@@ -237,9 +237,9 @@ impl Keeper {
         for (sequence, path) in self.states.files() {
             let mut start = Vec::new();
             let read = File::open(&path).and_then(|file| file.take(MAX_LINE).read_to_end(&mut start));
-            let line =
-                start.split(|byte| *byte == b'\n').next().and_then(|line| std::str::from_utf8(line).ok());
-            if read.is_ok() && line.is_none_or(|line| self.states.header(line, sequence).is_none()) {
+            let first = start.split(|byte| *byte == b'\n').next();
+            let first = first.and_then(|first| std::str::from_utf8(first).ok());
+            if read.is_ok() && first.is_none_or(|first| self.states.header(first, sequence).is_none()) {
                 self.states.discard(sequence);
             }
         }

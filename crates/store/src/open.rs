@@ -65,6 +65,9 @@ pub enum OpenError {
         /// The first record that differs, where the stored hashes still tell.
         sequence: Option<u64>,
     },
+    /// The database of a shared journal.
+    #[error(transparent)]
+    Database(#[from] crate::postgres::DatabaseError),
     /// A checkpoint that isn't ours.
     #[error("tree `{tree}`: {message}")]
     Checkpoint {
@@ -100,6 +103,18 @@ enum Stop {
 /// Walks the journal: to the fold and against the trees. The newest kept state spares folding what it holds; if it
 /// doesn't fit, it is thrown away and the next older one is tried. Answers the record that was begun with, too.
 pub(crate) fn replay<F: Fold>(
+    data: &Path,
+    notary: &Notary,
+    states: &KeptStates,
+    fold: &mut F,
+) -> Result<(Walked, TreeChecks, u64), OpenError> {
+    let begun = begin(data, notary, states, fold)?;
+    agree(data, &begun.1)?;
+    Ok(begun)
+}
+
+/// The same, without holding the result against the checkpoints.
+pub(crate) fn begin<F: Fold>(
     data: &Path,
     notary: &Notary,
     states: &KeptStates,
@@ -160,11 +175,13 @@ fn replay_from<F: Fold>(
             return Err(OpenError::Replay { sequence, message });
         }
     };
-    match checks.verdict().map_err(io)? {
-        Some(fault) => Err(disagreement(fault)),
-        None if taken => Ok(Ok((walked, checks))),
-        None => Ok(Err("the journal ends before it".to_owned())),
-    }
+    Ok(if taken { Ok((walked, checks)) } else { Err("the journal ends before it".to_owned()) })
+}
+
+/// Refuses a journal that isn't as its checkpoints say.
+pub(crate) fn agree(data: &Path, checks: &TreeChecks) -> Result<(), OpenError> {
+    let fault = checks.verdict().map_err(|error| OpenError::Io { path: data.join("tree"), error })?;
+    fault.map_or(Ok(()), |fault| Err(disagreement(fault)))
 }
 
 fn disagreement(TreeFault { tree, what }: TreeFault) -> OpenError {
@@ -180,8 +197,19 @@ fn disagreement(TreeFault { tree, what }: TreeFault) -> OpenError {
     }
 }
 
-/// Takes the journal up where it ended, or starts one.
-pub(crate) fn resume(disk: Disk, walked: &Walked) -> io::Result<(Segments, Encoder)> {
+/// 16 random bytes.
+pub(crate) fn random() -> io::Result<[u8; 16]> {
+    let mut bytes = [0; 16];
+    rand::fill(&mut bytes).map_err(|_| io::Error::other("the system gives no random numbers"))?;
+    Ok(bytes)
+}
+
+/// Takes the journal up where it ended, or starts one, `journal` where it has a name already.
+pub(crate) fn resume(
+    disk: Disk,
+    walked: &Walked,
+    journal: Option<[u8; 16]>,
+) -> io::Result<(Segments, Encoder)> {
     let position = |offset: usize| u64::try_from(offset).unwrap_or(u64::MAX);
     if let Some((segment, header, tail)) = &walked.end {
         let file = disk::open_private(&segment.path, false)?;
@@ -191,8 +219,7 @@ pub(crate) fn resume(disk: Disk, walked: &Walked) -> io::Result<(Segments, Encod
         let segments = Segments { disk, journal: header.journal, file, offset: from, size, next };
         return Ok((segments, Encoder::new(tail.next, tail.link)));
     }
-    let mut journal = [0; 16];
-    rand::fill(&mut journal).map_err(|_| io::Error::other("the system gives no random numbers"))?;
+    let journal = journal.map_or_else(random, Ok)?;
     let link = frame::genesis(&journal);
     let file = disk.preallocate()?;
     let size = file.metadata()?.len();

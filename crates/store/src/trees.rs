@@ -32,6 +32,18 @@ pub fn trees(data: &Path) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
+/// Copies the files of a tree, its checkpoint first: what it signs stays provable by the hashes that come after.
+pub fn copy_tree(from: &Path, tree: &str, to: &Path) -> io::Result<()> {
+    let (from, to) = (tree_dir(from, tree), tree_dir(to, tree));
+    disk::create_dir(&to)?;
+    for name in [CHECKPOINT, HASHES] {
+        if let Some(bytes) = read_if_there(&from.join(name))? {
+            fs::write(to.join(name), bytes)?;
+        }
+    }
+    Ok(())
+}
+
 /// A tree's directory. Everything but letters, digits, `-` and `_` is written `%xx`, so that no name is a path.
 pub(crate) fn tree_dir(data: &Path, tree: &str) -> PathBuf {
     let mut name = String::with_capacity(tree.len());

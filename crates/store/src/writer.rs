@@ -32,6 +32,8 @@ pub(crate) enum Message<F: Fold> {
     Entry { entry: F::Entry, reply: Option<Reply<F::Refusal>> },
     /// Make everything so far durable.
     Flush(oneshot::Sender<()>),
+    /// Another gateway wrote to a shared journal.
+    Wake,
     /// The journal is closed.
     Stop,
 }
@@ -44,6 +46,10 @@ pub(crate) struct Shared {
     pub(crate) full: AtomicBool,
     pub(crate) stopped: AtomicBool,
     pub(crate) failure: Mutex<Option<String>>,
+    /// When a shared journal's database was heard of last.
+    pub(crate) contact: Mutex<Option<Instant>>,
+    /// Why a shared journal can't be reached now.
+    pub(crate) unreachable: Mutex<Option<String>>,
 }
 
 /// The segment in use and the one filled ahead.
@@ -66,7 +72,7 @@ pub(crate) enum Next {
 
 impl Segments {
     /// Whether an entry of any permitted size can be written now, in this segment or the next.
-    fn has_room(&mut self, queued: usize, entry: usize) -> bool {
+    pub(crate) fn has_room(&mut self, queued: usize, entry: usize) -> bool {
         let needed = bytes(queued.saturating_add(entry));
         if self.size.saturating_sub(self.offset) >= needed {
             return true;
@@ -95,7 +101,7 @@ impl Segments {
     }
 
     /// Goes on in the segment ahead. Everything before `first` is durable.
-    fn rotate(&mut self, first: u64, link: Hash) -> io::Result<()> {
+    pub(crate) fn rotate(&mut self, first: u64, link: Hash) -> io::Result<()> {
         if !self.next_is_ready() {
             return Err(io::ErrorKind::StorageFull.into());
         }
@@ -135,10 +141,10 @@ pub(crate) struct Bounds {
     pub(crate) linger: Duration,
 }
 
-struct Pending<F: Fold> {
-    token: F::Token,
-    receipt: Receipt,
-    reply: Option<Reply<F::Refusal>>,
+pub(crate) struct Pending<F: Fold> {
+    pub(crate) token: F::Token,
+    pub(crate) receipt: Receipt,
+    pub(crate) reply: Option<Reply<F::Refusal>>,
 }
 
 pub(crate) struct Writer<F: Fold> {
@@ -164,11 +170,30 @@ pub(crate) struct Keeping {
     pub(crate) bytes: u64,
 }
 
+impl Keeping {
+    /// Has the state written down, if it is time.
+    pub(crate) fn keep<F: Fold>(&mut self, fold: &F, last: u64, link: Hash, time_ms: u64) {
+        let Self { every, pace, jobs, last: kept, bytes } = self;
+        if F::FORMAT.is_empty() || last.saturating_sub(*kept) < *every || !pace.is_due(*bytes) {
+            return;
+        }
+        let Some(state) = fold.keep() else { return };
+        pace.begin();
+        let job = Job { sequence: last, link, time_ms, state };
+        if jobs.try_send(job).is_err() {
+            pace.end();
+        }
+        (*kept, *bytes) = (last, 0);
+    }
+}
+
 struct Batch<F: Fold> {
     pending: Vec<Pending<F>>,
     leaves: Vec<(Arc<str>, Hash)>,
     names: HashSet<Arc<str>>,
     flushes: Vec<oneshot::Sender<()>>,
+    /// Refused because of what stands before it in this batch: told when that is there to be seen.
+    refused: Vec<(Reply<F::Refusal>, F::Refusal)>,
     /// When it is committed at the latest; at once if somebody waits.
     due: Option<Instant>,
     waited_for: bool,
@@ -188,7 +213,7 @@ pub(crate) struct Parts<F: Fold> {
 }
 
 /// Whatever ends the writer, a panic of the fold included, stops the journal.
-struct Stopped(Arc<Shared>);
+pub(crate) struct Stopped(pub(crate) Arc<Shared>);
 
 impl Drop for Stopped {
     fn drop(&mut self) {
@@ -204,6 +229,7 @@ impl<F: Fold> Writer<F> {
             leaves: Vec::new(),
             names: HashSet::new(),
             flushes: Vec::new(),
+            refused: Vec::new(),
             due: None,
             waited_for: false,
         };
@@ -260,6 +286,7 @@ impl<F: Fold> Writer<F> {
                 self.batch.flushes.push(done);
                 self.batch.waited_for = true;
             }
+            Message::Wake => {}
             Message::Stop => return Ok(false),
         }
         Ok(true)
@@ -288,7 +315,13 @@ impl<F: Fold> Writer<F> {
             Err(refusal) => {
                 self.encoder.rollback(&mark);
                 self.batch.leaves.truncate(leaves);
-                answer(reply, Err(SubmitError::Refused(refusal)));
+                match reply {
+                    Some(reply) if !self.batch.pending.is_empty() => {
+                        self.batch.refused.push((reply, refusal));
+                        self.batch.waited_for = true;
+                    }
+                    reply => answer(reply, Err(SubmitError::Refused(refusal))),
+                }
                 return Ok(());
             }
         };
@@ -335,28 +368,13 @@ impl<F: Fold> Writer<F> {
         self.batch.due = None;
         self.batch.waited_for = false;
         self.fold.settled(last);
-        self.keep(last);
+        self.keeping.keep(&self.fold, last, self.encoder.link(), self.time_ms);
         for flush in self.batch.flushes.drain(..) {
             if flush.send(()).is_err() {
                 tracing::debug!("nobody waits for the flush any more");
             }
         }
         Ok(())
-    }
-
-    /// Has the state written down, if it is time.
-    fn keep(&mut self, last: u64) {
-        let Keeping { every, pace, jobs, last: kept, bytes } = &mut self.keeping;
-        if F::FORMAT.is_empty() || last.saturating_sub(*kept) < *every || !pace.is_due(*bytes) {
-            return;
-        }
-        let Some(state) = self.fold.keep() else { return };
-        pace.begin();
-        let job = Job { sequence: last, link: self.encoder.link(), time_ms: self.time_ms, state };
-        if jobs.try_send(job).is_err() {
-            pace.end();
-        }
-        (*kept, *bytes) = (last, 0);
     }
 
     /// The pending entries are on disk, up to `last`.
@@ -375,10 +393,13 @@ impl<F: Fold> Writer<F> {
             self.fold.committed(&receipt, token);
             answer(reply, Ok(receipt));
         }
+        for (reply, refusal) in self.batch.refused.drain(..) {
+            answer(Some(reply), Err(SubmitError::Refused(refusal)));
+        }
     }
 }
 
-fn answer<R>(reply: Option<Reply<R>>, result: Result<Receipt, SubmitError<R>>) {
+pub(crate) fn answer<R>(reply: Option<Reply<R>>, result: Result<Receipt, SubmitError<R>>) {
     // Whoever asked may have stopped waiting; the entry stands all the same.
     if let Some(reply) = reply
         && reply.send(result).is_err()
@@ -387,6 +408,6 @@ fn answer<R>(reply: Option<Reply<R>>, result: Result<Receipt, SubmitError<R>>) {
     }
 }
 
-fn bytes(len: usize) -> u64 {
+pub(crate) fn bytes(len: usize) -> u64 {
     u64::try_from(len).unwrap_or(u64::MAX)
 }

@@ -59,6 +59,13 @@ impl Admin {
     /// The signed request.
     #[must_use]
     pub fn request(&self, method: &str, path: &str, body: &str) -> Http {
+        self.signed(method, path, body.as_bytes())
+    }
+    /// Sends bytes, as a release's archive.
+    pub async fn upload(&self, path: &str, body: &[u8]) -> Answer {
+        self.signed("POST", path, body).send(self.address).await
+    }
+    fn signed(&self, method: &str, path: &str, body: &[u8]) -> Http {
         let (route, query) = path.split_once('?').map_or((path, None), |(route, query)| (route, Some(query)));
         let claims = OperatorAssertion {
             sub: self.principal.clone(),
@@ -66,7 +73,7 @@ impl Admin {
             htm: method.to_owned(),
             htu: Htu::parse(&format!("{}{route}", self.url)).unwrap(),
             query: query.map(str::to_owned),
-            digest: ContentDigest::of(body.as_bytes()),
+            digest: ContentDigest::of(body),
         };
         let stamp =
             Stamp { issuer: &self.principal, audience: &self.url, issued_at: now(), expires_at: now() + 30 };
@@ -83,7 +90,7 @@ impl Admin {
             ]
             .map(|(name, value)| (name.to_owned(), value))
             .into(),
-            body: body.as_bytes().to_vec(),
+            body: body.to_vec(),
         }
     }
 }

@@ -66,6 +66,7 @@ impl Entry {
             Kind::Decision => "permit".to_owned(),
             Kind::Effect => self.text("/ending").to_owned(),
             Kind::Act => format!("act {}", self.text("/verb")),
+            Kind::Amendment => format!("amended {}", self.text("/finding")),
             Kind::Facts | Kind::Release | Kind::Refusals => self.kind.as_str().to_owned(),
         }
     }

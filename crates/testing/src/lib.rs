@@ -15,18 +15,22 @@
 
 mod admin;
 mod agent;
+mod cluster;
 mod files;
 mod ledger;
 mod recorder;
+mod second;
 mod stage;
 mod watch;
 mod wire;
 
 pub use admin::Admin;
 pub use agent::Agent;
+pub use cluster::Cluster;
 pub use files::{Files, definitions};
 pub use ledger::{Entry, Ledger};
 pub use recorder::{Recorder, Reply, Seen, Speaks};
+pub use second::{Second, on_postgres, ready, url_file};
 pub use stage::{Stage, StageBuilder, settings_of};
 pub use watch::{Want, Watch};
 pub use wire::{Answer, Http, exchange, raw};

@@ -25,6 +25,8 @@ const SECRET: &str = "bk_live_5b0c7e1f94d2a6835b0c";
 pub struct StageBuilder {
     files: Files,
     settings: String,
+    /// Further lines of upstreams' sections.
+    upstreams: BTreeMap<&'static str, &'static str>,
     billing: Speaks,
 }
 
@@ -50,7 +52,12 @@ pub struct Stage {
 
 impl Default for StageBuilder {
     fn default() -> Self {
-        Self { files: files::release(), settings: String::new(), billing: Speaks::Modern }
+        Self {
+            files: files::release(),
+            settings: String::new(),
+            upstreams: BTreeMap::new(),
+            billing: Speaks::Modern,
+        }
     }
 }
 
@@ -67,6 +74,12 @@ impl StageBuilder {
     #[must_use]
     pub fn settings(mut self, text: &str) -> Self {
         self.settings.push_str(text);
+        self
+    }
+    /// Further settings of one upstream.
+    #[must_use]
+    pub fn upstream(mut self, name: &'static str, text: &'static str) -> Self {
+        self.upstreams.insert(name, text);
         self
     }
     /// The era of billing.
@@ -131,7 +144,8 @@ impl StageBuilder {
         let crm = Recorder::start(Speaks::Modern, definitions("crm")).await;
         let desk = Recorder::start(Speaks::Modern, definitions("desk")).await;
         self.write_release(dir.path());
-        write_settings(dir.path(), "127.0.0.1:0", "127.0.0.1:0", [&billing, &crm, &desk], &self.settings);
+        let more = (&*self.settings, &self.upstreams);
+        write_settings(dir.path(), "127.0.0.1:0", "127.0.0.1:0", [&billing, &crm, &desk], more);
         let running = serve(settings_of(dir.path()), &|_| None).await.unwrap();
         let admin = Admin::operator(&running.admin_url, running.admin_addr, &dir.path().join("data"));
         let (gateway, address) = (running.public_url.clone(), running.agent_addr);
@@ -141,7 +155,7 @@ impl StageBuilder {
             &running.agent_addr.to_string(),
             &running.admin_addr.to_string(),
             [&billing, &crm, &desk],
-            &self.settings,
+            more,
         );
         let mut stage = Stage {
             billing,
@@ -290,13 +304,21 @@ pub fn settings_of(dir: &Path) -> Settings {
     Settings::load(&dir.join("placet.toml"), &|_| None).unwrap_or_else(|problems| panic!("{problems}"))
 }
 
-fn write_settings(dir: &Path, agents: &str, admins: &str, tools: [&Recorder; 3], more: &str) {
+fn write_settings(
+    dir: &Path,
+    agents: &str,
+    admins: &str,
+    tools: [&Recorder; 3],
+    (more, own): (&str, &BTreeMap<&str, &str>),
+) {
     let [billing, crm, desk] = tools.map(Recorder::url);
+    let [of_billing, of_crm, of_desk] =
+        ["billing", "crm", "desk"].map(|name| own.get(name).copied().unwrap_or_default());
     let text = format!(
         "[server]\norganisation = \"hostile\"\nlisten = \"{agents}\"\nadmin_listen = \"{admins}\"\ndata = \"data\"\n\n[release]\ndir = \"release\"\n\n{more}\n\n\
-         [[upstream]]\nname = \"billing\"\nurl = \"{billing}\"\nallow_private = true\nlist_with = \"vault:billing\"\n\n\
-         [[upstream]]\nname = \"crm\"\nurl = \"{crm}\"\nallow_private = true\nlist_with = \"call-token\"\n\n\
-         [[upstream]]\nname = \"desk\"\nurl = \"{desk}\"\nallow_private = true\n"
+         [[upstream]]\nname = \"billing\"\nurl = \"{billing}\"\nallow_private = true\nlist_with = \"vault:billing\"\n{of_billing}\n\
+         [[upstream]]\nname = \"crm\"\nurl = \"{crm}\"\nallow_private = true\nlist_with = \"call-token\"\n{of_crm}\n\
+         [[upstream]]\nname = \"desk\"\nurl = \"{desk}\"\nallow_private = true\n{of_desk}\n"
     );
     std::fs::write(dir.join("placet.toml"), text).unwrap();
 }

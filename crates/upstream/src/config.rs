@@ -9,7 +9,7 @@ use rustls::pki_types::CertificateDer;
 use secrecy::SecretString;
 use url::Url;
 
-use crate::Egress;
+use crate::{Egress, Fuse};
 
 /// One upstream.
 #[derive(Debug, Clone)]
@@ -24,6 +24,8 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// How much to hold.
     pub bounds: Bounds,
+    /// When it is left alone.
+    pub fuse: Fuse,
 }
 
 /// How an upstream is reached.
@@ -33,6 +35,8 @@ pub enum Transport {
     Http(Http),
     /// A local process.
     Stdio(Stdio),
+    /// Documents below an address, for readings of the gateway's own; no agent reaches it.
+    Rest(Http),
 }
 
 /// An upstream at an address.
@@ -104,7 +108,14 @@ impl Config {
     /// An upstream with default timeouts and bounds whose era is found out.
     #[must_use]
     pub fn new(name: Name, transport: Transport) -> Self {
-        Self { name, transport, era: None, timeouts: Timeouts::DEFAULT, bounds: Bounds::DEFAULT }
+        Self {
+            name,
+            transport,
+            era: None,
+            timeouts: Timeouts::DEFAULT,
+            bounds: Bounds::DEFAULT,
+            fuse: Fuse::DEFAULT,
+        }
     }
 }
 

@@ -9,6 +9,8 @@ use placet_json::Value;
 use secrecy::SecretString;
 use url::Url;
 
+use crate::Errand;
+
 /// Makes credentials.
 pub trait Credentials: Send + Sync {
     /// For one request in the name of one call. For [`Purpose::Call`] this is asked once in a call's life, for
@@ -16,6 +18,8 @@ pub trait Credentials: Send + Sync {
     fn make(&self, call: &Call, envelope: &Envelope, target: &Target<'_>) -> Result<Made, CredentialError>;
     /// For reading an upstream's tool list.
     fn service(&self, upstream: &Name, target: &Target<'_>) -> Result<Made, CredentialError>;
+    /// For a reading of the gateway's own, of one tenant's data.
+    fn errand(&self, errand: &Errand, target: &Target<'_>) -> Result<Made, CredentialError>;
 }
 
 /// What a request is for.
@@ -93,6 +97,7 @@ pub(crate) struct Caller<'a> {
 pub(crate) enum Who<'a> {
     Call(&'a Call, &'a Envelope),
     Service,
+    Errand(&'a Errand),
 }
 
 impl Caller<'_> {
@@ -100,6 +105,7 @@ impl Caller<'_> {
         match self.who {
             Who::Call(call, envelope) => self.credentials.make(call, envelope, target),
             Who::Service => self.credentials.service(self.upstream, target),
+            Who::Errand(errand) => self.credentials.errand(errand, target),
         }
     }
 }

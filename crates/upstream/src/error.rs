@@ -40,6 +40,15 @@ pub enum UpstreamError {
     /// It refused, with this HTTP status.
     #[error("refused with HTTP status {0}")]
     Status(u16),
+    /// It answered a reading with an error of the protocol.
+    #[error("answered with error {0}")]
+    Refused(i64),
+    /// What it answered held the credential.
+    #[error("the answer held the credential")]
+    Leaked,
+    /// It failed too often and is left alone.
+    #[error(transparent)]
+    Resting(#[from] crate::Resting),
 }
 
 impl UpstreamError {

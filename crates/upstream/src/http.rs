@@ -28,7 +28,7 @@ use crate::wire::{self, Inbound};
 use crate::{Made, Partition, Purpose, Target, UpstreamError};
 
 /// Headers that say what a request is; no credential may set one.
-const OURS: [&str; 9] = [
+pub(crate) const OURS: [&str; 10] = [
     "host",
     "content-type",
     "content-length",
@@ -38,7 +38,11 @@ const OURS: [&str; 9] = [
     "user-agent",
     "expect",
     "upgrade",
+    IDEMPOTENCY_KEY,
 ];
+
+/// What a call that changes something is sent with, so that a tool which sees it twice does it once.
+pub(crate) const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
 
@@ -202,20 +206,22 @@ impl HttpUpstream {
         let made = caller.make(&self.aim(Purpose::Session, &body))?;
         let request = self.request(manner, mirrored, &made, body.into())?;
         let lane = self.pool.take(partition).await?;
-        let told = timeout(self.timeouts.handshake, self.talk(lane, request, id));
+        let told = timeout(self.timeouts.handshake, self.talk(lane, request, id, self.bounds.answer));
         told.await.map_err(|_| UpstreamError::Timeout("a handshake"))?
     }
 
-    async fn talk(
+    /// Sends a request and waits for its answer, of `bound` bytes at most.
+    pub(crate) async fn talk(
         &self,
         mut lane: Lane,
         request: Request<Full<Bytes>>,
         id: u64,
+        bound: usize,
     ) -> Result<Told, UpstreamError> {
         let broken = |broken: Broken| UpstreamError::protocol(broken.to_string());
-        let mut reply = post::send(&mut lane.line, request, self.bounds.answer).await.map_err(broken)?;
+        let mut reply = post::send(&mut lane.line, request, bound).await.map_err(broken)?;
         let (status, session) = (reply.status.as_u16(), reply.session.take());
-        let limits = wire::limits(self.bounds.answer);
+        let limits = wire::limits(bound);
         loop {
             let Some(raw) = reply.next().await.map_err(broken)? else {
                 self.put_back(lane, reply);
@@ -257,7 +263,7 @@ impl HttpUpstream {
         runtime.spawn(async move {
             let told = timeout(http.timeouts.handshake, async {
                 let lane = http.pool.take(&partition).await?;
-                http.talk(lane, request, 0).await
+                http.talk(lane, request, 0, http.bounds.answer).await
             });
             match told.await {
                 Ok(Ok(_)) => {}
@@ -371,7 +377,7 @@ pub(crate) fn mirrored(
     Ok(out)
 }
 
-fn secret_value(secret: &SecretString) -> Result<HeaderValue, UpstreamError> {
+pub(crate) fn secret_value(secret: &SecretString) -> Result<HeaderValue, UpstreamError> {
     let mut value = HeaderValue::from_str(secret.expose_secret())
         .map_err(|_| UpstreamError::protocol("a credential can't be put into a header"))?;
     value.set_sensitive(true);

@@ -12,6 +12,7 @@
 //! refused, and a call that may have arrived is never sent again.
 
 mod answer;
+mod breaker;
 mod config;
 mod credential;
 mod dial;
@@ -21,9 +22,11 @@ mod error;
 mod http;
 mod key;
 mod listen;
+mod once;
 mod pool;
 mod post;
 mod process;
+mod read;
 mod ready;
 mod request;
 mod road;
@@ -34,11 +37,14 @@ mod sync;
 mod upstreams;
 mod wire;
 
+pub use breaker::{Circuit, Fuse, Pass, Resting};
 pub use config::{Bounds, Config, Http, Stdio, Timeouts, Transport, Trust};
 pub use credential::{CredentialError, Credentials, Made, Purpose, Target};
 pub use egress::{Egress, Forbidden, Resolve, Resolving, SystemResolver};
 pub use error::UpstreamError;
 pub use key::Partition;
+pub use once::{Once, OnceAnswer};
+pub use read::{Document, Errand, Pays};
 pub use ready::Ready;
 pub use request::{Client, Inspect, Request, Verdict};
 pub use sync::ToolSet;

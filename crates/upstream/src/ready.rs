@@ -11,6 +11,7 @@ use placet_mcp::{Era, Method, logging, meta, translate};
 use tokio::time::timeout;
 
 use crate::answer::{Judge, refused, unanswered};
+use crate::breaker::{Breaker, Way};
 use crate::credential::Credentials;
 use crate::process::{Slot, Step};
 use crate::request::{Client, Inspect};
@@ -25,6 +26,7 @@ pub struct Ready {
     pub(crate) arguments: Canonical,
     pub(crate) note: CredentialNote,
     pub(crate) credentials: Arc<dyn Credentials>,
+    pub(crate) breaker: Arc<Breaker>,
     pub(crate) inspect: Inspect,
     pub(crate) side: Side,
     pub(crate) road: Road,
@@ -67,8 +69,8 @@ impl Connection for Ready {
         if self.id != call.id || self.arguments != call.arguments {
             return refused(call, 0, "the connection was made ready for another call");
         }
-        let Self { credentials, inspect, side, road, .. } = self;
-        match road {
+        let Self { credentials, breaker, inspect, side, road, .. } = self;
+        let outcome = match road {
             Road::Http(road) => {
                 let mut meter = Meter::default();
                 let limit = road.http.timeouts.call;
@@ -86,7 +88,11 @@ impl Connection for Ready {
                     Err(_) => unanswered(call, written.bytes(), "no answer in time"),
                 }
             }
-        }
+        };
+        // An end without an answer of which nobody knows what it did is the way's fault; so is one of which nothing left.
+        let failed = outcome.digest.is_none() && (outcome.ending == Ending::Unknown || outcome.sent == 0);
+        breaker.note(if failed { Way::Failed } else { Way::Answered });
+        outcome
     }
 }
 

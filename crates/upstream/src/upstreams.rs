@@ -11,15 +11,17 @@ use placet_core::{Digest, Name, Timestamp};
 use placet_json::object;
 use placet_mcp::{Era, Method, meta};
 
+use crate::breaker::{Breaker, Way};
 use crate::credential::{Caller, Credentials, Made, Purpose, Target, Who};
 use crate::egress::Resolve;
-use crate::http::{HttpUpstream, Manner, mirrored};
+use crate::http::{HttpUpstream, IDEMPOTENCY_KEY, Manner, mirrored};
+use crate::read::{self, RestUpstream};
 use crate::ready::{Ready, Road, Side};
 use crate::road::HttpRoad;
 use crate::scan::Scanner;
 use crate::stdio::StdioUpstream;
 use crate::sync::{self, Stale, ToolSet};
-use crate::{Config, Request, Transport, UpstreamError, listen, wire};
+use crate::{Circuit, Config, Pass, Request, Transport, UpstreamError, listen, wire};
 
 /// How often what rests is looked through.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -35,8 +37,8 @@ pub type Now = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 /// The configured upstreams.
 pub struct Upstreams {
     all: BTreeMap<Name, Upstream>,
-    credentials: Arc<dyn Credentials>,
-    now: Now,
+    pub(crate) credentials: Arc<dyn Credentials>,
+    pub(crate) now: Now,
 }
 
 /// Whether an upstream can be reached, as of the last attempt.
@@ -58,8 +60,9 @@ pub enum Health {
     },
 }
 
-struct Upstream {
-    wire: Wire,
+pub(crate) struct Upstream {
+    pub(crate) wire: Wire,
+    pub(crate) breaker: Arc<Breaker>,
     refresh: Duration,
     tools: RwLock<Option<Arc<ToolSet>>>,
     stale: Arc<Stale>,
@@ -68,9 +71,10 @@ struct Upstream {
     health: Mutex<Health>,
 }
 
-enum Wire {
+pub(crate) enum Wire {
     Http(Arc<HttpUpstream>),
     Stdio(Box<StdioUpstream>),
+    Rest(Box<RestUpstream>),
 }
 
 impl Upstreams {
@@ -102,6 +106,10 @@ impl Upstreams {
     /// Reads an upstream's tool list to its end. Whoever asks while it is being read waits for that.
     pub async fn sync(&self, name: &Name) -> Result<(), UpstreamError> {
         let upstream = self.get(name)?;
+        // Documents aren't listed.
+        if matches!(upstream.wire, Wire::Rest(_)) {
+            return Ok(());
+        }
         let before = upstream.tools();
         let _one = upstream.syncing.lock().await;
         let done_by_other = match (before, upstream.tools()) {
@@ -117,6 +125,7 @@ impl Upstreams {
         let read = match &upstream.wire {
             Wire::Http(http) => sync::over_http(http, caller, &*self.now).await,
             Wire::Stdio(stdio) => sync::over_stdio(stdio, caller, &*self.now).await,
+            Wire::Rest(_) => return Ok(()),
         };
         upstream.note(read.as_ref().err(), (self.now)());
         let tools = read?;
@@ -213,13 +222,32 @@ impl Upstreams {
         let ready = match &upstream.wire {
             Wire::Http(http) => self.over_http(upstream, http, request).await,
             Wire::Stdio(stdio) => self.over_stdio(upstream, stdio, request).await,
+            Wire::Rest(_) => Err(UpstreamError::protocol("it has documents, no tools")),
         };
+        // Whether it answers is seen once it was asked.
+        if let Some(Way::Failed) = read::way(ready.as_ref().err()) {
+            upstream.breaker.note(Way::Failed);
+        }
         match &ready {
             // Neither says anything about the upstream.
             Err(UpstreamError::Credential(_) | UpstreamError::Busy(_)) => {}
             ready => upstream.note(ready.as_ref().err(), (self.now)()),
         }
         ready
+    }
+
+    /// The right to try an upstream for one call; it is asked for before the call is decided, since a permit that can't
+    /// be sent would be spent.
+    pub fn pass(&self, name: &Name) -> Result<Pass, UpstreamError> {
+        Ok(self.get(name)?.breaker.pass()?)
+    }
+
+    /// Each upstream's breaker, and how often it opened, sorted by name.
+    pub fn circuits(&self) -> impl Iterator<Item = (&Name, Circuit, u64)> {
+        self.all.iter().map(|(name, upstream)| {
+            let (circuit, opened) = upstream.breaker.circuit();
+            (name, circuit, opened)
+        })
     }
 
     async fn over_http(
@@ -249,9 +277,14 @@ impl Upstreams {
             params.insert("arguments", call.arguments.to_value());
         }
         let mirrored = mirrored(&manner, Method::ToolsCall, &params, schema)?;
-        let body = wire::call(id, &call.tool, &call.arguments, wire::meta(era, id, Some(&client)));
+        let mut fields = wire::meta(era, id, Some(&client));
+        let key = wire::idempotency(call, &mut fields);
+        let body = wire::call(id, &call.tool, &call.arguments, fields);
         let made = caller.make(&http.aim(Purpose::Call, &body))?;
-        let request = http.request(&manner, mirrored, &made, body.into())?;
+        let mut request = http.request(&manner, mirrored, &made, body.into())?;
+        if let Some(key) = key {
+            request.headers_mut().insert(IDEMPOTENCY_KEY, key);
+        }
         let Made { headers: _, meta: _, note, scan, spent } = made;
         let side = Side {
             id,
@@ -266,6 +299,7 @@ impl Upstreams {
             arguments: call.arguments.clone(),
             note,
             credentials: Arc::clone(&self.credentials),
+            breaker: Arc::clone(&upstream.breaker),
             inspect,
             side,
             road: Road::Http(Box::new(road)),
@@ -289,6 +323,7 @@ impl Upstreams {
         let arguments = Digest::of(call.arguments.as_bytes());
         let Made { headers: _, meta, note, scan, spent } = caller.make(&Target::Stdio { arguments })?;
         let mut fields = wire::meta(running.era, slot.id, Some(&client));
+        wire::idempotency(call, &mut fields);
         for (name, value) in meta {
             if fields.insert(name, value).is_some() {
                 return Err(UpstreamError::protocol("a credential can't replace a member of `_meta`"));
@@ -302,13 +337,14 @@ impl Upstreams {
             arguments: call.arguments.clone(),
             note,
             credentials: Arc::clone(&self.credentials),
+            breaker: Arc::clone(&upstream.breaker),
             inspect,
             side,
             road: Road::Stdio { slot, line, era: running.era, limit: stdio.timeouts.call },
         })
     }
 
-    fn get(&self, name: &Name) -> Result<&Upstream, UpstreamError> {
+    pub(crate) fn get(&self, name: &Name) -> Result<&Upstream, UpstreamError> {
         self.all.get(name).ok_or_else(|| UpstreamError::Unknown(name.to_string()))
     }
 }
@@ -320,6 +356,9 @@ impl Upstream {
             Transport::Http(http) => {
                 Wire::Http(Arc::new(HttpUpstream::new(config, http, Arc::clone(resolver))?))
             }
+            Transport::Rest(http) => {
+                Wire::Rest(Box::new(RestUpstream::new(config, http, Arc::clone(resolver))?))
+            }
             Transport::Stdio(stdio) if stdio.command.is_empty() => {
                 return Err(io::Error::other("`command` is empty").into());
             }
@@ -329,6 +368,7 @@ impl Upstream {
         };
         Ok(Self {
             wire,
+            breaker: Arc::new(Breaker::new(config.fuse)),
             refresh: config.timeouts.refresh,
             tools: RwLock::default(),
             stale,
@@ -337,7 +377,7 @@ impl Upstream {
         })
     }
 
-    fn tools(&self) -> Option<Arc<ToolSet>> {
+    pub(crate) fn tools(&self) -> Option<Arc<ToolSet>> {
         self.tools.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -348,10 +388,11 @@ impl Upstream {
                 http.sessions.sweep();
             }
             Wire::Stdio(stdio) => stdio.sweep(),
+            Wire::Rest(rest) => rest.pool.sweep(),
         }
     }
 
-    fn note(&self, error: Option<&UpstreamError>, now: Timestamp) {
+    pub(crate) fn note(&self, error: Option<&UpstreamError>, now: Timestamp) {
         let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
         match (error, &*health) {
             (None, Health::Up { .. }) => {}

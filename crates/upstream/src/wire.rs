@@ -1,11 +1,16 @@
 //! Messages as bytes. A call's arguments go in as the canonical bytes that were decided on; all else is made here.
 
+use http::HeaderValue;
+use placet_core::{Call, EffectClass};
 use placet_json::{Canonical, Limits, Object, Value, object, write_string};
 use placet_mcp::logging::LogLevel;
 use placet_mcp::message::NotAMessage;
 use placet_mcp::{Era, Id, Message, Method, Revision, RpcError, meta};
 
 use crate::request::Client;
+
+/// The member of `_meta` that holds a call's idempotency key.
+const IDEMPOTENCY_META: &str = "dev.placet/idempotency-key";
 
 /// What an upstream sent.
 pub(crate) enum Inbound {
@@ -72,6 +77,20 @@ pub(crate) fn meta(era: Era, id: u64, client: Option<&Client>) -> Object {
         }
     }
     fields
+}
+
+/// Puts the key of a call that changes something into its `_meta`, and gives it as the header's value (a string of
+/// RFC 9651, as draft-ietf-httpapi-idempotency-key-header has it). It is the decision's identifier: the same however
+/// often this call is sent, and of no other call.
+pub(crate) fn idempotency(call: &Call, fields: &mut Object) -> Option<HeaderValue> {
+    match call.effect {
+        EffectClass::Read => None,
+        EffectClass::Write | EffectClass::Destructive => {
+            fields.insert(IDEMPOTENCY_META, call.id.as_str());
+            // A name holds neither quotation marks nor backslashes.
+            HeaderValue::from_str(&format!("\"{}\"", call.id)).ok()
+        }
+    }
 }
 
 /// A `tools/call`, on one line.

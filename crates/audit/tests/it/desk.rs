@@ -18,7 +18,7 @@ use placet_core::{
     TenantId, Timestamp, WorkflowId,
     authority::{
         Answer, Asked, Attempt, Authority, Connection, CredentialNote, Decision, Denial, Dispatch, Ending,
-        Evidence, Judged, Offered, Outcome, Recorded,
+        Evidence, Judged, Offered, Outcome, Recorded, Warrant,
     },
 };
 use placet_core::{Approval, Code, Facts as _, Standing};
@@ -169,7 +169,7 @@ impl Desk {
         let arguments = placet_json::parse(arguments.as_bytes(), &Limits::MESSAGE).unwrap();
         let (envelope, id, now) = (self.envelope(), self.id(), self.now());
         let facts = self.ledger.live().snapshot(envelope.tenant()).unwrap();
-        match self.release.admit(&envelope, &*facts, id, upstream, tool, &arguments, offered) {
+        match self.release.admit(&envelope, &*facts, id, upstream, tool, &arguments, offered, &[]) {
             Ok((call, _)) => self.authority.decide(envelope, call, now),
             Err(refused) => {
                 let (attempt, reasons) = *refused;
@@ -183,12 +183,16 @@ impl Desk {
             }
         }
     }
-    /// Records a permit that no longer holds when it is issued.
-    pub(crate) async fn withdrawn(&self, decision: Decision) {
+    /// Records a permit.
+    pub(crate) async fn warrant(&self, decision: Decision) -> Warrant {
         let Recorded::Granted(warrant) = self.authority.record(decision, &|| self.now()).await.unwrap()
         else {
             panic!("refused")
         };
+        warrant
+    }
+    /// Closes a warrant that no longer holds when it is issued.
+    pub(crate) async fn withdrawn(&self, warrant: Warrant) {
         let withdrawn = self.authority.issue(warrant, Ready::new(self.now()), self.now()).unwrap_err();
         self.authority.close_withdrawn(*withdrawn).await.unwrap();
     }

@@ -84,12 +84,16 @@ async fn decisions_that_overtake_each_other_are_the_same_again() {
         desk.carry_out(decision).await.unwrap();
     }
     let late = desk.decide("billing.refund", r#"{"case_id":"CASE-1837","amount":9}"#);
+    let overtaken = desk.decide("billing.refund", r#"{"case_id":"CASE-1837","amount":9}"#);
+    let late = desk.warrant(late).await;
     desk.deactivate().await;
     // It was permitted by the facts of its moment, and withdrawn by those of the next.
     desk.withdrawn(late).await;
+    // The journal takes no permit of older facts: this one is decided again, and denied.
+    assert!(desk.carry_out(overtaken).await.is_err());
     let dir = desk.close();
     let report = replay(&desk::data(&dir), &Scope::default(), None, &mut |_, _| ()).unwrap();
-    assert_eq!((report.same, report.decided()), (9, 9), "{report}");
+    assert_eq!((report.same, report.decided()), (10, 10), "{report}");
     let seen = verify(dir.path(), ORGANISATION, public());
     assert!(seen.is_sound() && seen.effects == 9, "{seen}");
 }

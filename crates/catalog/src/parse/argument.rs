@@ -114,7 +114,7 @@ fn argument(reader: &mut Reader<'_>, name: &str, item: Item<'_, '_>) -> Option<A
     }
 }
 
-fn constant_value(reader: &mut Reader<'_>, item: Item<'_, '_>) -> Option<Value> {
+pub(super) fn constant_value(reader: &mut Reader<'_>, item: Item<'_, '_>) -> Option<Value> {
     let value = match item.get_ref() {
         DeValue::String(text) => Some(Value::from(text.as_ref())),
         DeValue::Boolean(truth) => Some(Value::from(*truth)),
@@ -133,7 +133,7 @@ fn constant_value(reader: &mut Reader<'_>, item: Item<'_, '_>) -> Option<Value> 
     value
 }
 
-fn ty(reader: &mut Reader<'_>, table: &mut Table<'_, '_>, depth: usize) -> Option<Type> {
+pub(super) fn ty(reader: &mut Reader<'_>, table: &mut Table<'_, '_>, depth: usize) -> Option<Type> {
     if depth > MAX_NESTING {
         reader.problem(table.at.start, format!("types nest deeper than {MAX_NESTING}"), "");
         return None;

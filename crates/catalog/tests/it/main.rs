@@ -9,6 +9,7 @@
 mod arguments;
 mod bindings;
 mod files;
+mod lookups;
 mod results;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -16,8 +17,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use placet_catalog::{Catalog, Entry, Refused, classify};
 use placet_core::{
     Agent, AgentId, Approval, Assignment, Call, CheckError, DecisionId, Delegation, DelegationId, Digest,
-    Envelope, FactsView, FlowState, Freeze, Freshness, Grant, Human, HumanId, Name, RelationModel, Resource,
-    ResourceRef, Revision, TenantId, Timestamp, Workflow, WorkflowId, WorkflowState,
+    Envelope, FactsView, FlowState, Freeze, Freshness, Grant, Human, HumanId, Known, Name, RelationModel,
+    Resource, ResourceRef, Revision, TenantId, Timestamp, Workflow, WorkflowId, WorkflowState,
 };
 use placet_json::{Limits, Value, parse};
 
@@ -127,7 +128,7 @@ impl Facts {
         let at = ResourceRef { kind: name("support_case"), id: name(id) };
         let attributes =
             json(attributes).as_object().unwrap().iter().map(|(n, v)| (name(n), v.clone())).collect();
-        self.resources.insert(at.clone(), Resource { at, attributes });
+        self.resources.insert(at.clone(), Resource { at, attributes, known: Known::Told });
         self
     }
 }

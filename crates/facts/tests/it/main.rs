@@ -11,6 +11,7 @@ mod changes;
 mod differential;
 mod journal;
 mod moves;
+mod observed;
 mod relations;
 mod tenants;
 

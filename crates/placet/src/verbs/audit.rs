@@ -8,7 +8,7 @@ use placet_core::{DecisionId, TenantId, Timestamp};
 use placet_json::{Value, object};
 use placet_ledger::checkpoint::VerifyingKey;
 use placet_record::Kind;
-use placet_store::Row;
+use placet_store::{Postgres, Row};
 
 use super::{common::cell, release::open};
 use crate::{
@@ -49,6 +49,10 @@ struct Directory {
     /// The data directory; a server may be using it
     #[arg(long, env = "PLACET_DATA", default_value = "data", value_name = "DIR")]
     data: PathBuf,
+    /// Read the journal from the database that several gateways share, instead of the data directory's; the directory's
+    /// key and checkpoints are what it is held against
+    #[arg(long, env = "PLACET_POSTGRES", hide_env_values = true, value_name = "URL")]
+    postgres: Option<String>,
     /// How to print
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
@@ -93,6 +97,7 @@ enum Records {
     Release,
     Act,
     Refusals,
+    Amendment,
 }
 
 #[derive(Debug, Args)]
@@ -186,12 +191,13 @@ impl Audit {
 
 impl Verify {
     fn run(self) -> Result<Answer, Failure> {
-        let Directory { data: dir, format } = self.directory;
-        if !dir.join("journal").is_dir() {
-            return Err(no_data(&dir));
+        let format = self.directory.format;
+        let copy = self.directory.copy()?;
+        let (organisation, key) = self.signer.of(&self.directory.data)?;
+        if !copy.dir().join("journal").is_dir() {
+            return Err(no_data(copy.dir()));
         }
-        let (organisation, key) = self.signer.of(&dir)?;
-        let report = placet_audit::verify(&dir, &organisation, key);
+        let report = placet_audit::verify(copy.dir(), &organisation, key);
         show(format, &report.to_value(), |_| coloured(&report.to_string(), report.is_sound()))?;
         Ok(Answer::of(report.is_sound()))
     }
@@ -199,8 +205,9 @@ impl Verify {
 
 impl Show {
     fn run(self) -> Result<Answer, Failure> {
-        let Directory { data: dir, format } = self.directory;
-        let data = self::open_data(&dir)?;
+        let format = self.directory.format;
+        let copy = self.directory.copy()?;
+        let (dir, data) = (self.directory.data.clone(), self::open_data(copy.dir())?);
         let index = placet_audit::index(&data).or_fail("can't search the ledger")?;
         // Without a key the story is told, and says that it isn't proven.
         let signer = match &self.signer.key {
@@ -230,6 +237,7 @@ impl Search {
             Records::Release => Kind::Release,
             Records::Act => Kind::Act,
             Records::Refusals => Kind::Refusals,
+            Records::Amendment => Kind::Amendment,
         };
         let row = Row {
             human,
@@ -245,7 +253,8 @@ impl Search {
         };
         let tenant = tenant.map(|tenant| tenant.as_str().to_owned());
         let query = Query { tenant, kinds: vec![kind], row, since, until, below, limit: Some(limit) };
-        let data = open_data(&directory.data)?;
+        let copy = directory.copy()?;
+        let data = open_data(copy.dir())?;
         let index = placet_audit::index(&data).or_fail("can't search the ledger")?;
         let found = placet_audit::search(&index, &query).or_fail("can't search the ledger")?;
         let records: Vec<Value> = found.iter().map(Entry::to_value).collect();
@@ -267,7 +276,8 @@ impl Replay {
                 }
             },
         };
-        let data = open_data(&directory.data)?;
+        let copy = directory.copy()?;
+        let data = open_data(copy.dir())?;
         let scope = Scope {
             from,
             to,
@@ -285,6 +295,36 @@ impl Replay {
         }
         show(directory.format, &report.to_value(), |_| coloured(&report.to_string(), report.is_same()))?;
         Ok(Answer::of(report.is_same()))
+    }
+}
+
+/// Where the ledger lies that is looked at.
+enum Place {
+    Here(PathBuf),
+    Copied(tempfile::TempDir),
+}
+
+impl Place {
+    fn dir(&self) -> &Path {
+        match self {
+            Self::Here(dir) => dir,
+            Self::Copied(dir) => dir.path(),
+        }
+    }
+}
+
+impl Directory {
+    /// The data directory, or a copy of the database's journal that goes when this does, with the directory's checkpoints.
+    fn copy(&self) -> Result<Place, Failure> {
+        let Some(url) = &self.postgres else { return Ok(Place::Here(self.data.clone())) };
+        let database = Postgres::new(url, "audit", None, true).or_fail("can't read the journal")?;
+        let copy = tempfile::tempdir().or_fail("can't make a directory")?;
+        // Before the journal: it has whatever they sign.
+        for tree in placet_store::trees(&self.data).or_fail("can't read the checkpoints")? {
+            placet_store::copy_tree(&self.data, &tree, copy.path()).or_fail("can't read the checkpoints")?;
+        }
+        placet_store::fetch(&database, copy.path()).or_fail("can't read the journal")?;
+        Ok(Place::Copied(copy))
     }
 }
 

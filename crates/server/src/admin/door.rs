@@ -3,7 +3,7 @@
 //! The order: host, size, signature over method, URL and body, single use. Nothing is read from the request before it
 //! is authenticated but what authenticates it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use axum::{
     body::Body,
@@ -25,7 +25,7 @@ use placet_jose::{
 use placet_json::Limits;
 
 use super::{Admin, error::ApiError};
-use crate::{books::Deed, window::FileWindow};
+use crate::{books::Deed, uses::Uses};
 
 /// The header in which a person shows their public key, a JWK in base64url: facts know its thumbprint only.
 pub const KEY_HEADER: &str = "placet-key";
@@ -60,7 +60,7 @@ pub struct Door {
     /// The operators' public keys.
     pub operators: KeySet,
     /// Uses that count once, also after a restart.
-    pub window: Mutex<FileWindow>,
+    pub window: Uses,
     /// The longest body, in bytes.
     pub max_body: usize,
     /// How long a body may take to arrive.
@@ -171,7 +171,7 @@ async fn open(admin: &Arc<Admin>, head: &Parts, body: &Bytes) -> Option<Principa
     let admin = Arc::clone(admin);
     // The window waits for the disk.
     let admitted = tokio::task::spawn_blocking(move || {
-        admin.door.window.lock().unwrap_or_else(PoisonError::into_inner).admit(key, forget_at, now)
+        ReplayWindow::admit(&mut &admin.door.window, key, forget_at, now)
     });
     match admitted.await {
         Ok(Admission::New) => Some(principal),

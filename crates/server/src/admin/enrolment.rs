@@ -10,11 +10,13 @@ use axum::{
     response::Response,
 };
 use bytes::Bytes;
+use futures::executor::block_on;
 use http::StatusCode;
 use placet_core::{AgentId, Name};
 use placet_facts::{Change, Place};
 use placet_json::{Value, object};
 use placet_oauth::enrol::{CodeHash, PendingCode, new_code};
+use placet_store::{Commons, DatabaseError};
 
 use super::{
     Admin, Caller,
@@ -30,24 +32,47 @@ const LIFE: u64 = 3600;
 const MAX_LIFE: u64 = 7 * 24 * 3600;
 /// Codes that are handed out and not used, at most.
 const MAX_CODES: usize = 10_000;
+const MAX_SHARED: u64 = 10_000;
 
-/// Codes that were handed out. A restart forgets them: new ones are a command away, and none comes back to life.
+/// Codes that were handed out. A restart forgets them: new ones are a command away, and none comes back to life. Those
+/// of several gateways are in their database, and any of them takes one.
 #[derive(Debug, Default)]
-pub struct Codes(Mutex<HashMap<CodeHash, PendingCode>>);
+pub struct Codes {
+    here: Mutex<HashMap<CodeHash, PendingCode>>,
+    shared: Option<Commons>,
+}
 
 impl Codes {
-    /// What is known of a code.
+    /// Codes in the gateways' database, if there is one.
+    #[must_use]
+    pub fn of(shared: Option<Commons>) -> Self {
+        Self { shared, ..Self::default() }
+    }
+    /// What is known of a code. Blocks.
     #[must_use]
     pub fn pending(&self, code: &CodeHash) -> Option<PendingCode> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(code).cloned()
+        if let Some(commons) = &self.shared {
+            let known = told(block_on(commons.code(code.to_text().as_bytes()))).flatten();
+            return known.map(|(agent, expires_at)| PendingCode { agent, expires_at });
+        }
+        self.here.lock().unwrap_or_else(PoisonError::into_inner).get(code).cloned()
     }
-    /// Uses a code up; false where somebody else was faster.
+    /// Uses a code up; false where somebody else was faster. Blocks.
     #[must_use]
     pub fn spend(&self, code: &CodeHash) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(code).is_some()
+        if let Some(commons) = &self.shared {
+            return told(block_on(commons.spend_code(code.to_text().as_bytes()))).unwrap_or(false);
+        }
+        self.here.lock().unwrap_or_else(PoisonError::into_inner).remove(code).is_some()
     }
     fn add(&self, code: CodeHash, pending: PendingCode, now: u64) -> bool {
-        let mut codes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(commons) = &self.shared {
+            let PendingCode { agent, expires_at } = &pending;
+            let hash = code.to_text();
+            let put = commons.put_code(hash.as_bytes(), agent, *expires_at, now, MAX_SHARED);
+            return told(block_on(put)).unwrap_or(false);
+        }
+        let mut codes = self.here.lock().unwrap_or_else(PoisonError::into_inner);
         codes.retain(|_, pending| pending.expires_at > now);
         if codes.len() >= MAX_CODES {
             return false;
@@ -55,6 +80,11 @@ impl Codes {
         codes.insert(code, pending);
         true
     }
+}
+
+/// A database that can't be reached knows no code.
+fn told<T>(answer: Result<T, DatabaseError>) -> Option<T> {
+    answer.map_err(|error| tracing::error!(%error, "enrolment codes can't be looked up")).ok()
 }
 
 /// `POST /v1/agents {id, type, owner}`: a new agent without a key, and the code by which it brings one.

@@ -2,26 +2,33 @@
 //!
 //! Every act is a transaction of facts, a release, or a deed in the ledger, authored by whoever signed the request;
 //! what was refused to somebody known is recorded too. `/healthz`, `/readyz` and `/metrics` need no signature: they
-//! name no tenant, person or tool.
+//! name upstreams and lookups, but no tenant, person or tool.
 
+mod about;
 mod acts;
 mod approvals;
 mod body;
 mod catalog;
 mod decisions;
 mod door;
+mod effects;
 mod enrolment;
 mod error;
+mod feed;
 mod fits;
 mod freezes;
 mod health;
 mod moves;
+mod opal;
 mod openapi;
 mod read;
 mod relations;
 mod releases;
 mod rights;
 mod safe;
+mod slice;
+mod sources;
+mod totals;
 
 use std::{sync::Arc, time::Instant};
 
@@ -37,6 +44,7 @@ use http::{StatusCode, request::Parts};
 use crate::{
     books::{Books, Offers},
     metrics::Metrics,
+    opal::Opal,
     vault::VaultFile,
 };
 
@@ -44,6 +52,7 @@ pub use door::{Door, KEY_HEADER, Principal, is_host};
 pub use enrolment::Codes;
 pub use error::ApiError;
 pub(crate) use error::json;
+pub use feed::Waiters;
 
 /// Everything that the administration API works on.
 pub struct Admin {
@@ -57,6 +66,8 @@ pub struct Admin {
     pub codes: Arc<Codes>,
     /// Upstream secrets; none where there is no master key.
     pub vault: Option<Arc<VaultFile>>,
+    /// OPAL, on both sides.
+    pub opal: Arc<Opal>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// The environment's name.
@@ -65,6 +76,8 @@ pub struct Admin {
     pub public_url: String,
     /// When the server started.
     pub started: Instant,
+    /// Places for readers who wait for changes.
+    pub waiters: Waiters,
 }
 
 impl std::fmt::Debug for Admin {
@@ -95,16 +108,25 @@ pub fn routes(admin: Arc<Admin>) -> Router {
         .route("/v1/tenants/{tenant}/delegations/{delegation}/revoke", post(acts::revoke))
         .route("/v1/tenants/{tenant}/approvals", get(read::approvals))
         .route("/v1/tenants/{tenant}/approvals/{approval}/withdraw", post(approvals::withdraw))
+        .route("/v1/tenants/{tenant}/totals", get(totals::totals))
         .route("/v1/approvals", post(approvals::give))
         .route("/v1/facts", get(read::facts).post(acts::apply))
         .route("/v1/facts/history", get(read::history))
+        .route("/v1/facts/changes", get(feed::changes))
+        .route("/v1/facts/sources", get(sources::list))
+        .route("/v1/facts/sources/{source}", post(sources::report))
         .route("/v1/tenants/{tenant}/relations/check", post(relations::check))
         .route("/v1/tenants/{tenant}/relations/expand", post(relations::expand))
         .route("/v1/tenants/{tenant}/relations/objects", post(relations::objects))
         .route("/v1/tenants/{tenant}/relations/subjects", post(relations::subjects))
         .route("/v1/decisions/{decision}", get(decisions::show))
+        .route("/v1/effects", get(effects::unknown))
+        .route("/v1/effects/{decision}/resolve", post(effects::resolve))
         .route("/v1/releases", get(releases::list).post(releases::keep))
         .route("/v1/releases/{release}/promote", post(releases::promote))
+        .route("/v1/releases/candidates", get(opal::candidates))
+        .route("/v1/opal", get(opal::status))
+        .route("/v1/opal/tokens", post(opal::token))
         .route("/v1/vault", get(safe::list).post(safe::put))
         .route("/v1/vault/remove", post(safe::remove))
         .route("/v1/upstreams", get(catalog::upstreams))

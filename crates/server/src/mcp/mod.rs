@@ -36,7 +36,7 @@ use tokio::sync::oneshot;
 pub use session::SessionKey;
 
 use self::{door::Caller, session::Sessions, slots::Slots};
-use crate::window::FileWindow;
+use crate::uses::Uses;
 
 /// Counts what is refused before there is an envelope.
 pub trait Refusals: Send + Sync {
@@ -48,7 +48,7 @@ pub trait Refusals: Send + Sync {
 pub struct Endpoint {
     gateway: Arc<Gateway>,
     access: Access,
-    replays: Mutex<FileWindow>,
+    replays: Uses,
     refusals: Arc<dyn Refusals>,
     /// `https://gw.example`, without a slash at the end.
     base: String,
@@ -82,7 +82,7 @@ pub struct Parts {
     /// Seals legacy session ids; kept over restarts.
     pub sessions: SessionKey,
     /// The proofs that were used, also before this start.
-    pub proofs: FileWindow,
+    pub proofs: Uses,
     /// The longest body of a request in bytes.
     pub max_body: usize,
     /// How long a body may take to arrive.
@@ -111,7 +111,7 @@ impl Endpoint {
         Self {
             gateway,
             access,
-            replays: Mutex::new(proofs),
+            replays: proofs,
             refusals,
             base,
             hosts,

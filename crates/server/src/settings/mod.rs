@@ -4,10 +4,13 @@
 //! missing secrets and unsafe combinations are [`Problem`]s with line and remedy, all of them at once. A secret is
 //! never in the file: [`SecretSource`] says where it lies.
 
+mod feeds;
+mod opal;
 mod print;
 mod read;
 mod rules;
 mod secret;
+mod source;
 mod upstream;
 
 use std::{
@@ -22,6 +25,10 @@ use url::Url;
 
 use read::Reader;
 
+pub use feeds::{
+    Delivery, Feeds, FeedsListener, Keys as TransmitterKeys, Receiver, ScimFeed, Transmitter, Verify, Witness,
+};
+pub use opal::{OpalServer, OpalSource, Promote};
 pub use print::Printed;
 pub use secret::{Secret, SecretError, SecretSource, check_private};
 pub use upstream::{ListWith, Transport, Upstream};
@@ -61,16 +68,26 @@ pub struct Settings {
     pub release: ReleaseSource,
     /// The tools' servers.
     pub upstreams: Vec<Upstream>,
+    /// Sources of facts that feed by the API.
+    pub sources: Vec<placet_facts::Source>,
+    /// Identity feeds.
+    pub feeds: Feeds,
     /// Keys that sign.
     pub keys: Keys,
     /// Upstream secrets.
     pub vault: Vault,
+    /// Where the journal is.
+    pub journal: Journal,
     /// Bounds of the listeners.
     pub limits: Limits,
     /// Logs.
     pub log: Log,
     /// Traces.
     pub telemetry: Telemetry,
+    /// OPAL servers that are followed.
+    pub opal: Vec<OpalSource>,
+    /// The server of OPAL clients, if there is one.
+    pub opal_server: Option<OpalServer>,
     /// Switches for development.
     pub dev: Dev,
     /// Where each value came from.
@@ -137,6 +154,19 @@ pub struct Vault {
     pub master_key: Option<SecretSource>,
 }
 
+/// `[journal]`: where the journal is.
+#[derive(Debug, Clone)]
+pub struct Journal {
+    /// `postgres`: the URL of the database that several gateways share. Without one the journal is in the data directory.
+    pub postgres: Option<SecretSource>,
+    /// `gateway`: what this gateway is called there, for operators.
+    pub gateway: Name,
+    /// `ca`: certificates that the database's must be signed by, instead of the system's.
+    pub ca: Option<PathBuf>,
+    /// `lease_ms`: how long a gateway that isn't heard of is believed to live.
+    pub lease_ms: u64,
+}
+
 /// `[limits]`: bounds of the listeners.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
@@ -160,6 +190,9 @@ pub struct Limits {
     pub answer_bytes: usize,
     /// `call_ms`: the longest call of an upstream.
     pub call_ms: u64,
+    /// `resolve_every_ms`: how often it is tried to find out what effects nobody knows had, and how long after their
+    /// endings at the earliest; 0: only when somebody orders it.
+    pub resolve_every_ms: u64,
 }
 
 /// `[log]`: logs.
@@ -293,18 +326,27 @@ fn sections(root: &mut read::Section<'_, '_>) -> Option<Settings> {
         (Some(server), Some(data)) => (keys(root, data), vault(root, server)),
         _ => (None, None),
     };
+    let journal = journal(root);
     let upstreams = upstream::read(root);
+    let sources = source::read(root);
+    let feeds = feeds::read(root);
     let (limits, log, telemetry) = (limits(root), log(root), telemetry(root));
+    let (opal, opal_server) = (opal::sources(root), opal::server(root));
     let dev = dev(root, server.as_ref());
     Some(Settings {
         server: server?,
         release: release?,
         upstreams: upstreams?,
+        sources: sources?,
+        feeds: feeds?,
         keys: keys?,
         vault: vault?,
+        journal: journal?,
         limits: limits?,
         log: log?,
         telemetry: telemetry?,
+        opal: opal?,
+        opal_server: opal_server?,
         dev: dev?,
         origins: Vec::new(),
     })
@@ -418,6 +460,21 @@ fn vault(root: &mut read::Section<'_, '_>, server: &Server) -> Option<Vault> {
     Some(Vault { master_key })
 }
 
+fn journal(root: &mut read::Section<'_, '_>) -> Option<Journal> {
+    let mut section = root.section("journal");
+    let postgres = section.optional_secret("postgres");
+    let gateway = section.word(
+        "gateway",
+        "gateway",
+        |text| Name::new(text).ok(),
+        "write a name of `A-Z a-z 0-9 . _ : @ | -`",
+    );
+    let ca = section.optional_path("ca");
+    let lease_ms = section.number("lease_ms", 10_000, 1_000..=600_000);
+    section.finish();
+    Some(Journal { postgres: postgres?, gateway: gateway?, ca: ca?, lease_ms: lease_ms? })
+}
+
 fn limits(root: &mut read::Section<'_, '_>) -> Option<Limits> {
     const KIB: u64 = 1024;
     const MIB: u64 = 1024 * KIB;
@@ -432,6 +489,7 @@ fn limits(root: &mut read::Section<'_, '_>) -> Option<Limits> {
     let streams = section.number("streams", 64, 1..=10_000);
     let answer = section.number("answer_bytes", 8 * MIB, KIB..=256 * MIB);
     let call_ms = section.number("call_ms", 30_000, 100..=3_600_000);
+    let resolve_every_ms = section.number("resolve_every_ms", 30_000, 0..=3_600_000);
     section.finish();
     let size = |number: u64| usize::try_from(number).ok();
     Some(Limits {
@@ -445,6 +503,7 @@ fn limits(root: &mut read::Section<'_, '_>) -> Option<Limits> {
         streams: size(streams?)?,
         answer_bytes: size(answer?)?,
         call_ms: call_ms?,
+        resolve_every_ms: resolve_every_ms?,
     })
 }
 

@@ -26,6 +26,10 @@ pub struct Upstream {
     pub secret_prefix: String,
     /// `list_with`: with what its tools are listed.
     pub list_with: ListWith,
+    /// `breaker_failures`: failures of transport in a row after which it is left alone; 0: never.
+    pub breaker_failures: u64,
+    /// `breaker_rest_ms`: for so long; then one call tries.
+    pub breaker_rest_ms: u64,
     /// The line of its section.
     pub line: usize,
 }
@@ -47,6 +51,13 @@ pub enum Transport {
     /// `url`: MCP over Streamable HTTP.
     Http {
         /// The endpoint.
+        url: Url,
+        /// `allow_private`: whether its address may lie in a private range or on loopback.
+        allow_private: bool,
+    },
+    /// `url` with `protocol = "rest"`: documents below an address, read by lookups and resolvers only.
+    Rest {
+        /// The address that paths are put after.
         url: Url,
         /// `allow_private`: whether its address may lie in a private range or on loopback.
         allow_private: bool,
@@ -83,6 +94,7 @@ fn one(mut section: Section<'_, '_>) -> Option<Upstream> {
         },
         "write the URL of its MCP endpoint",
     );
+    let protocol = section.word("protocol", "mcp", protocol, "write `mcp` or `rest`");
     let command = section.optional_texts("command");
     let allow_private = section.boolean("allow_private", false);
     let env = section.secrets("env");
@@ -103,7 +115,14 @@ fn one(mut section: Section<'_, '_>) -> Option<Upstream> {
                     section.problem(key, &format!("`{key}` is for a `command`"), "remove it");
                 }
             }
-            Some(Transport::Http { url, allow_private: allow_private? })
+            match protocol? {
+                Protocol::Mcp => Some(Transport::Http { url, allow_private: allow_private? }),
+                Protocol::Rest => Some(Transport::Rest { url, allow_private: allow_private? }),
+            }
+        }
+        (None, Some(_)) if protocol == Some(Protocol::Rest) => {
+            section.problem("protocol", "a `command` speaks MCP", "remove `protocol`, or give a `url`");
+            None
         }
         (None, Some(command)) if !command.is_empty() => {
             Some(Transport::Stdio { command, env: env?, vars: vars?, cwd: cwd? })
@@ -131,6 +150,8 @@ fn one(mut section: Section<'_, '_>) -> Option<Upstream> {
     );
     let list_with =
         section.word("list_with", "none", list_with, "write `none`, `call-token` or `vault:NAME`");
+    let breaker_failures = section.number("breaker_failures", 5, 0..=1_000);
+    let breaker_rest_ms = section.number("breaker_rest_ms", 10_000, 100..=600_000);
     section.finish();
     Some(Upstream {
         name: name?,
@@ -139,8 +160,24 @@ fn one(mut section: Section<'_, '_>) -> Option<Upstream> {
         secret_header: secret_header?,
         secret_prefix: secret_prefix?,
         list_with: list_with?,
+        breaker_failures: breaker_failures?,
+        breaker_rest_ms: breaker_rest_ms?,
         line,
     })
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Protocol {
+    Mcp,
+    Rest,
+}
+
+fn protocol(text: &str) -> Option<Protocol> {
+    match text {
+        "mcp" => Some(Protocol::Mcp),
+        "rest" => Some(Protocol::Rest),
+        _ => None,
+    }
 }
 
 fn list_with(text: &str) -> Option<ListWith> {

@@ -1,4 +1,4 @@
-//! Order, atomicity, compare-and-set, rotation, restart, proofs.
+//! Order, atomicity, compare-and-set, rotation, restart, proofs: of a journal in files and of one in a database.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,12 +10,36 @@ use placet_ledger::proof::{consistency, inclusion, verify_consistency, verify_in
 use placet_ledger::tiles;
 use placet_store::{OpenError, Options, Reader, Receipt, SubmitError, TreeReader, trees, verify};
 
-use crate::support::{Entry, ORGANISATION, Once, Refusal, entry, open, open_with, options, public, segments};
+use crate::support::{Entry, ORGANISATION, Once, Place, Refusal, entry, options, public, segments};
 
-#[test]
-fn what_was_acknowledged_is_replayed_in_order() {
-    let dir = tempfile::tempdir().unwrap();
-    let (journal, seen, report) = open(dir.path()).unwrap();
+/// Each of these on both.
+macro_rules! on_both {
+    ($($name:ident,)*) => {
+        mod files {
+            $(#[test] fn $name() { super::$name(&super::Place::files()); })*
+        }
+        mod shared {
+            $(#[test] fn $name() { super::$name(&super::Place::shared()); })*
+        }
+    };
+}
+
+on_both! {
+    what_was_acknowledged_is_replayed_in_order,
+    env_5_what_is_spent_is_spent_once_whoever_comes_first_and_after_a_restart,
+    a_refused_entry_of_several_records_leaves_no_record,
+    an_entry_that_nobody_waits_for_is_durable_soon,
+    time_never_runs_backwards,
+    a_record_that_the_fold_cannot_replay_stops_the_start_and_is_named,
+    a_second_opening_of_one_directory_is_refused,
+    records_are_read_while_the_journal_is_written,
+    a_checkpoint_proves_inclusion_and_consistency_of_what_is_in_the_journal,
+    trees_lost_or_broken_are_made_again_from_the_journal,
+    a_full_queue_is_said_and_nothing_is_lost,
+}
+
+fn what_was_acknowledged_is_replayed_in_order(dir: &Place) {
+    let (journal, seen, report) = dir.open().unwrap();
     assert_eq!((report.records, report.segments, report.cut), (0, 0, None));
     let tickets: Vec<_> = (0..300).map(|n| journal.durable(entry(format!("{n}"), "acme", 400))).collect();
     for (at, ticket) in (1_u64..).zip(tickets) {
@@ -27,7 +51,7 @@ fn what_was_acknowledged_is_replayed_in_order() {
     drop(journal);
     assert!(segments(dir.path()).len() > 2, "rotated");
 
-    let (journal, seen, report) = open(dir.path()).unwrap();
+    let (journal, seen, report) = dir.open().unwrap();
     assert_eq!((report.records, report.cut), (300, None));
     let seen = seen.lock().unwrap();
     for (at, (sequence, time, tree, kind, payload)) in seen.replayed.iter().enumerate() {
@@ -38,10 +62,8 @@ fn what_was_acknowledged_is_replayed_in_order() {
     assert_eq!(journal.durable(entry("next", "acme", 1)).wait().unwrap().first, 301);
 }
 
-#[test]
-fn env_5_what_is_spent_is_spent_once_whoever_comes_first_and_after_a_restart() {
-    let dir = tempfile::tempdir().unwrap();
-    let (journal, _, _) = open(dir.path()).unwrap();
+fn env_5_what_is_spent_is_spent_once_whoever_comes_first_and_after_a_restart(dir: &Place) {
+    let (journal, _, _) = dir.open().unwrap();
     let winners: usize = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..8)
             .map(|_| {
@@ -63,15 +85,13 @@ fn env_5_what_is_spent_is_spent_once_whoever_comes_first_and_after_a_restart() {
     assert_eq!(winners, 50);
     assert_eq!(journal.status().durable, 50, "refused entries never touch the disk");
     drop(journal);
-    let (journal, _, report) = open(dir.path()).unwrap();
+    let (journal, _, report) = dir.open().unwrap();
     assert_eq!(report.records, 50);
     assert_eq!(journal.durable(entry("7", "acme", 5)).wait(), Err(SubmitError::Refused(Refusal::Spent)));
 }
 
-#[test]
-fn a_refused_entry_of_several_records_leaves_no_record() {
-    let dir = tempfile::tempdir().unwrap();
-    let (journal, _, _) = open(dir.path()).unwrap();
+fn a_refused_entry_of_several_records_leaves_no_record(dir: &Place) {
+    let (journal, _, _) = dir.open().unwrap();
     let bad = Entry { once: "a".into(), records: vec![("acme", vec![b'x'; 9]), ("no tree", vec![b'x'])] };
     assert_eq!(journal.durable(bad).wait(), Err(SubmitError::Refused(Refusal::Frame(FrameError::TreeName))));
     let large = entry("b", "acme", 70_000);
@@ -90,10 +110,8 @@ fn a_refused_entry_of_several_records_leaves_no_record() {
     assert_eq!(trees(dir.path()).unwrap(), ["acme", "org"]);
 }
 
-#[test]
-fn an_entry_that_nobody_waits_for_is_durable_soon() {
-    let dir = tempfile::tempdir().unwrap();
-    let (journal, _, _) = open(dir.path()).unwrap();
+fn an_entry_that_nobody_waits_for_is_durable_soon(dir: &Place) {
+    let (journal, _, _) = dir.open().unwrap();
     journal.queued(entry("1", "acme", 5)).unwrap();
     let began = Instant::now();
     while journal.status().durable < 1 {
@@ -109,28 +127,24 @@ fn an_entry_that_nobody_waits_for_is_durable_soon() {
     assert_eq!(Reader::open(dir.path()).unwrap().last(), 3);
 }
 
-#[test]
-fn time_never_runs_backwards() {
-    let dir = tempfile::tempdir().unwrap();
+fn time_never_runs_backwards(dir: &Place) {
     let clock = Arc::new(AtomicU64::new(1000));
     let with = |clock: &Arc<AtomicU64>| {
         let clock = Arc::clone(clock);
         Options { clock: Arc::new(move || clock.load(Ordering::Relaxed)), ..options() }
     };
-    let (journal, _, _) = open_with(dir.path(), with(&clock)).unwrap();
+    let (journal, _, _) = dir.open_with(with(&clock)).unwrap();
     assert_eq!(journal.durable(entry("1", "acme", 5)).wait().unwrap().time_ms, 1000);
     clock.store(400, Ordering::Relaxed);
     assert_eq!(journal.durable(entry("2", "acme", 5)).wait().unwrap().time_ms, 1000);
     drop(journal);
-    let (journal, _, _) = open_with(dir.path(), with(&clock)).unwrap();
+    let (journal, _, _) = dir.open_with(with(&clock)).unwrap();
     assert_eq!(journal.durable(entry("3", "acme", 5)).wait().unwrap().time_ms, 1000);
     assert_eq!(journal.status().time_ms, 1000);
 }
 
-#[test]
-fn a_record_that_the_fold_cannot_replay_stops_the_start_and_is_named() {
-    let dir = tempfile::tempdir().unwrap();
-    let (journal, _, _) = open(dir.path()).unwrap();
+fn a_record_that_the_fold_cannot_replay_stops_the_start_and_is_named(dir: &Place) {
+    let (journal, _, _) = dir.open().unwrap();
     for n in 0..5 {
         // The fold's own records are text; this one isn't.
         let payload = if n == 3 { vec![0xff] } else { vec![b'x'] };
@@ -138,22 +152,18 @@ fn a_record_that_the_fold_cannot_replay_stops_the_start_and_is_named() {
         journal.durable(entry).wait().unwrap();
     }
     drop(journal);
-    assert!(matches!(open(dir.path()), Err(OpenError::Replay { sequence: 4, .. })));
+    assert!(matches!(dir.open(), Err(OpenError::Replay { sequence: 4, .. })));
 }
 
-#[test]
-fn a_second_opening_of_one_directory_is_refused() {
-    let dir = tempfile::tempdir().unwrap();
-    let (journal, _, _) = open(dir.path()).unwrap();
-    assert!(matches!(open(dir.path()), Err(OpenError::Locked(_))));
+fn a_second_opening_of_one_directory_is_refused(dir: &Place) {
+    let (journal, _, _) = dir.open().unwrap();
+    assert!(matches!(dir.open(), Err(OpenError::Locked(_))));
     drop(journal);
-    open(dir.path()).unwrap();
+    dir.open().unwrap();
 }
 
-#[test]
-fn records_are_read_while_the_journal_is_written() {
-    let dir = tempfile::tempdir().unwrap();
-    let (journal, _, _) = open(dir.path()).unwrap();
+fn records_are_read_while_the_journal_is_written(dir: &Place) {
+    let (journal, _, _) = dir.open().unwrap();
     let reader = journal.reader();
     assert_eq!(reader.get(1).unwrap(), None);
     for n in 0..200_u64 {
@@ -171,10 +181,8 @@ fn records_are_read_while_the_journal_is_written() {
     assert_eq!(offline.get(0).unwrap(), None);
 }
 
-#[test]
-fn a_checkpoint_proves_inclusion_and_consistency_of_what_is_in_the_journal() {
-    let dir = tempfile::tempdir().unwrap();
-    let (journal, _, _) = open(dir.path()).unwrap();
+fn a_checkpoint_proves_inclusion_and_consistency_of_what_is_in_the_journal(dir: &Place) {
+    let (journal, _, _) = dir.open().unwrap();
     let head = |tree: &str| {
         journal.checkpoint().unwrap();
         let files = TreeReader::open(dir.path(), tree).unwrap();
@@ -210,10 +218,8 @@ fn a_checkpoint_proves_inclusion_and_consistency_of_what_is_in_the_journal() {
     assert_eq!(tile.encode(&files).unwrap(), bytes);
 }
 
-#[test]
-fn trees_lost_or_broken_are_made_again_from_the_journal() {
-    let dir = tempfile::tempdir().unwrap();
-    let (journal, _, _) = open(dir.path()).unwrap();
+fn trees_lost_or_broken_are_made_again_from_the_journal(dir: &Place) {
+    let (journal, _, _) = dir.open().unwrap();
     for n in 0..100 {
         journal.durable(entry(n.to_string(), "acme", 20)).wait().unwrap();
     }
@@ -228,13 +234,13 @@ fn trees_lost_or_broken_are_made_again_from_the_journal() {
             None => std::fs::remove_file(&hashes).unwrap(),
             Some(bytes) => std::fs::write(&hashes, bytes).unwrap(),
         }
-        let (journal, _, _) = open(dir.path()).unwrap();
+        let (journal, _, _) = dir.open().unwrap();
         journal.checkpoint().unwrap();
         drop(journal);
         assert_eq!(std::fs::read(&hashes).unwrap()[..whole.len()], whole);
     }
     // More records after that: the file carries on where the journal does.
-    let (journal, _, _) = open(dir.path()).unwrap();
+    let (journal, _, _) = dir.open().unwrap();
     journal.durable(entry("more", "acme", 20)).wait().unwrap();
     drop(journal);
     assert!(verify(dir.path(), ORGANISATION, public()).is_sound());
@@ -248,10 +254,8 @@ fn trees_lost_or_broken_are_made_again_from_the_journal() {
     });
 }
 
-#[test]
-fn a_full_queue_is_said_and_nothing_is_lost() {
-    let dir = tempfile::tempdir().unwrap();
-    let (journal, _, _) = open_with(dir.path(), Options { queue: 1, ..options() }).unwrap();
+fn a_full_queue_is_said_and_nothing_is_lost(dir: &Place) {
+    let (journal, _, _) = dir.open_with(Options { queue: 1, ..options() }).unwrap();
     let tickets: Vec<_> = (0..2000).map(|n| journal.durable(entry(n.to_string(), "acme", 300))).collect();
     let mut acknowledged = 0;
     for ticket in tickets {

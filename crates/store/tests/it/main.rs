@@ -4,6 +4,10 @@
 #[cfg(test)]
 mod alterations;
 #[cfg(test)]
+#[path = "../../../testing/src/cluster.rs"]
+#[expect(unreachable_pub, missing_docs, reason = "a file that is shared with the crate of whole servers")]
+mod cluster;
+#[cfg(test)]
 mod crash;
 #[cfg(test)]
 mod faults;
@@ -13,5 +17,7 @@ mod index;
 mod journal;
 #[cfg(test)]
 mod kept;
+#[cfg(test)]
+mod shared;
 #[cfg(test)]
 mod support;

@@ -9,8 +9,11 @@ use std::time::Duration;
 use placet_ledger::checkpoint::{SigningKey, VerifyingKey};
 use placet_ledger::frame::{Frame, FrameError};
 use placet_store::{
-    At, Faults, Fold, FrameSink, Journal, Keep, Notary, OpenError, OpenReport, Options, Receipt,
+    At, Commons, Faults, Fold, FrameSink, Journal, Keep, Notary, OpenError, OpenReport, Options, Postgres,
+    Receipt,
 };
+
+use crate::cluster::Cluster;
 
 pub(crate) const ORGANISATION: &str = "example";
 
@@ -39,7 +42,7 @@ pub(crate) struct Seen {
     pub(crate) committed: Vec<(Receipt, String)>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Once {
     spent: HashSet<String>,
     pub(crate) seen: Arc<Mutex<Seen>>,
@@ -112,6 +115,48 @@ pub(crate) fn options() -> Options {
 }
 
 pub(crate) type Opened = (Journal<Once>, Arc<Mutex<Seen>>, OpenReport);
+
+/// Where a journal is: a directory, and for a shared one its database beside it.
+pub(crate) struct Place {
+    dir: tempfile::TempDir,
+    cluster: Option<Cluster>,
+}
+
+impl Place {
+    pub(crate) fn files() -> Self {
+        Self { dir: tempfile::tempdir().unwrap(), cluster: None }
+    }
+    pub(crate) fn shared() -> Self {
+        let cluster = Cluster::start();
+        let _url = cluster.database("placet");
+        Self { dir: tempfile::tempdir().unwrap(), cluster: Some(cluster) }
+    }
+    pub(crate) fn path(&self) -> &Path {
+        self.dir.path()
+    }
+    pub(crate) fn open(&self) -> Result<Opened, OpenError> {
+        self.open_with(options())
+    }
+    pub(crate) fn open_with(&self, options: Options) -> Result<Opened, OpenError> {
+        match &self.cluster {
+            None => open_with(self.path(), options),
+            Some(cluster) => open_shared(self.path(), options, &database(cluster, "one")),
+        }
+    }
+}
+
+/// A gateway's way to the cluster's database.
+pub(crate) fn database(cluster: &Cluster, gateway: &str) -> Postgres {
+    Postgres::new(&cluster.url("placet"), gateway, None, false).unwrap()
+}
+
+pub(crate) fn open_shared(dir: &Path, options: Options, database: &Postgres) -> Result<Opened, OpenError> {
+    let fold = Once::default();
+    let seen = Arc::clone(&fold.seen);
+    let commons = Commons::open(database.clone())?;
+    let (journal, report) = Journal::open_shared(dir, options, &commons, fold)?;
+    Ok((journal, seen, report))
+}
 
 pub(crate) fn open_with(dir: &Path, options: Options) -> Result<Opened, OpenError> {
     let fold = Once::default();

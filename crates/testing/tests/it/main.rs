@@ -8,7 +8,14 @@
 )]
 
 mod arguments;
+mod duties;
+mod endings;
 mod envelope;
+mod feeds;
+mod gateways;
+mod limits;
+mod live;
+mod lookups;
 mod moves;
 mod neighbour;
 mod operations;

@@ -316,6 +316,7 @@ async fn ups_4_headers_are_built_fresh() {
         assert!(!head.contains(&agent.token.to_ascii_lowercase()), "the caller's token");
         let known = [
             "host",
+            "idempotency-key",
             "user-agent",
             "content-type",
             "accept",

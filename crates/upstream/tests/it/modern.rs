@@ -55,6 +55,7 @@ async fn ups_4_every_header_is_made_here() {
         "content-length",
         "content-type",
         "host",
+        "idempotency-key",
         "mcp-method",
         "mcp-name",
         "mcp-protocol-version",

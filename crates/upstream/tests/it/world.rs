@@ -18,8 +18,8 @@ use placet_core::{
 };
 use placet_json::{Limits, Value};
 use placet_upstream::{
-    Client, Config, CredentialError, Credentials, Egress, Http, Inspect, Made, Partition, Purpose, Request,
-    Stdio, SystemResolver, Target, Transport, Trust, UpstreamError, Upstreams, Verdict,
+    Client, Config, CredentialError, Credentials, Egress, Errand, Http, Inspect, Made, Partition, Purpose,
+    Request, Stdio, SystemResolver, Target, Transport, Trust, UpstreamError, Upstreams, Verdict,
 };
 use secrecy::SecretString;
 use tokio::sync::mpsc;
@@ -71,6 +71,7 @@ pub(crate) fn call(upstream: &str, tool: &str, arguments: &str) -> Call {
         bound: Vec::new(),
         arguments: json(arguments).canonical().unwrap(),
         labels: BTreeSet::from([name("customer_pii")]),
+        lookups: Vec::new(),
         writes: Vec::new(),
     }
 }
@@ -101,6 +102,7 @@ pub(crate) enum Asked {
     Call { body: String },
     Session { body: String },
     Service,
+    Errand,
     Stdio,
 }
 
@@ -136,6 +138,11 @@ impl Credentials for Vault {
             }
         });
         Ok(made)
+    }
+
+    fn errand(&self, _: &Errand, _: &Target<'_>) -> Result<Made, CredentialError> {
+        self.asked.lock().unwrap().push(Asked::Errand);
+        Ok(self.made())
     }
 
     fn service(&self, _: &Name, _: &Target<'_>) -> Result<Made, CredentialError> {
@@ -255,7 +262,13 @@ impl Engine for Always {
             obligations: Vec::new(),
             spends: Vec::new(),
         };
-        Ok(Evaluation { verdict, input: None, labels_at: 0, totals: Moving::Independent })
+        Ok(Evaluation {
+            verdict,
+            input: None,
+            labels_at: 0,
+            totals: Moving::Independent,
+            claims: placet_core::Claims::NONE,
+        })
     }
 }
 

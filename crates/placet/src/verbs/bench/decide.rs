@@ -64,6 +64,7 @@ impl Decide {
                         tool.name(),
                         &tool.arguments().into(),
                         offered,
+                        &[],
                     )
                     .map_err(|refused| Failure::new(format!("the call is refused: {:?}", refused.1)))?;
                 let mut all = Vec::new();

@@ -13,7 +13,7 @@ use placet_ledger::{
     checkpoint::SigningKey,
     frame::{Frame, FrameError},
 };
-use placet_store::{At, Fold, FrameSink, Notary, Options, Receipt};
+use placet_store::{At, Commons, Fold, FrameSink, Notary, Options, Postgres, Receipt};
 
 use super::{
     gateway::syncs,
@@ -32,6 +32,10 @@ pub(crate) struct Journal {
     /// The disk to measure on: a directory is made in it, and removed at the end
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// Measure on this database as well: a journal that one gateway writes, and one that two share. It must hold no
+    /// journal yet
+    #[arg(long, env = "PLACET_POSTGRES", hide_env_values = true, value_name = "URL")]
+    postgres: Option<String>,
     /// Threads that wait at once
     #[arg(long, value_delimiter = ',', default_value = "1,16,64", value_name = "N,…")]
     waiters: Vec<usize>,
@@ -44,6 +48,7 @@ pub(crate) struct Journal {
 }
 
 /// Entries that are bytes and change nothing.
+#[derive(Clone)]
 struct Plain;
 
 impl Fold for Plain {
@@ -71,25 +76,53 @@ impl Journal {
         let seed = std::array::from_fn(|_| 1);
         let key = Arc::new(SigningKey::from_seed(&seed).or_fail("can't make a key")?);
         let notary = Notary { organisation: "bench".into(), key, every: Duration::from_secs(1) };
-        let (journal, _) = placet_store::Journal::open(
-            &dir.path().join("journal"),
-            Options::new(clock::millis, notary),
-            Plain,
-        )
-        .or_fail("can't open a journal")?;
-        let record: Arc<[u8]> = vec![b'x'; 1_000].into();
+        let options = || Options::new(clock::millis, notary.clone());
+        let (journal, _) = placet_store::Journal::open(&dir.path().join("journal"), options(), Plain)
+            .or_fail("can't open a journal")?;
         let mut rows = vec![row("raw append and fdatasync", 1, &sync, Duration::ZERO)];
+        self.measure("durable append", &[journal], &mut rows)?;
+        if let Some(url) = &self.postgres {
+            let gateway = |name: &str| {
+                let database = Postgres::new(url, name, None, true).or_fail("can't use the database")?;
+                let commons = Commons::open(database).or_fail("can't use the database")?;
+                placet_store::Journal::open_shared(&dir.path().join(name), options(), &commons, Plain)
+                    .or_fail("can't open the shared journal")
+            };
+            let (one, found) = gateway("one")?;
+            if found.records > 0 {
+                return Err(Failure::new("the database holds a journal").remedy("name an empty one"));
+            }
+            self.measure("shared, one gateway", std::slice::from_ref(&one), &mut rows)?;
+            let (two, _) = gateway("two")?;
+            self.measure("shared, two gateways", &[one, two], &mut rows)?;
+        }
+        show(self.format, &object! { "appends" => rows, "bytes" => 1_000_u64 }.into(), told)?;
+        Ok(Answer::Yes)
+    }
+
+    /// Appends by every number of waiters, who take turns at the journals.
+    fn measure(
+        &self,
+        what: &str,
+        journals: &[placet_store::Journal<Plain>],
+        rows: &mut Vec<Value>,
+    ) -> Result<(), Failure> {
+        let record: Arc<[u8]> = vec![b'x'; 1_000].into();
         for &waiters in &self.waiters {
             let share = self.appends.div_ceil(waiters.max(1));
             let began = Instant::now();
             let all = std::thread::scope(|scope| {
-                let threads: Vec<_> = (0..waiters)
-                    .map(|_| {
-                        scope.spawn(|| {
+                let threads: Vec<_> = journals
+                    .iter()
+                    .cycle()
+                    .take(waiters)
+                    .map(|journal| {
+                        let record = &record;
+                        scope.spawn(move || {
                             let mut times = Vec::with_capacity(share);
                             for _ in 0..share {
                                 let start = Instant::now();
-                                journal.durable(Arc::clone(&record)).wait().or_fail("an append failed")?;
+                                journal.durable(Arc::clone(record)).wait().or_fail("an append failed")?;
                                 times.push(start.elapsed());
                             }
                             Ok::<_, Failure>(times)
@@ -102,10 +135,9 @@ impl Journal {
                 }
                 Ok::<_, Failure>(all)
             })?;
-            rows.push(row("durable append", waiters, &Times::of(all), began.elapsed()));
+            rows.push(row(what, waiters, &Times::of(all), began.elapsed()));
         }
-        show(self.format, &object! { "appends" => rows, "bytes" => 1_000_u64 }.into(), told)?;
-        Ok(Answer::Yes)
+        Ok(())
     }
 }
 
