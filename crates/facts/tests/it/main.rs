@@ -12,6 +12,7 @@ mod changes;
 #[cfg(test)]
 mod differential;
 mod journal;
+mod moves;
 mod observed;
 mod relations;
 mod tenants;
