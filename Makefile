@@ -33,10 +33,11 @@ demo-all: ## the demo with every scene; fails unless all came out as told
 	@$(CARGO) build --quiet --bin placet
 	./target/debug/placet demo --all
 
-peers: ## real MCP clients and servers through the gateway
+peers: ## real MCP clients and servers through the gateway, real OPAL on both sides
 	@bash peers/install.sh
 	@$(CARGO) build --quiet --bin placet
 	$(CARGO) run --quiet --package xtask -- peers
+	$(CARGO) nextest run --package placet-sync --run-ignored only --no-fail-fast
 
 bench: ## criterion benches and `placet bench`, in release
 	$(CARGO) bench --workspace

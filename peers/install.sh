@@ -11,7 +11,7 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 peers=$(dirname "$here")/.peers
 uv_version=0.13.9
-python_sets=(mcp1 mcp2 atlassian)
+python_sets=(mcp1 mcp2 atlassian feeds opal)
 
 say() { printf 'peers: %s\n' "$*"; }
 

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use placet_core::{ApprovalId, Attribute, Decimal, Digest, FactsView, Name, Revision, WorkflowId};
+use placet_core::{ApprovalId, Decimal, Digest, FactsView, Revision, TenantId, WorkflowId};
 use placet_facts::{Snapshot, Transaction, World};
 use placet_json::{Limits, Value};
-use placet_record::{AskedRecord, DecisionRecord, Kind};
+use placet_record::{AskedRecord, DecisionRecord, EffectRecord, Kind};
 use placet_store::Record;
 
 /// The worlds of the last so many journal positions.
@@ -49,24 +49,30 @@ impl Past {
         self.promoted.contains(&release)
     }
 
-    /// What the decision saw that rests on `revision` and, where it is known, on the workflow's permit at `flow_at`:
-    /// the world after the later of the two. Else how the facts differ from those.
+    /// What the decision saw that rests on `revision` and, where they are known, on the workflow's permit at `flow_at` and
+    /// the tenant's permit or ending at `counted_at`: the world after the latest of them. Else how the facts differ from
+    /// those.
     pub(crate) fn snapshot(
         &self,
         workflow: &WorkflowId,
         revision: Revision,
         flow_at: Option<u64>,
+        counted_at: Option<u64>,
     ) -> Result<Snapshot, String> {
         if let Some(broken) = &self.broken {
             return Err(broken.clone());
         }
-        let at = revision.0.max(flow_at.unwrap_or(0));
+        let at = revision.0.max(flow_at.unwrap_or(0)).max(counted_at.unwrap_or(0));
         let found = self.worlds.range(..=at).next_back().or_else(|| self.worlds.first_key_value());
         let snapshot = found
             .and_then(|(_, world)| world.snapshot(workflow.tenant()))
             .ok_or_else(|| format!("there was no tenant `{}`", workflow.tenant()))?;
         if snapshot.revision() != revision {
             return Err(format!("at position {at} their revision was {}", snapshot.revision()));
+        }
+        let last = snapshot.facts().tallies().at();
+        if let Some(counted) = counted_at.filter(|counted| *counted != last) {
+            return Err(format!("the tenant's last permit or ending was at position {last}, not {counted}"));
         }
         let last = snapshot.flow(workflow).totals_at;
         match flow_at {
@@ -110,7 +116,13 @@ impl Past {
                 }
                 None => self.push(at, Err(format!("the record {at} of a release names none"))),
             },
-            Some(Kind::Effect | Kind::Act | Kind::Refusals) => {}
+            Some(Kind::Effect) => {
+                let next = self.newest().and_then(|world| {
+                    ending(world, record).map_err(|why| format!("the ending {at} can't be read: {why}"))
+                });
+                self.push(at, next);
+            }
+            Some(Kind::Act | Kind::Refusals) => {}
             None => self.push(
                 at,
                 Err(format!(
@@ -155,23 +167,24 @@ fn permit(world: &World, at: u64, record: &DecisionRecord) -> Result<World, Stri
     let spends: Vec<_> =
         record.spends.iter().map(|id| ApprovalId::new(workflow.tenant().clone(), id.clone())).collect();
     let spent = world.spend(at, &spends).map_err(|error| error.to_string())?;
-    spent
-        .permitted(at, workflow, &call.labels, &call.entry, &call.action, amount(&call.attributes))
+    let amount = call.amount().unwrap_or(Decimal::ZERO);
+    let permitted = spent.permitted(at, workflow, &call.labels, &call.entry, &call.action, amount);
+    let spending = record.spending().ok_or("it has no call")?;
+    permitted
+        .and_then(|world| world.counted(at, spending, spends, record.keep))
         .map_err(|error| error.to_string())
+}
+
+/// The ending of a permit that isn't open is the ledger's finding, and changes nothing here.
+fn ending(world: &World, record: &Record) -> Result<World, String> {
+    let effect = EffectRecord::read(&record.payload).map_err(|error| error.to_string())?;
+    let tenant = TenantId::new(&record.tree).map_err(|error| error.to_string())?;
+    Ok(world.ended(record.sequence, &tenant, effect.at, effect.returned))
 }
 
 fn released(record: &Record) -> Option<Digest> {
     let document = placet_json::parse(&record.payload, &Limits::RESULT).ok()?;
     document.get("release").and_then(Value::as_str).and_then(Digest::parse)
-}
-
-/// What a call adds to its action's total: its attribute `amount`, where it has one.
-fn amount(attributes: &[(Name, Attribute)]) -> Decimal {
-    let amount = attributes.iter().find_map(|(name, value)| match value {
-        Attribute::Decimal(amount) if name.as_str() == "amount" => Some(*amount),
-        Attribute::Decimal(_) | Attribute::Text(_) | Attribute::Bool(_) => None,
-    });
-    amount.unwrap_or(Decimal::ZERO)
 }
 
 #[cfg(test)]
@@ -215,7 +228,7 @@ mod tests {
         past.fold(&resource(2));
         let workflow = WorkflowId::new(TenantId::new("acme").unwrap(), Name::new("wf-9").unwrap());
         let revision = |past: &Past, at: u64| {
-            past.snapshot(&workflow, Revision(at), Some(0)).map(|snapshot| snapshot.revision().0)
+            past.snapshot(&workflow, Revision(at), Some(0), None).map(|snapshot| snapshot.revision().0)
         };
         // Facts that rest for long are still those that a decision saw.
         for sequence in 3..100 {
@@ -235,7 +248,7 @@ mod tests {
             "never the facts of another moment"
         );
         assert_eq!(
-            past.snapshot(&workflow, Revision(199), Some(7)).unwrap_err(),
+            past.snapshot(&workflow, Revision(199), Some(7), None).unwrap_err(),
             "the workflow's last permit was at position 0, not 7"
         );
     }
@@ -245,9 +258,9 @@ mod tests {
         let mut past = Past::new(10);
         past.fold(&resource(1));
         let workflow = WorkflowId::new(TenantId::new("acme").unwrap(), Name::new("wf-9").unwrap());
-        let why = past.snapshot(&workflow, Revision(0), None).unwrap_err();
+        let why = past.snapshot(&workflow, Revision(0), None, None).unwrap_err();
         assert!(why.starts_with("the record 1 of facts can't be applied"), "{why}");
         past.fold(&facts(2, r#""organisation""#, r#"{"tenant_created":{"id":"acme"}}"#));
-        assert_eq!(past.snapshot(&workflow, Revision(2), None).unwrap_err(), why);
+        assert_eq!(past.snapshot(&workflow, Revision(2), None, None).unwrap_err(), why);
     }
 }

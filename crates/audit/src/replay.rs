@@ -79,7 +79,7 @@ pub fn replay(
         for _ in 0..threads {
             threads_of.spawn(|| work(&waiting, data, other, &report));
         }
-        let walked = walk(data, scope, progress, |case| match case {
+        let walked = walk(data, scope, other.is_some(), progress, |case| match case {
             Found::Case(case) => drop(cases.send(case)),
             Found::Unreadable(record, why) => {
                 let outcome = Outcome::Differs(vec![Difference::new(What::Record, "a decision", why)]);
@@ -103,6 +103,7 @@ enum Found<'r> {
 fn walk(
     data: &Data,
     scope: &Scope,
+    against: bool,
     progress: &mut dyn FnMut(u64, u64),
     mut found: impl FnMut(Found<'_>),
 ) -> Result<(), DataError> {
@@ -118,7 +119,7 @@ fn walk(
                 if scope.holds(&record)
                     && scope.decision.as_ref().is_none_or(|only| *only == decision.id) =>
             {
-                found(Found::Case(case(&past, &record, decision)));
+                found(Found::Case(case(&past, &record, decision, against)));
             }
             // It can't be told which decision it is.
             Folded::Unreadable(why) if scope.holds(&record) => found(Found::Unreadable(&record, why)),
@@ -129,19 +130,26 @@ fn walk(
     Ok(())
 }
 
-fn case(past: &Past, record: &Record, decision: Box<DecisionRecord>) -> Case {
+/// `against`: it is made again by another release than its own.
+fn case(past: &Past, record: &Record, decision: Box<DecisionRecord>, against: bool) -> Case {
     let (snapshot, promoted) = match &decision.basis {
         Some(basis) => {
             // A refusal before the decision doesn't depend on what ran through the workflow, and doesn't tell it.
-            let flow_at = match &decision.asked {
-                AskedRecord::Call(_) if !is_fault(&decision) => Some(decision.flow_at),
+            let (flow_at, counted_at) = match &decision.asked {
+                AskedRecord::Call(_) if !is_fault(&decision) => (Some(decision.flow_at), decision.counted_at),
                 AskedRecord::Call(_) | AskedRecord::Attempt(Evidence::Call { .. } | Evidence::Nothing) => {
-                    None
+                    (None, None)
                 }
             };
             (
-                past.snapshot(&decision.grant.workflow, basis.revision, flow_at)
-                    .map(|snapshot| snapshot.recorded(basis.freshness.clone())),
+                past.snapshot(&decision.grant.workflow, basis.revision, flow_at, counted_at)
+                    .map(|snapshot| snapshot.recorded(basis.freshness.clone()))
+                    // What wasn't counted when it was made, its own release isn't told now.
+                    .map(
+                        |snapshot| {
+                            if counted_at.is_none() && !against { snapshot.uncounted() } else { snapshot }
+                        },
+                    ),
                 past.was_promoted(basis.release),
             )
         }

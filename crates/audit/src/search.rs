@@ -151,6 +151,15 @@ pub fn extract(record: &Record) -> Row {
         Some(Kind::Facts) => {
             Row { human: text("/transaction/author"), reason: text("/transaction/why"), ..Row::default() }
         }
-        Some(Kind::Refusals) | None => Row::default(),
+        // It is found by what was refused most.
+        Some(Kind::Refusals) => Row {
+            agent: text("/agent"),
+            action: text("/refused/0/action"),
+            resource: text("/refused/0/resource").filter(|resource| !resource.is_empty()),
+            decision: Some("deny".to_owned()),
+            reason: text("/refused/0/code"),
+            ..Row::default()
+        },
+        None => Row::default(),
     }
 }

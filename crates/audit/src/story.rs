@@ -22,7 +22,9 @@ const MAX_LOOK: u32 = 10_000;
 #[derive(Debug, thiserror::Error)]
 pub enum StoryError {
     /// No such decision.
-    #[error("the ledger has no decision `{0}`")]
+    #[error(
+        "the ledger has no decision `{0}`; of a flood of refusals it keeps counts (`placet audit search --kind refusals`)"
+    )]
     Unknown(DecisionId),
     /// The index.
     #[error(transparent)]

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, path::Path};
 use placet_core::Timestamp;
 use placet_json::{Value, object};
 use placet_ledger::checkpoint::VerifyingKey;
-use placet_record::{DecisionRecord, EffectRecord, Kind};
+use placet_record::{DecisionRecord, EffectRecord, Kind, Refusals};
 use placet_store::{Reader, Record};
 
 use crate::report::MAX_DETAILS;
@@ -46,6 +46,8 @@ pub struct VerifyReport {
     pub permits: u64,
     /// Denials.
     pub denials: u64,
+    /// Denials that stand in the ledger as counts only.
+    pub counted: u64,
     /// Effects.
     pub effects: u64,
     /// Permits without an effect: on their way right now, or left by a crash until the next start.
@@ -64,7 +66,7 @@ impl VerifyReport {
     /// As JSON.
     #[must_use]
     pub fn to_value(&self) -> Value {
-        let Self { ledger, followed, permits, denials, effects, open, misfits } = self;
+        let Self { ledger, followed, permits, denials, counted, effects, open, misfits } = self;
         let trees = ledger.trees.iter().map(|tree| {
             Value::from(object! { "tree" => tree.tree.as_str(), "records" => tree.records, "signed" => tree.signed.map_or(Value::Null, Value::from) })
         });
@@ -81,7 +83,7 @@ impl VerifyReport {
             "segments" => u64::try_from(ledger.segments).unwrap_or(u64::MAX),
             "trees" => trees.collect::<Vec<_>>(),
             "torn" => ledger.torn.map_or(Value::Null, |torn| Value::from(object! { "segment" => torn.segment, "offset" => torn.offset, "sequence" => torn.sequence })),
-            "followed" => *followed, "permits" => *permits, "denials" => *denials, "effects" => *effects,
+            "followed" => *followed, "permits" => *permits, "denials" => *denials, "counted" => *counted, "effects" => *effects,
             "open" => open.collect::<Vec<_>>(),
             "misfits" => misfits.collect::<Vec<_>>(),
         })
@@ -91,7 +93,7 @@ impl VerifyReport {
 impl fmt::Display for VerifyReport {
     /// For people: what is wrong first.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { ledger, followed, permits, denials, effects, open, misfits } = self;
+        let Self { ledger, followed, permits, denials, counted, effects, open, misfits } = self;
         if let Some(finding) = &ledger.finding {
             writeln!(f, "wrong: {finding}")?;
         }
@@ -128,6 +130,9 @@ impl fmt::Display for VerifyReport {
                 ledger.segments,
                 open.len()
             )?;
+            if *counted > 0 {
+                writeln!(f, "{counted} more refusals are there as counts only")?;
+            }
         } else {
             writeln!(
                 f,
@@ -150,6 +155,7 @@ pub fn verify(data: &Path, organisation: &str, key: VerifyingKey) -> VerifyRepor
         followed: false,
         permits: 0,
         denials: 0,
+        counted: 0,
         effects: 0,
         open: Vec::new(),
         misfits: Vec::new(),
@@ -218,7 +224,14 @@ fn follow(
                 ));
             }
         }
-        Some(Kind::Facts | Kind::Release | Kind::Act | Kind::Refusals) => {}
+        Some(Kind::Refusals) => {
+            let refusals = Refusals::read(&record.payload).map_err(|error| error.to_string())?;
+            report.counted = report.counted.saturating_add(refusals.count());
+            if refusals.tenant.as_ref().is_some_and(|tenant| tenant.as_str() != record.tree) {
+                return Err(format!("counted refusals of another tenant in the tree `{}`", record.tree));
+            }
+        }
+        Some(Kind::Facts | Kind::Release | Kind::Act) => {}
         None => return Err(format!("its kind {} is unknown to this version", record.kind)),
     }
     Ok(())

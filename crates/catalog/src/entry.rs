@@ -8,7 +8,7 @@ use std::{
 use placet_core::{Digest, EffectClass, Name};
 use placet_json::{Object, Value, object};
 
-use crate::{Path, Problem, Source, Type, Write, parse};
+use crate::{Path, Problem, Source, ToolLimits, Type, Write, parse};
 
 /// All tools that exist, by upstream and name.
 #[derive(Debug, Clone, Default)]
@@ -36,6 +36,7 @@ pub struct Entry {
     /// Of both: the most that a result may be labelled with.
     pub(crate) labels: BTreeSet<Name>,
     pub(crate) writes: Vec<Write>,
+    pub(crate) limits: ToolLimits,
 }
 
 /// How a call's resource is found.
@@ -221,6 +222,11 @@ impl Entry {
     pub fn labels(&self) -> &BTreeSet<Name> {
         &self.labels
     }
+    /// How often, how much, how many at once.
+    #[must_use]
+    pub fn limits(&self) -> &ToolLimits {
+        &self.limits
+    }
 
     /// The relationships that a call adds once its effect happened. None of a read.
     #[must_use]
@@ -246,6 +252,7 @@ impl Entry {
             fields,
             labels: _,
             writes,
+            limits,
         } = self;
         let resources = resources.iter().map(|resource| {
             let id = match &resource.id {
@@ -269,7 +276,7 @@ impl Entry {
             };
             result.insert("guard", object! { "items" => items.to_string(), kind => path.to_string() });
         }
-        let mut value = object! {
+        let mut out = object! {
             "upstream" => upstream.as_str(),
             "tool" => tool,
             "action" => action.as_str(),
@@ -286,12 +293,13 @@ impl Entry {
             "result" => result,
         };
         if !writes.is_empty() {
-            value.insert(
+            out.insert(
                 "writes",
                 writes.iter().map(|write| Value::from(write.to_string())).collect::<Vec<_>>(),
             );
         }
-        Value::Object(value)
+        limits.write(&mut out);
+        Value::Object(out)
     }
 }
 
@@ -315,4 +323,11 @@ impl Argument {
 
 fn names(names: &BTreeSet<Name>) -> Value {
     Value::Array(names.iter().map(|name| Value::from(name.as_str())).collect())
+}
+
+impl Entry {
+    /// Whether every call has an attribute `amount` of no less than zero, so that amounts can be added up; else why not.
+    pub fn adds_up(&self) -> Result<(), String> {
+        parse::adds_up(&self.arguments)
+    }
 }

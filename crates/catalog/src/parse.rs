@@ -1,6 +1,7 @@
 //! From `catalog/*.toml` to a [`Catalog`].
 
 mod argument;
+mod limits;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,6 +15,8 @@ use crate::{
     read::{Item, Reader, Table},
 };
 use argument::arguments;
+pub(crate) use limits::adds_up;
+use limits::limits;
 
 pub(crate) fn catalog(files: &[(String, String)]) -> Result<Catalog, Vec<Problem>> {
     let mut catalog = Catalog::default();
@@ -98,6 +101,7 @@ fn entry(reader: &mut Reader<'_>, full: &str, at: usize, item: Item<'_, '_>) -> 
         None => (None, BTreeSet::new(), BTreeMap::new()),
         Some(item) => result(reader, item, full),
     };
+    let limits = limits(reader, &mut table, &arguments);
     reader.finish(&table);
     if reader.problems.len() > before {
         return None;
@@ -119,6 +123,7 @@ fn entry(reader: &mut Reader<'_>, full: &str, at: usize, item: Item<'_, '_>) -> 
         fields,
         labels,
         writes,
+        limits,
     })
 }
 

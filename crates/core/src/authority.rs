@@ -13,8 +13,9 @@ use placet_json::Value;
 
 use crate::{
     AgentId, Approval, Basis, Call, Code, DecisionId, Determining, Digest, Engine, EngineFault, Envelope,
-    Evaluation, Facts, FactsView, FlowState, Grantor, MAX_CHAIN, Moving, Name, NoSuchTenant, Obligation,
-    Reason, Reasons, Releases, Remedy, ResourceRef, Revision, Timestamp, Until, Verdict, overlay::AsReserved,
+    Evaluation, Facts, FactsView, FlowAt, Flowing, Grantor, MAX_CHAIN, Moving, Name, NoSuchTenant,
+    Obligation, Reason, Reasons, Releases, Remedy, ResourceRef, Revision, Timestamp, Until, Verdict,
+    overlay::AsReserved,
 };
 
 /// How often a decision is made again because what it rested on moved before it was recorded.
@@ -294,7 +295,7 @@ pub struct Permit {
     call: Call,
     basis: Basis,
     evaluation: Evaluation,
-    flow: Arc<FlowState>,
+    flow: Flowing,
     spent: Vec<Approval>,
     chain: Vec<AgentId>,
     ends: Timestamp,
@@ -311,7 +312,7 @@ pub struct Denial {
     determining: Vec<Determining>,
     remedy: Option<Remedy>,
     input: Option<placet_json::Canonical>,
-    flow_at: u64,
+    flow_at: FlowAt,
     chain: Vec<AgentId>,
 }
 
@@ -435,9 +436,9 @@ impl Denial {
     pub fn input(&self) -> Option<&placet_json::Canonical> {
         self.input.as_ref()
     }
-    /// The workflow's last permit when it was decided ([`FlowState::totals_at`]).
+    /// The last permits and endings that it was decided on.
     #[must_use]
-    pub fn flow_at(&self) -> u64 {
+    pub fn flow_at(&self) -> FlowAt {
         self.flow_at
     }
     /// The chain of agents as far as facts know it, the acting one last.
@@ -448,10 +449,10 @@ impl Denial {
 }
 
 impl Permit {
-    /// The workflow's last permit when it was decided ([`FlowState::totals_at`]).
+    /// The last permits and endings that it was decided on.
     #[must_use]
-    pub fn flow_at(&self) -> u64 {
-        self.flow.totals_at
+    pub fn flow_at(&self) -> FlowAt {
+        self.flow.at()
     }
 }
 
@@ -753,7 +754,7 @@ fn decide_on(
     call: Call,
     now: Timestamp,
 ) -> Decision {
-    let flow = facts.flow(envelope.workflow());
+    let flow = Flowing::of(facts, envelope.workflow());
     let chain = chain(facts, &envelope);
     let evaluated = engine.evaluate(&envelope, &call, facts, now);
     match evaluated {
@@ -781,8 +782,9 @@ fn decide_on(
                     input,
                     labels_at: _,
                     totals: _,
+                    claims: _,
                 } => Decision::Deny(Box::new(Denial {
-                    flow_at: flow.totals_at,
+                    flow_at: flow.at(),
                     envelope,
                     asked: Asked::Call(call),
                     ground: Ground::Basis(basis),
@@ -860,7 +862,7 @@ fn deny(envelope: Envelope, chain: Vec<AgentId>, asked: Asked, ground: Ground, r
         determining: Vec::new(),
         remedy: None,
         input: None,
-        flow_at: 0,
+        flow_at: FlowAt::UNKNOWN,
         chain,
     }))
 }

@@ -164,6 +164,14 @@ pub struct Call {
 }
 
 impl Call {
+    /// The amount that it adds to its action's totals: its attribute `amount`, where it has one.
+    #[must_use]
+    pub fn amount(&self) -> Option<Decimal> {
+        self.attributes.iter().find_map(|(name, value)| match value {
+            Attribute::Decimal(amount) if name.as_str() == "amount" => Some(*amount),
+            Attribute::Decimal(_) | Attribute::Text(_) | Attribute::Bool(_) => None,
+        })
+    }
     /// What an approval of this call binds: SHA-256 over the canonical form of tenant, workflow, delegation, action,
     /// resources and arguments.
     #[must_use]

@@ -35,6 +35,8 @@ pub enum DecimalError {
 impl Decimal {
     /// Zero.
     pub const ZERO: Self = Self { coefficient: 0, scale: 0 };
+    /// The largest.
+    pub const MAX: Self = Self { coefficient: 999_999_999_999_999, scale: 0 };
 
     /// Parses a plain decimal: an optional `-`, digits, optionally a point and digits; no exponent, no leading zeros.
     pub fn parse(text: &str) -> Result<Self, DecimalError> {
@@ -92,6 +94,11 @@ impl Decimal {
         let scale = self.scale.max(other.scale);
         let sum = self.at(scale).checked_add(other.at(scale))?;
         Self::normal(sum, scale)
+    }
+    /// The difference, if it is still exact within the bounds.
+    #[must_use]
+    pub fn checked_sub(self, other: Self) -> Option<Self> {
+        self.checked_add(Self { coefficient: other.coefficient.checked_neg()?, scale: other.scale })
     }
     /// As a JSON number.
     #[must_use]

@@ -4,7 +4,7 @@ use std::fmt;
 
 use placet_json::Canonical;
 
-use crate::{ApprovalId, Digest, FactsView, Freshness, Name, Revision, Timestamp};
+use crate::{ApprovalId, Claims, Digest, FactsView, Freshness, Name, Revision, Timestamp};
 
 macro_rules! codes {
     ($($(#[$doc:meta])* $variant:ident = $text:literal;)*) => {
@@ -92,8 +92,18 @@ codes! {
     TokenExpired = "token_expired";
     /// The proof of possession was seen before.
     ProofReplayed = "proof_replayed";
+    /// The proof of possession isn't one for this token, this request and this moment.
+    ProofInvalid = "proof_invalid";
     /// What the decision rested on kept moving; try again.
     Contended = "contended";
+    /// It is over a budget of the workflow, the person, the agent, the tool or the tenant.
+    BudgetExceeded = "budget_exceeded";
+    /// The agent calls the tool more often than its rate admits.
+    RateLimited = "rate_limited";
+    /// The same call was permitted a moment ago.
+    DuplicateEffect = "duplicate_effect";
+    /// As many calls of the agent and the tool are under way as may be at once.
+    ConcurrencyLimit = "concurrency_limit";
     /// The wall clock is behind the ledger.
     ClockBehind = "clock_behind";
 }
@@ -222,6 +232,8 @@ pub struct Evaluation {
     pub labels_at: u64,
     /// The totals' position, if the release's policies read totals; see [`Moving`].
     pub totals: Moving,
+    /// What must still hold of budgets and limits when the permit's entry is written.
+    pub claims: Claims,
 }
 
 /// Whether the verdict depends on the workflow's totals.

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Agent, AgentId, Approval, Assignment, Decimal, Delegation, DelegationId, Freeze, Human, HumanId, Name,
-    RelationModel, Resource, ResourceRef, TenantId, Timestamp, Workflow, WorkflowId,
+    RelationModel, Resource, ResourceRef, Tallies, TenantId, Timestamp, Workflow, WorkflowId,
 };
 
 /// The journal position of the last fact that a snapshot holds: the organisation's or the tenant's, whichever is later.
@@ -157,6 +157,10 @@ pub trait FactsView: Send + Sync {
     fn frozen(&self, what: &Freeze) -> bool;
     /// The state of a workflow's data flow.
     fn flow(&self, workflow: &WorkflowId) -> Arc<FlowState>;
+    /// What is counted in this tenant. None: it isn't known, and whatever a release bounds is denied.
+    fn tallies(&self) -> Option<Arc<Tallies>> {
+        None
+    }
     /// Whether `subject` has `relation` on `object`, by `model`. Bounded.
     fn check(
         &self,

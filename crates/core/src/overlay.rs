@@ -5,14 +5,14 @@ use std::sync::Arc;
 use placet_json::Value;
 
 use crate::{
-    Agent, AgentId, Approval, Assignment, CheckError, Delegation, DelegationId, FactsView, FlowState, Freeze,
-    Freshness, Human, HumanId, Name, RelationModel, Resource, ResourceRef, Revision, TenantId, Timestamp,
-    Workflow, WorkflowId,
+    Agent, AgentId, Approval, Assignment, CheckError, Delegation, DelegationId, FactsView, FlowState,
+    Flowing, Freeze, Freshness, Human, HumanId, Name, RelationModel, Resource, ResourceRef, Revision,
+    Tallies, TenantId, Timestamp, Workflow, WorkflowId,
 };
 
 pub(crate) struct AsReserved<'a> {
     pub(crate) newest: &'a dyn FactsView,
-    pub(crate) flow: &'a Arc<FlowState>,
+    pub(crate) flow: &'a Flowing,
     pub(crate) spent: &'a [Approval],
 }
 
@@ -22,7 +22,10 @@ impl FactsView for AsReserved<'_> {
         self.newest.approvals(workflow).into_iter().chain(own).collect()
     }
     fn flow(&self, _workflow: &WorkflowId) -> Arc<FlowState> {
-        Arc::clone(self.flow)
+        Arc::clone(&self.flow.state)
+    }
+    fn tallies(&self) -> Option<Arc<Tallies>> {
+        self.flow.tallies.clone()
     }
     fn tenant(&self) -> &TenantId {
         self.newest.tenant()

@@ -8,7 +8,7 @@ use placet_core::{
     RelationModel, Scope, Standing, TenantId, Workflow, WorkflowState,
 };
 
-use crate::{Change, ChangeError, Kind, OrgFacts, TenantFacts, Transaction, allowed, noun};
+use crate::{Change, ChangeError, Kind, OrgFacts, TenantFacts, Transaction, allowed, directory, noun};
 
 /// The organisation's own tree in the ledger: a tenant of this name would write into it.
 const RESERVED: &str = "organisation";
@@ -71,6 +71,10 @@ pub(crate) fn organisation(
             let known = known_human(org, human)?.clone();
             org.humans.insert(human.clone(), Arc::new(Human { standing: *standing, ..known }));
         }
+        Change::HumanEnded { human, ending } => crate::ending::end(org, tenants, revision, human, *ending)?,
+        Change::HumanReturned(human) => directory::give_back(org, human)?,
+        Change::DirectorySet(record) => directory::set(org, record)?,
+        Change::DirectoryRemoved { feed, kind, id } => directory::remove(org, feed, *kind, id)?,
         Change::AgentEnrolled(agent) => {
             if org.agents.contains_key(&agent.id) {
                 return Err(taken("agent", &agent.id));
@@ -213,6 +217,10 @@ pub(crate) fn tenant(
         | Change::AgentStanding { .. }
         | Change::AgentKeyAdded { .. }
         | Change::AgentKeyRemoved { .. }
+        | Change::HumanEnded { .. }
+        | Change::HumanReturned(_)
+        | Change::DirectorySet(_)
+        | Change::DirectoryRemoved { .. }
         | Change::Frozen(_)
         | Change::Unfrozen(_) => return Err(misplaced(change)),
     }

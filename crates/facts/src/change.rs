@@ -6,7 +6,10 @@ use placet_core::{
 };
 use placet_json::{Value, object};
 
-use crate::{ChangeError, Place, noun, parse_tuple, read::Fields, tuple_text};
+use crate::{
+    ChangeError, DirectoryRecord, Ending, Place, RecordKind, directory, ending, noun, parse_tuple,
+    read::Fields, tuple_text,
+};
 
 /// A change of the organisation's facts or of one tenant's, never of both.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +51,27 @@ pub enum Change {
         agent: AgentId,
         /// RFC 7638 thumbprint.
         thumbprint: String,
+    },
+    /// Organisation: a person's authority ends, and what hangs on them in every tenant.
+    HumanEnded {
+        /// Who.
+        human: HumanId,
+        /// How much of it.
+        ending: Ending,
+    },
+    /// Organisation: the standing that a feed has taken is given back, and nothing else. It stands before the record
+    /// that says so.
+    HumanReturned(HumanId),
+    /// Organisation: what an identity feed keeps of somebody, new or the next version.
+    DirectorySet(DirectoryRecord),
+    /// Organisation: an identity feed keeps this no more.
+    DirectoryRemoved {
+        /// Which feed.
+        feed: Name,
+        /// A user or a group.
+        kind: RecordKind,
+        /// Its id there.
+        id: Name,
     },
     /// Organisation: a stop.
     Frozen(Freeze),
@@ -92,6 +116,10 @@ impl Change {
             | Self::AgentStanding { .. }
             | Self::AgentKeyAdded { .. }
             | Self::AgentKeyRemoved { .. }
+            | Self::HumanEnded { .. }
+            | Self::HumanReturned(_)
+            | Self::DirectorySet(_)
+            | Self::DirectoryRemoved { .. }
             | Self::Frozen(_)
             | Self::Unfrozen(_) => false,
             Self::AssignmentSet(_)
@@ -121,6 +149,10 @@ impl Change {
             Self::AgentStanding { .. } => "agent_standing",
             Self::AgentKeyAdded { .. } => "agent_key_added",
             Self::AgentKeyRemoved { .. } => "agent_key_removed",
+            Self::HumanEnded { .. } => "human_ended",
+            Self::HumanReturned(_) => "human_returned",
+            Self::DirectorySet(_) => "directory_set",
+            Self::DirectoryRemoved { .. } => "directory_removed",
             Self::Frozen(_) => "frozen",
             Self::Unfrozen(_) => "unfrozen",
             Self::AssignmentSet(_) => "assignment_set",
@@ -157,6 +189,14 @@ impl Change {
             Self::AgentKeyRemoved { agent, thumbprint } => {
                 Value::Object(object! { "agent" => agent.as_str(), "thumbprint" => thumbprint })
             }
+            Self::HumanEnded { human, ending } => {
+                Value::Object(object! { "human" => human.as_str(), "ending" => ending.as_str() })
+            }
+            Self::HumanReturned(human) => of("human", human.as_str()),
+            Self::DirectorySet(record) => directory::value(record),
+            Self::DirectoryRemoved { feed, kind, id } => Value::Object(
+                object! { "feed" => feed.as_str(), "kind" => kind.as_str(), "id" => id.as_str() },
+            ),
             Self::Frozen(what) | Self::Unfrozen(what) => {
                 Value::Object(object! { "what" => noun::freeze_value(what) })
             }
@@ -206,6 +246,17 @@ impl Change {
             "human_set" => return noun::human(body, path).map(Self::HumanSet).map(Some),
             "agent_enrolled" => return noun::agent(body, path).map(Self::AgentEnrolled).map(Some),
             "agent_set" => return noun::agent(body, path).map(Self::AgentSet).map(Some),
+            "directory_set" => return directory::read(body, path).map(Self::DirectorySet).map(Some),
+            "directory_removed" => Self::DirectoryRemoved {
+                feed: fields.name("feed")?,
+                kind: fields.parsed("kind", directory::kind)?,
+                id: fields.name("id")?,
+            },
+            "human_returned" => Self::HumanReturned(fields.parsed("human", HumanId::new)?),
+            "human_ended" => Self::HumanEnded {
+                human: fields.parsed("human", HumanId::new)?,
+                ending: fields.parsed("ending", ending::read)?,
+            },
             "tenant_created" => Self::TenantCreated(fields.parsed("id", TenantId::new)?),
             "human_standing" => Self::HumanStanding {
                 human: fields.parsed("human", HumanId::new)?,

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use imbl::OrdMap;
-use placet_core::{Decimal, FlowState, Name, TenantId, Total, WorkflowState};
+use placet_core::{Decimal, FlowState, Name, TallyRow, TenantId, Total, WorkflowState};
 use placet_json::{Object, Value, object};
 
 use crate::{
@@ -53,6 +53,8 @@ impl Rebuilding {
                 }
                 self.org.agents.insert(agent.id.clone(), Arc::new(agent));
             }
+            "record" => crate::directory::take(&mut self.org, body, &path)?,
+            "before" => crate::directory::take_before(&mut self.org, body, &path)?,
             "frozen" => drop(self.org.frozen.insert(noun::freeze(body, &path)?)),
             "tenant" => {
                 self.close();
@@ -84,11 +86,12 @@ impl Rebuilding {
 
 fn organisation(org: &OrgFacts) -> impl Iterator<Item = Value> + '_ {
     // Keys are those of the agents.
-    let OrgFacts { revision, humans, agents, keys: _, frozen } = org;
+    let OrgFacts { revision, humans, agents, keys: _, frozen, directory } = org;
     std::iter::once(one("organisation", object! { "revision" => *revision }))
         .chain(humans.values().map(|human| one("human", noun::human_value(human))))
         .chain(agents.values().map(|agent| one("agent", noun::agent_value(agent))))
         .chain(frozen.iter().map(|what| one("frozen", noun::freeze_value(what))))
+        .chain(crate::directory::kept(directory).map(|(kind, body)| one(kind, body)))
 }
 
 fn tenant(facts: &TenantFacts) -> impl Iterator<Item = Value> + '_ {
@@ -105,6 +108,7 @@ fn tenant(facts: &TenantFacts) -> impl Iterator<Item = Value> + '_ {
         resources,
         tuples,
         flows,
+        tallies,
     } = facts;
     let mut rest = tuples.all().into_iter();
     let tuples = std::iter::from_fn(move || {
@@ -132,6 +136,7 @@ fn tenant(facts: &TenantFacts) -> impl Iterator<Item = Value> + '_ {
         .chain(resources.values().map(|it| one("resource", noun::resource_value(it))))
         .chain(tuples)
         .chain(flows.iter().map(|(workflow, flow)| one("flow", flow_value(workflow, flow))))
+        .chain(tallies.rows().map(|row| one("tally", placet_json::to_value(&row).unwrap_or(Value::Null))))
 }
 
 fn read_tenant(facts: &mut TenantFacts, kind: &str, body: &Value, path: &str) -> Result<bool, ChangeError> {
@@ -169,14 +174,19 @@ fn read_tenant(facts: &mut TenantFacts, kind: &str, body: &Value, path: &str) ->
             for tuple in elements(body, path)? {
                 let tuple = parse_tuple(text(tuple, path)?)
                     .map_err(|error| ChangeError::malformed(path, error.to_string(), ""))?;
-                if facts.tuples.insert(&tuple).is_none() {
-                    return Err(ChangeError::malformed(path, "has more names than can be numbered", ""));
-                }
+                facts.tuples.insert(&tuple).ok_or_else(|| {
+                    ChangeError::malformed(path, "are more tuples than a tenant can hold", "")
+                })?;
             }
         }
         "flow" => {
             let (workflow, flow) = flow(body, path)?;
             facts.flows.insert(workflow, Arc::new(flow));
+        }
+        "tally" => {
+            let row: TallyRow = placet_json::from_value(body)
+                .map_err(|error| ChangeError::malformed(path, error.to_string(), ""))?;
+            Arc::make_mut(&mut facts.tallies).take(row, &id);
         }
         _ => return Ok(false),
     }

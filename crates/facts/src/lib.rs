@@ -11,6 +11,9 @@
 mod apply;
 mod change;
 mod check;
+mod counted;
+mod directory;
+mod ending;
 mod error;
 mod file;
 mod intern;
@@ -32,6 +35,8 @@ pub use check::{
     Branch, Expansion, MAX_BRANCHES, MAX_DEPTH, MAX_RESULTS, MAX_STEPS, MAX_STEPS_OF_LIST, Subjects, Tree,
     allowed,
 };
+pub use directory::{DirectoryRecord, MAX_RECORD, RecordKind};
+pub use ending::Ending;
 pub use error::{ChangeError, Kind};
 pub use file::{parse_file, tenant_of};
 pub use keep::Rebuilding;

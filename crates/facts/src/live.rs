@@ -42,6 +42,11 @@ impl Live {
     pub fn publish_flow(&self, world: World) {
         self.world.store(Arc::new(world));
     }
+    /// Changes whenever facts of anybody do.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.moved.subscribe()
+    }
     fn revision(&self, tenant: &TenantId) -> Option<Revision> {
         let world = self.world.load();
         Some(world.organisation().revision().max(world.tenant(tenant)?.revision()))

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use placet_core::{
     Agent, AgentId, Approval, Assignment, CheckError, Delegation, DelegationId, FactsView, FlowState, Freeze,
-    Freshness, Human, HumanId, Name, RelationModel, Resource, ResourceRef, Revision, TenantId, Timestamp,
-    Workflow, WorkflowId,
+    Freshness, Human, HumanId, Name, RelationModel, Resource, ResourceRef, Revision, Tallies, TenantId,
+    Timestamp, Workflow, WorkflowId,
 };
 use placet_json::{Object, Value};
 
@@ -17,11 +17,13 @@ pub struct Snapshot {
     org: Arc<OrgFacts>,
     tenant: Arc<TenantFacts>,
     ages: Ages,
+    /// Whether what is counted is told.
+    counted: bool,
 }
 
 impl Snapshot {
     pub(crate) fn new(org: Arc<OrgFacts>, tenant: Arc<TenantFacts>) -> Self {
-        Self { org, tenant, ages: Ages::Local }
+        Self { org, tenant, ages: Ages::Local, counted: true }
     }
     pub(crate) fn aged(self, ages: Ages) -> Self {
         Self { ages, ..self }
@@ -30,6 +32,11 @@ impl Snapshot {
     #[must_use]
     pub fn recorded(self, freshness: Freshness) -> Self {
         self.aged(Ages::Recorded(freshness))
+    }
+    /// The same facts as those saw them who didn't count beyond a workflow: for the replay of their decisions.
+    #[must_use]
+    pub fn uncounted(self) -> Self {
+        Self { counted: false, ..self }
     }
     /// The organisation's facts.
     #[must_use]
@@ -112,6 +119,9 @@ impl FactsView for Snapshot {
     }
     fn flow(&self, workflow: &WorkflowId) -> Arc<FlowState> {
         self.tenant.flow(workflow)
+    }
+    fn tallies(&self) -> Option<Arc<Tallies>> {
+        self.counted.then(|| Arc::clone(self.tenant.tallies()))
     }
     fn check(
         &self,

@@ -8,7 +8,7 @@ use std::{
 use imbl::{OrdMap, OrdSet};
 use placet_core::{
     Agent, AgentId, Approval, ApprovalId, Assignment, Delegation, DelegationId, FlowState, Freeze, Human,
-    HumanId, Name, Resource, ResourceRef, Revision, Subject, TenantId, Tuple, Workflow, WorkflowId,
+    HumanId, Name, Resource, ResourceRef, Revision, Subject, Tallies, TenantId, Tuple, Workflow, WorkflowId,
 };
 
 use crate::tuples::Tuples;
@@ -22,6 +22,8 @@ pub struct OrgFacts {
     /// Whose a key is, by RFC 7638 thumbprint: one key speaks for one agent.
     pub(crate) keys: OrdMap<String, AgentId>,
     pub(crate) frozen: OrdSet<Freeze>,
+    /// What identity feeds keep.
+    pub(crate) directory: crate::directory::Directory,
 }
 
 /// One tenant's facts at one revision, and beside them what its calls left: spent approvals and data flow, which
@@ -41,6 +43,8 @@ pub struct TenantFacts {
     pub(crate) resources: OrdMap<ResourceRef, Arc<Resource>>,
     pub(crate) tuples: Tuples,
     pub(crate) flows: OrdMap<Name, Arc<FlowState>>,
+    /// What is counted of permits and their endings.
+    pub(crate) tallies: Arc<Tallies>,
 }
 
 impl OrgFacts {
@@ -97,6 +101,7 @@ impl TenantFacts {
             resources: OrdMap::new(),
             tuples: Tuples::new(),
             flows: OrdMap::new(),
+            tallies: Arc::default(),
         }
     }
     /// The tenant.
@@ -161,6 +166,11 @@ impl TenantFacts {
             .unwrap_or(&EMPTY)
             .clone()
     }
+    /// What is counted of permits and their endings.
+    #[must_use]
+    pub fn tallies(&self) -> &Arc<Tallies> {
+        &self.tallies
+    }
     /// Whether this tuple is there, by itself: nothing is followed.
     #[must_use]
     pub fn has_tuple(&self, tuple: &Tuple) -> bool {
@@ -215,7 +225,7 @@ impl TenantFacts {
 
 /// The least of all names: of one character, the smallest of the alphabet.
 #[expect(clippy::expect_used, reason = "a constant; a test holds that it is a name and the least of them")]
-static MIN: LazyLock<Name> = LazyLock::new(|| Name::new("-").expect("a name"));
+pub(crate) static MIN: LazyLock<Name> = LazyLock::new(|| Name::new("-").expect("a name"));
 
 #[cfg(test)]
 mod tests {

@@ -184,6 +184,12 @@ impl World {
         Ok(next)
     }
 
+    pub(crate) fn with(&self, tenant: TenantFacts) -> Self {
+        let mut next = self.clone();
+        next.tenants.insert(tenant.id.clone(), Arc::new(tenant));
+        next
+    }
+
     /// The organisation's facts.
     #[must_use]
     pub fn organisation(&self) -> &Arc<OrgFacts> {
@@ -219,7 +225,7 @@ impl World {
         Self { org: Arc::new(org), tenants }
     }
 
-    fn facts_of(&self, id: &TenantId) -> Result<&Arc<TenantFacts>, ChangeError> {
+    pub(crate) fn facts_of(&self, id: &TenantId) -> Result<&Arc<TenantFacts>, ChangeError> {
         self.tenants.get(id).ok_or_else(|| unknown("tenant", id.name(), "create it first"))
     }
 }

@@ -291,7 +291,7 @@ impl Maker for Credentials {
                     .resources
                     .first()
                     .map(|r| ResourceRef { kind: r.kind.as_str().to_owned(), id: r.id.as_str().to_owned() });
-                let amount = crate::fold::amount(&call.attributes).map(|amount| amount.to_string());
+                let amount = call.amount().map(|amount| amount.to_string());
                 let subject = Subject {
                     human: envelope.human().as_str().to_owned(),
                     actors,

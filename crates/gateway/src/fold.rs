@@ -9,18 +9,22 @@ use std::{
 
 use imbl::OrdMap;
 use placet_core::{
-    AgentId, ApprovalId, Attribute, Decimal, DecisionId, Digest, Moving, Name, Revision, TenantId, Timestamp,
-    Tuple, WorkflowId,
+    AgentId, ApprovalId, Claims, Decimal, DecisionId, Digest, Moving, Name, Revision, Spending, TenantId,
+    Timestamp, Tuple, WorkflowId,
     authority::{Ending, Position},
 };
-use placet_facts::{ChangeError, Live, Place, Transaction, World};
+use placet_facts::{ChangeError, Keys, Live, Place, Transaction, World};
 use placet_json::{Limits, Value, object};
 use placet_ledger::frame::{Frame, FrameError};
 use placet_policy::Release;
 use placet_record::{AskedRecord, DecisionRecord, EffectRecord, Kind, orphaned};
-use placet_store::{At, Fold, FrameSink, Receipt};
+use placet_store::{At, Fold, FrameSink, Keep, Receipt};
 
-use crate::{InForce, writes};
+use crate::{
+    InForce,
+    keep::{FORMAT, Moments, Parts},
+    writes,
+};
 
 /// The tree of what belongs to no tenant.
 pub const ORGANISATION: &str = "organisation";
@@ -37,7 +41,7 @@ pub(crate) enum Commit {
     /// A denial.
     Denial { tenant: TenantId, id: DecisionId, remediable: bool, record: String },
     /// The end of a warrant.
-    Ended { at: Position, ending: Ending, record: String },
+    Ended { at: Position, ending: Ending, returned: bool, record: String },
     /// A warrant of which nothing more is known.
     Orphan { tenant: TenantId, workflow: Name, decision: DecisionId, at: Position, detail: &'static str },
     /// A release comes into force.
@@ -62,6 +66,8 @@ pub(crate) struct Reservation {
     pub(crate) spends: Vec<ApprovalId>,
     pub(crate) agent: AgentId,
     pub(crate) writes: Vec<Tuple>,
+    pub(crate) spending: Spending,
+    pub(crate) claims: Claims,
     pub(crate) record: String,
 }
 
@@ -72,6 +78,8 @@ pub(crate) enum Refusal {
     Moved,
     /// The facts don't admit it.
     Change(ChangeError),
+    /// The same transaction stands at this revision already, durable or on its way.
+    Repeated(Revision),
     /// The warrant has ended already.
     Ended,
     /// It can't be framed.
@@ -83,6 +91,7 @@ impl std::fmt::Display for Refusal {
         match self {
             Self::Moved => f.write_str("what it rests on has moved"),
             Self::Change(error) => error.fmt(f),
+            Self::Repeated(revision) => write!(f, "it stands at revision {revision} already"),
             Self::Ended => f.write_str("the warrant has ended already"),
             Self::Frame(error) => error.fmt(f),
         }
@@ -112,6 +121,8 @@ pub(crate) struct Seen {
     open: Mutex<BTreeMap<u64, Open>>,
     remediable: Mutex<Remediable>,
     release: Mutex<Option<Digest>>,
+    keys: Mutex<Keys>,
+    pub(crate) moments: Moments,
 }
 
 #[derive(Debug, Default)]
@@ -132,6 +143,10 @@ impl Seen {
     /// The release that came into force last.
     pub(crate) fn release(&self) -> Option<Digest> {
         *self.release.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+    /// Whether this transaction was applied under its key already.
+    pub(crate) fn repeated(&self, transaction: &Transaction) -> Result<Option<Revision>, ChangeError> {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner).repeated(transaction)
     }
     fn opened(&self, at: u64, warrant: Open) {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).insert(at, warrant);
@@ -160,6 +175,8 @@ pub(crate) struct State {
     world: World,
     /// Open warrants, ahead of `seen` likewise.
     open: OrdMap<u64, Open>,
+    /// Idempotency keys, ahead of `seen` likewise.
+    keys: Keys,
     /// The release in force, ahead of `releases` likewise.
     release: Option<Digest>,
     live: Arc<Live>,
@@ -180,9 +197,9 @@ pub(crate) enum Token {
     /// Publish this, and the warrant is open.
     Opened(World, u64, Open),
     /// The warrant has ended.
-    Closed(u64),
+    Closed(World, u64),
     /// The warrant has ended, and left this behind.
-    Left(u64, World),
+    Left(World, u64),
     /// A denial that an approval may turn.
     Remediable(DecisionId),
     /// A release.
@@ -193,8 +210,44 @@ pub(crate) enum Token {
 
 impl State {
     pub(crate) fn new(live: Arc<Live>, seen: Arc<Seen>, releases: Arc<InForce>, fetch: Fetch) -> Self {
-        let (world, open) = (World::new(), OrdMap::new());
-        Self { world, open, release: None, live, seen, releases, fetch, started: false }
+        let (world, open, keys) = (World::new(), OrdMap::new(), Keys::default());
+        Self { world, open, keys, release: None, live, seen, releases, fetch, started: false }
+    }
+    pub(crate) fn world(&self) -> &World {
+        &self.world
+    }
+    /// An empty state by itself: it publishes to nobody and puts nothing in force.
+    pub(crate) fn alone() -> Self {
+        let fetch = |_| Err("a look back puts nothing in force".to_owned());
+        Self::new(Arc::new(Live::new(World::new())), Arc::default(), Arc::default(), Arc::new(fetch))
+    }
+    /// The same state by itself.
+    pub(crate) fn apart(&self) -> Self {
+        let Self { world, open, keys, release, live: _, seen: _, releases: _, fetch: _, started: _ } = self;
+        Self {
+            world: world.clone(),
+            open: open.clone(),
+            keys: keys.clone(),
+            release: *release,
+            releases: Arc::clone(&self.releases),
+            ..Self::alone()
+        }
+    }
+    /// All that is kept of a settled state.
+    fn parts(&self) -> Parts {
+        let Self { world, open, keys, release, live: _, seen, releases: _, fetch: _, started: _ } = self;
+        let Seen { open: _, remediable, release: _, keys: _, moments: _ } = &**seen;
+        let remediable = {
+            let Remediable { at, order } = &*remediable.lock().unwrap_or_else(PoisonError::into_inner);
+            order.iter().filter_map(|id| Some((id.clone(), *at.get(id)?))).collect()
+        };
+        Parts { world: world.clone(), open: open.clone(), keys: keys.clone(), remediable, release: *release }
+    }
+    fn publish(&self) {
+        self.live.publish(self.world.clone());
+        *self.seen.open.lock().unwrap_or_else(PoisonError::into_inner) =
+            self.open.iter().map(|(at, open)| (*at, open.clone())).collect();
+        self.seen.keys.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&self.keys);
     }
     /// Puts the release in force that the journal says is in force; none where it can't be had, so that nothing is
     /// permitted by an older one.
@@ -211,27 +264,31 @@ impl State {
     /// Ends an open warrant: frames its effect, and after it what the effect leaves behind.
     fn end(
         &mut self,
+        sequence: u64,
         at: Position,
-        ending: Ending,
+        (ending, returned): (Ending, bool),
         time_ms: u64,
         record: &str,
         out: &mut FrameSink<'_>,
     ) -> Result<Token, Refusal> {
         let open = self.open.get(&at.0).ok_or(Refusal::Ended)?;
         out.push(open.tenant.as_str(), Kind::Effect.tag(), record.as_bytes())?;
-        let left = writes::leave(&self.world, open, ending, time_ms, out)?;
+        let ended = self.world.ended(sequence, &open.tenant, at.0, returned);
+        let left = writes::leave(&ended, open, ending, time_ms, out)?;
         self.open.remove(&at.0);
-        Ok(match left {
-            Some(world) => {
-                self.world = world.clone();
-                Token::Left(at.0, world)
-            }
-            None => Token::Closed(at.0),
-        })
+        let token = match left {
+            Some(left) => Token::Left(left, at.0),
+            None => Token::Closed(ended, at.0),
+        };
+        if let Token::Left(world, _) | Token::Closed(world, _) = &token {
+            self.world = world.clone();
+        }
+        Ok(token)
     }
     fn permit(&self, at: u64, reservation: &Reservation) -> Result<World, Refusal> {
         let Reservation { workflow, basis, entry, action, amount, labels, labels_at, totals, spends, .. } =
             reservation;
+        let Reservation { spending, claims, .. } = reservation;
         let tenant = self.world.tenant(workflow.tenant()).ok_or(Refusal::Moved)?;
         // What ended stands before this entry: no permit of older facts, or of an older release, comes after it.
         let revision = self.world.organisation().revision().max(tenant.revision());
@@ -239,7 +296,10 @@ impl State {
             return Err(Refusal::Moved);
         }
         let flow = tenant.flow(workflow);
-        if flow.labels_at != *labels_at || !totals.still(flow.totals_at) {
+        if flow.labels_at != *labels_at
+            || !totals.still(flow.totals_at)
+            || !claims.hold(spending, tenant.tallies(), &flow)
+        {
             return Err(Refusal::Moved);
         }
         let world = if spends.is_empty() {
@@ -247,7 +307,10 @@ impl State {
         } else {
             self.world.spend(at, spends).map_err(|_| Refusal::Moved)?
         };
-        world.permitted(at, workflow, labels, entry, action, *amount).map_err(Refusal::Change)
+        world
+            .permitted(at, workflow, labels, entry, action, *amount)
+            .and_then(|world| world.counted(at, spending.clone(), spends.clone(), claims.keep))
+            .map_err(Refusal::Change)
     }
 }
 
@@ -255,6 +318,7 @@ impl Fold for State {
     type Entry = Commit;
     type Refusal = Refusal;
     type Token = Token;
+    const FORMAT: &'static str = FORMAT;
 
     fn replay(&mut self, frame: &Frame<'_>) -> Result<(), Box<dyn Error + Send + Sync>> {
         let at = frame.sequence;
@@ -263,10 +327,13 @@ impl Fold for State {
                 let document = placet_json::parse(frame.payload, &Limits::RESULT)?;
                 let transaction =
                     document.get("transaction").ok_or("a record of facts without its `transaction`")?;
-                self.world = self.world.apply(at, &Transaction::from_value(transaction)?)?;
+                let transaction = Transaction::from_value(transaction)?;
+                self.world = self.world.apply(at, &transaction)?;
+                self.keys.remember(at, &transaction)?;
             }
             Some(Kind::Decision) => {
                 let record = DecisionRecord::read(frame.payload)?;
+                let (spending, keep) = (record.spending(), record.keep);
                 match (record.permit, record.asked) {
                     (true, AskedRecord::Call(call)) => {
                         let spends: Vec<_> = record
@@ -283,8 +350,11 @@ impl Fold for State {
                             &call.labels,
                             &call.entry,
                             &call.action,
-                            amount(&call.attributes).unwrap_or(Decimal::ZERO),
+                            call.amount().unwrap_or(Decimal::ZERO),
                         )?;
+                        if let Some(spending) = spending {
+                            self.world = self.world.counted(at, spending, spends, keep)?;
+                        }
                         let open = Open {
                             tenant: record.grant.workflow.tenant().clone(),
                             workflow: record.grant.workflow.local().clone(),
@@ -304,9 +374,11 @@ impl Fold for State {
                 }
             }
             Some(Kind::Effect) => {
-                let at = EffectRecord::read(frame.payload)?.at;
-                self.open.remove(&at);
-                self.seen.closed(at);
+                let effect = EffectRecord::read(frame.payload)?;
+                if let Some(open) = self.open.remove(&effect.at) {
+                    self.world = self.world.ended(at, &open.tenant, effect.at, effect.returned);
+                }
+                self.seen.closed(effect.at);
             }
             Some(Kind::Release) => {
                 let document = placet_json::parse(frame.payload, &Limits::RESULT)?;
@@ -333,9 +405,11 @@ impl Fold for State {
         // At the start nobody reads yet. Later this is how another gateway's facts arrive here, and wake who waits.
         if Kind::from_tag(frame.kind) == Some(Kind::Facts) {
             self.live.publish(self.world.clone());
+            self.seen.keys.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&self.keys);
         } else {
             self.live.publish_flow(self.world.clone());
         }
+        self.seen.moments.hold(at, || self.apart());
         Ok(())
     }
 
@@ -343,6 +417,9 @@ impl Fold for State {
         let At { sequence, time_ms } = at;
         match entry {
             Commit::Facts(transaction) => {
+                if let Some(revision) = self.keys.repeated(&transaction).map_err(Refusal::Change)? {
+                    return Err(Refusal::Repeated(revision));
+                }
                 let release = self.releases.current();
                 // A release without relations has no model: its tuples are data, and grant nothing.
                 let model = release.as_ref().map(|it| it.relations()).filter(|it| !it.types.is_empty());
@@ -357,6 +434,7 @@ impl Fold for State {
                 let record =
                     record.canonical().map_err(|_| Refusal::Frame(FrameError::TooLarge { limit: 0 }))?;
                 out.push(tree, Kind::Facts.tag(), record.as_bytes())?;
+                self.keys.remember(sequence, &transaction).map_err(Refusal::Change)?;
                 self.world = world.clone();
                 Ok(Token::World(world))
             }
@@ -379,7 +457,9 @@ impl Fold for State {
                 out.push(tenant.as_str(), Kind::Decision.tag(), record.as_bytes())?;
                 Ok(if remediable { Token::Remediable(id) } else { Token::Nothing })
             }
-            Commit::Ended { at, ending, record } => self.end(at, ending, time_ms, &record, out),
+            Commit::Ended { at, ending, returned, record } => {
+                self.end(sequence, at, (ending, returned), time_ms, &record, out)
+            }
             Commit::Orphan { tenant, workflow, decision, at, detail } => {
                 let record = orphaned(
                     &decision,
@@ -389,7 +469,7 @@ impl Fold for State {
                     Timestamp::from_millis(time_ms),
                     detail,
                 );
-                self.end(at, Ending::Unknown, time_ms, &record, out)
+                self.end(sequence, at, (Ending::Unknown, false), time_ms, &record, out)
             }
             Commit::Release { release, record } => {
                 out.push(ORGANISATION, Kind::Release.tag(), record.as_bytes())?;
@@ -423,10 +503,11 @@ impl Fold for State {
                 self.seen.opened(at, warrant);
                 self.live.publish_flow(world);
             }
-            Token::Closed(at) => {
+            Token::Closed(world, at) => {
                 self.seen.closed(at);
+                self.live.publish_flow(world);
             }
-            Token::Left(at, world) => {
+            Token::Left(world, at) => {
                 self.seen.closed(at);
                 self.live.publish(world);
             }
@@ -438,12 +519,25 @@ impl Fold for State {
             Token::Nothing => {}
         }
     }
-}
 
-/// The amount that a call adds to its action's total: its attribute `amount`, where it has one.
-pub(crate) fn amount(attributes: &[(Name, Attribute)]) -> Option<Decimal> {
-    attributes.iter().find_map(|(name, value)| match value {
-        Attribute::Decimal(amount) if name.as_str() == "amount" => Some(*amount),
-        Attribute::Decimal(_) | Attribute::Text(_) | Attribute::Bool(_) => None,
-    })
+    fn settled(&mut self, last: u64) {
+        self.seen.keys.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&self.keys);
+        self.seen.moments.hold(last, || self.apart());
+    }
+
+    fn keep(&self) -> Option<Keep> {
+        Some(self.parts().keep())
+    }
+
+    fn restore(&mut self, _sequence: u64, kept: &[u8]) -> Result<(), Box<dyn Error + Send + Sync>> {
+        let Parts { world, open, keys, remediable, release } = Parts::read(kept)?;
+        (self.world, self.open, self.keys, self.release) = (world, open, keys, release);
+        *self.seen.remediable.lock().unwrap_or_else(PoisonError::into_inner) = Remediable::default();
+        for (id, at) in remediable {
+            self.seen.remember(id, at);
+        }
+        *self.seen.release.lock().unwrap_or_else(PoisonError::into_inner) = release;
+        self.publish();
+        Ok(())
+    }
 }

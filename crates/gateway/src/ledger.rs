@@ -12,18 +12,20 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 use placet_core::{
-    DecisionId, Digest, Engine, Envelope, Name, Releases, Revision, TenantId, Timestamp,
+    Code, DecisionId, Digest, Engine, Envelope, Name, Releases, Revision, Spending, TenantId, Timestamp,
     authority::{Asked, Entry, Journal as CoreJournal, Orphans, Position, Unrecorded},
 };
 use placet_facts::{ChangeError, Live, Transaction, World};
 use placet_json::{Value, object};
 use placet_policy::Release;
-use placet_record::{DecisionRecord, Kind, denied, ended, permitted};
+use placet_record::{DecisionRecord, Kind, denied, ended, permitted, returns};
 use placet_store::{Commons, DatabaseError, Journal, OpenError, OpenReport, Options, Reader, SubmitError};
 
 use crate::{
     ArchiveError, Archives,
-    fold::{Commit, Refusal, Reservation, Seen, State, amount},
+    flood::{Floods, Summary},
+    fold::{Commit, Refusal, Reservation, Seen, State},
+    keep::position_at,
 };
 
 /// A shared journal's database that isn't heard of for so long is lost: nothing is decided.
@@ -97,6 +99,7 @@ struct Inner {
     commons: Option<Commons>,
     wall: Arc<dyn Fn() -> u64 + Send + Sync>,
     last: AtomicU64,
+    floods: Floods,
 }
 
 impl std::fmt::Debug for Ledger {
@@ -253,9 +256,26 @@ impl Ledger {
         Ok(())
     }
 
-    /// Applies changes, all or none, durably; the next decision sees them.
+    /// Applies changes, all or none, durably; the next decision sees them. The same transaction under the same
+    /// idempotency key is applied once, and its revision is told again.
     pub async fn transact(&self, transaction: Transaction) -> Result<Revision, Refused> {
         self.commit(Commit::Facts(Box::new(transaction))).await.map(Revision)
+    }
+
+    /// Whether this transaction was applied under its idempotency key already, and at which revision.
+    pub fn repeated(&self, transaction: &Transaction) -> Result<Option<Revision>, ChangeError> {
+        self.inner.seen.repeated(transaction)
+    }
+
+    /// The facts as they were after the entry `at`, folded from the nearest state that is held or kept.
+    pub fn as_of(&self, at: Revision) -> Result<World, String> {
+        let Inner { reader, seen, journal, .. } = &*self.inner;
+        seen.moments.world(at.0.min(reader.last()), reader, &journal.states())
+    }
+
+    /// The position of the last entry no later than a moment; 0 before the first.
+    pub fn position_at(&self, moment: Timestamp) -> Result<Revision, String> {
+        position_at(&self.inner.reader, moment.millis()).map(Revision).map_err(|error| error.to_string())
     }
 
     /// Puts a release in force: its archive is kept, the entry durable, and with it the pointer moves.
@@ -285,6 +305,33 @@ impl Ledger {
         self.commit(Commit::Act { tenant, kind: Kind::Act, record: record.as_str().to_owned() }).await
     }
 
+    /// Records that a token of ours came with a wrong proof, which is evidence of theft; of a flood of them, how many.
+    pub async fn evidence(&self, by: Name, code: Code, why: String) -> Result<(), Refused> {
+        self.sweep();
+        if self.inner.floods.counts_evidence(&by, code, self.now()) {
+            return Ok(());
+        }
+        let act = Act { by, verb: "present_token".to_owned(), refused: true, why, tenant: None };
+        self.act(act).await.map(drop)
+    }
+
+    /// Writes down the refusals that were only counted, of the windows that are over.
+    pub fn sweep(&self) {
+        for summary in self.inner.floods.over(self.now()) {
+            let Summary { tenant, record } = summary;
+            let commit = Commit::Act { tenant, kind: Kind::Refusals, record };
+            if let Err(error) = self.inner.journal.queued(commit) {
+                tracing::error!(error = %down_text(&error), "counted refusals couldn't be recorded");
+            }
+        }
+    }
+
+    /// How many refusals were counted instead of recorded one by one, since the start.
+    #[must_use]
+    pub fn only_counted(&self) -> u64 {
+        self.inner.floods.total()
+    }
+
     /// A recent denial with a remedy, by its identifier.
     pub fn remediable(&self, id: &DecisionId) -> Result<Option<DecisionRecord>, String> {
         let Some(at) = self.inner.seen.remediable(id) else { return Ok(None) };
@@ -296,6 +343,12 @@ impl Ledger {
 
     /// Writes the newest checkpoints now, for instance before an orderly end.
     pub fn checkpoint(&self) -> Result<(), String> {
+        for Summary { tenant, record } in self.inner.floods.all(self.now()) {
+            let commit = Commit::Act { tenant, kind: Kind::Refusals, record };
+            if let Err(error) = self.inner.journal.durable(commit).wait() {
+                tracing::error!(error = %down_text(&error), "counted refusals couldn't be recorded");
+            }
+        }
         self.inner.journal.checkpoint()
     }
 
@@ -306,6 +359,14 @@ impl Ledger {
                 Ok(receipt.first)
             }
             Err(SubmitError::Refused(Refusal::Change(error))) => Err(Refused::Change(error)),
+            // What it repeats may still be on its way to the disk.
+            Err(SubmitError::Refused(Refusal::Repeated(revision))) => {
+                if self.inner.journal.flush().await {
+                    Ok(revision.0)
+                } else {
+                    Err(Refused::Down("the journal has stopped".to_owned()))
+                }
+            }
             Err(SubmitError::Refused(other)) => Err(Refused::Down(other.to_string())),
             Err(down) => Err(Refused::Down(down_text(&down))),
         }
@@ -345,7 +406,18 @@ impl Parts {
         let Self { live, seen, releases, archives } = self;
         let (reader, last) = (journal.reader(), AtomicU64::new(journal.status().time_ms));
         Ledger {
-            inner: Arc::new(Inner { journal, reader, live, seen, releases, archives, commons, wall, last }),
+            inner: Arc::new(Inner {
+                journal,
+                reader,
+                live,
+                seen,
+                releases,
+                archives,
+                commons,
+                wall,
+                last,
+                floods: Floods::default(),
+            }),
         }
     }
 }
@@ -365,13 +437,23 @@ impl CoreJournal for Ledger {
                 self.inner.last.fetch_max(receipt.time_ms, Ordering::AcqRel);
                 Ok(Position(receipt.first))
             }
-            Err(SubmitError::Refused(Refusal::Moved)) => Err(Unrecorded::Moved),
+            Err(SubmitError::Refused(Refusal::Moved)) => {
+                // What it is decided on again must be what it was refused for, which others see once it is durable.
+                self.inner.journal.flush().await;
+                Err(Unrecorded::Moved)
+            }
             Err(SubmitError::Refused(other)) => Err(Unrecorded::Down(other.to_string())),
             Err(down) => Err(Unrecorded::Down(down_text(&down))),
         }
     }
 
     fn queued(&self, entry: Entry<'_>) -> Result<(), Unrecorded> {
+        if let Entry::Denied(denial) = &entry {
+            self.sweep();
+            if self.inner.floods.counts(denial, self.now()) {
+                return Ok(());
+            }
+        }
         self.inner.journal.queued(self.entry(&entry)).map_err(|error| Unrecorded::Down(down_text(&error)))
     }
 }
@@ -387,13 +469,20 @@ impl Ledger {
                     basis: (permit.basis().release, permit.basis().revision),
                     entry: call.entry.clone(),
                     action: call.action.clone(),
-                    amount: amount(&call.attributes).unwrap_or(placet_core::Decimal::ZERO),
+                    amount: call.amount().unwrap_or(placet_core::Decimal::ZERO),
                     labels: call.labels.clone(),
                     labels_at: evaluation.labels_at,
                     totals: evaluation.totals,
                     spends: permit.spends().iter().map(|approval| approval.id.clone()).collect(),
                     agent: permit.envelope().agent().clone(),
                     writes: call.writes.clone(),
+                    spending: Spending::of(
+                        permit.envelope().grant(),
+                        call,
+                        permit.chain(),
+                        permit.basis().now,
+                    ),
+                    claims: evaluation.claims.clone(),
                     record: permitted(permit),
                 }))
             }
@@ -409,6 +498,7 @@ impl Ledger {
             Entry::Ended { permit, at, credential, outcome } => Commit::Ended {
                 at: *at,
                 ending: outcome.ending,
+                returned: returns(outcome),
                 record: ended(permit, *at, credential, outcome, self.now()),
             },
         }

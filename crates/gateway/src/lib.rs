@@ -5,7 +5,9 @@
 
 mod archives;
 mod credential;
+mod flood;
 mod fold;
+mod keep;
 mod ledger;
 mod listing;
 mod observe;
@@ -16,6 +18,7 @@ mod writes;
 
 pub use archives::{ArchiveError, Archives};
 pub use credential::{Credentials, Injection, OpenVault, Scheme, Service, VaultAccess};
+pub use flood::{MAX_PAIRS, WINDOW as REFUSAL_WINDOW};
 pub use fold::ORGANISATION;
 pub use ledger::{Act, InForce, Ledger, MAX_CLOCK_BEHIND, Refused};
 pub use listing::Listed;

@@ -21,6 +21,10 @@ pub trait Claims: Sized {
     /// The longest `exp - iat`, in seconds, both for minting and for accepting.
     const MAX_LIFE: u64;
 
+    /// Whether such a token has an end of its own. Of a kind that hasn't, `exp` is refused, and what was issued more than
+    /// [`MAX_LIFE`](Self::MAX_LIFE) ago is too old.
+    const EXPIRES: bool = true;
+
     /// Takes the claims out of a verified payload. What isn't taken makes the token refused.
     fn read(members: &mut Members) -> Result<Self, Refused>;
 
@@ -108,6 +112,11 @@ impl Members {
     /// Nothing may be left.
     pub fn finish(self) -> Result<(), Refused> {
         if self.0.is_empty() { Ok(()) } else { Err(Refused::UnknownClaim) }
+    }
+
+    /// Forgets what wasn't taken, where a specification says that unknown members are ignored.
+    pub fn ignore_others(&mut self) {
+        self.0 = Object::new();
     }
 
     /// Drops what is left, where a specification says that unknown members are ignored.

@@ -1,4 +1,5 @@
-//! Keys: Ed25519 (`EdDSA`, RFC 8037) and P-256 (`ES256`, RFC 7518 §3.4). A key has exactly one algorithm.
+//! Keys: Ed25519 (`EdDSA`, RFC 8037) and P-256 (`ES256`, RFC 7518 §3.4). A key has exactly one algorithm. RSA keys
+//! (`RS256`) only verify, and only security events, which the large providers sign with nothing else.
 
 use std::fmt;
 
@@ -17,6 +18,11 @@ use zeroize::Zeroizing;
 /// Bytes of a coordinate on P-256, of an Ed25519 key and of a SHA-256 digest.
 const FIELD: usize = 32;
 
+/// Bytes of an RSA modulus, and the one exponent, 65537.
+const MIN_RSA: usize = 256;
+const MAX_RSA: usize = 512;
+const EXPONENT: &str = "AQAB";
+
 /// The first byte of an uncompressed point (SEC 1 §2.3.3).
 const UNCOMPRESSED: u8 = 4;
 
@@ -33,6 +39,8 @@ pub enum Algorithm {
     EdDsa,
     /// ECDSA on P-256 with SHA-256, `alg` `ES256`.
     Es256,
+    /// RSASSA-PKCS1-v1_5 with SHA-256, `alg` `RS256`: verified, never signed with.
+    Rs256,
 }
 
 /// A key that signs. Never cloned, never printed; leaves only as zeroized PEM.
@@ -50,7 +58,7 @@ enum Pair {
 #[derive(Clone)]
 pub struct PublicKey {
     algorithm: Algorithm,
-    /// Ed25519: 32 bytes; P-256: the uncompressed point, 65 bytes.
+    /// Ed25519: 32 bytes; P-256: the uncompressed point, 65 bytes; RSA: the modulus.
     bytes: Vec<u8>,
     thumbprint: Thumbprint,
     decoding: DecodingKey,
@@ -96,6 +104,7 @@ impl Algorithm {
         match self {
             Self::EdDsa => "EdDSA",
             Self::Es256 => "ES256",
+            Self::Rs256 => "RS256",
         }
     }
 
@@ -103,6 +112,7 @@ impl Algorithm {
         match self {
             Self::EdDsa => jsonwebtoken::Algorithm::EdDSA,
             Self::Es256 => jsonwebtoken::Algorithm::ES256,
+            Self::Rs256 => jsonwebtoken::Algorithm::RS256,
         }
     }
 }
@@ -117,6 +127,7 @@ impl SigningKey {
             Algorithm::Es256 => Pair::Es256(
                 EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).map_err(|_| KeyError::Generate)?,
             ),
+            Algorithm::Rs256 => return Err(KeyError::Generate),
         };
         Self::of(pair)
     }
@@ -229,6 +240,27 @@ impl PublicKey {
         Ok(key)
     }
 
+    /// Reads a public JWK as [`from_jwk`](Self::from_jwk) does, or one of RSA: a modulus of 2048 to 4096 bits, the
+    /// exponent 65537.
+    pub fn from_jwk_or_rsa(jwk: &Value) -> Result<Self, KeyError> {
+        let text = |name: &str| jwk.get(name).and_then(Value::as_str);
+        if text("kty") != Some("RSA") {
+            return Self::from_jwk(jwk);
+        }
+        let members = jwk.as_object().ok_or(KeyError::Jwk)?;
+        if PRIVATE_MEMBERS.iter().any(|name| members.contains_key(name)) {
+            return Err(KeyError::Private);
+        }
+        let fits = |name: &str, wanted: &str| text(name).is_none_or(|value| value == wanted);
+        let modulus = text("n").and_then(|n| URL_SAFE_NO_PAD.decode(n).ok()).ok_or(KeyError::Jwk)?;
+        let sized =
+            (MIN_RSA..=MAX_RSA).contains(&modulus.len()) && modulus.first().is_some_and(|first| *first != 0);
+        if text("e") != Some(EXPONENT) || !sized || !fits("alg", "RS256") || !fits("use", "sig") {
+            return Err(KeyError::Jwk);
+        }
+        Self::from_bytes(Algorithm::Rs256, &modulus)
+    }
+
     /// The public JWK: required members only, in lexical order.
     #[must_use]
     pub fn to_jwk(&self) -> Value {
@@ -245,6 +277,11 @@ impl PublicKey {
                 jwk.insert("kty", "EC");
                 jwk.insert("x", x);
                 jwk.insert("y", y);
+            }
+            Algorithm::Rs256 => {
+                jwk.insert("e", EXPONENT);
+                jwk.insert("kty", "RSA");
+                jwk.insert("n", URL_SAFE_NO_PAD.encode(&self.bytes));
             }
         }
         Value::Object(jwk)
@@ -283,6 +320,8 @@ impl PublicKey {
                 }
                 DecodingKey::from_ec_der(bytes)
             }
+            Algorithm::Rs256 => DecodingKey::from_rsa_components(&URL_SAFE_NO_PAD.encode(bytes), EXPONENT)
+                .map_err(|_| KeyError::Jwk)?,
         };
         // RFC 7638 §3: required members, lexical order, no white space.
         let canonical = match algorithm {
@@ -292,6 +331,9 @@ impl PublicKey {
             Algorithm::Es256 => {
                 let (x, y) = coordinates(bytes);
                 format!(r#"{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}"#)
+            }
+            Algorithm::Rs256 => {
+                format!(r#"{{"e":"{EXPONENT}","kty":"RSA","n":"{}"}}"#, URL_SAFE_NO_PAD.encode(bytes))
             }
         };
         let thumbprint = Thumbprint(sha256(canonical.as_bytes()));

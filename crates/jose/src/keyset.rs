@@ -52,11 +52,19 @@ impl KeySet {
     /// Reads a JWK set (RFC 7517 §5). Keys of kinds that aren't used here are skipped, as §5 asks; a key without
     /// `kid` goes under its thumbprint; a private key fails the whole set.
     pub fn from_jwks(document: &[u8]) -> Result<Self, KeyError> {
-        let document = parse(document, &LIMITS).map_err(|_| KeyError::Set)?;
+        Self::read(document, &LIMITS, PublicKey::from_jwk)
+    }
+
+    fn read(
+        document: &[u8],
+        limits: &Limits,
+        read: impl Fn(&Value) -> Result<PublicKey, KeyError>,
+    ) -> Result<Self, KeyError> {
+        let document = parse(document, limits).map_err(|_| KeyError::Set)?;
         let keys = document.get("keys").and_then(Value::as_array).ok_or(KeyError::Set)?;
         let mut set = Self::new();
         for jwk in keys {
-            let key = match PublicKey::from_jwk(jwk) {
+            let key = match read(jwk) {
                 Ok(key) => key,
                 Err(KeyError::Private) => return Err(KeyError::Private),
                 Err(_) => continue,
@@ -67,6 +75,12 @@ impl KeySet {
             }
         }
         Ok(set)
+    }
+
+    /// Reads the JWK set of a transmitter of security events: as [`from_jwks`](Self::from_jwks), RSA keys as well.
+    pub fn of_transmitter(document: &[u8]) -> Result<Self, KeyError> {
+        let limits = Limits { bytes: 64 * 1024, ..LIMITS };
+        Self::read(document, &limits, PublicKey::from_jwk_or_rsa)
     }
 
     /// The set as a JWK set document.

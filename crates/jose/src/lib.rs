@@ -7,7 +7,7 @@
 //!
 //! What is deliberately absent: no HTTP, no clock (`now` is an argument, in seconds since the Unix epoch), no file
 //! access, no fetching of keys (`jku`, `x5u` and their like are refused, never followed), no symmetric algorithms,
-//! no RSA, no encryption (JWE), no issuer discovery.
+//! no RSA but to verify security events, no encryption (JWE), no issuer discovery.
 
 pub mod access;
 pub mod cache;

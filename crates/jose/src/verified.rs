@@ -90,7 +90,14 @@ impl<C: Claims> Verified<C> {
         let mut members = Members::new(payload);
         members.optional("iss");
         members.optional("aud");
-        let (issued_at, expires_at) = (members.time("iat")?, members.time("exp")?);
+        let issued_at = members.time("iat")?;
+        let expires_at = if C::EXPIRES {
+            members.time("exp")?
+        } else if members.has("exp") {
+            return Err(Refused::Claim("exp"));
+        } else {
+            issued_at.saturating_add(C::MAX_LIFE)
+        };
         let latest = now.saturating_add(LEEWAY);
         if issued_at > latest {
             return Err(Refused::NotYet);
@@ -153,7 +160,9 @@ pub fn mint<C: Claims>(key: &SigningKey, stamp: &Stamp<'_>, claims: &C) -> Resul
     payload.insert("iss", stamp.issuer);
     payload.insert("aud", stamp.audience);
     payload.insert("iat", stamp.issued_at);
-    payload.insert("exp", stamp.expires_at);
+    if C::EXPIRES {
+        payload.insert("exp", stamp.expires_at);
+    }
     payload.extend(body);
     let mut header = Object::new();
     header.insert("typ", C::TYP);

@@ -3,13 +3,13 @@
 //! A case decides on a policy input (`input`), on a call (`envelope` and `call`), or on calls in order in one workflow,
 //! with labels and totals carried from one to the next (`workflow` and `path`).
 
-use std::{fmt::Write as _, sync::Arc};
+use std::{collections::BTreeMap, fmt::Write as _, sync::Arc};
 
 use placet_core::{
     Agent, AgentId, Approval, Assignment, CheckError, Decimal, DecisionId, Delegation, DelegationId,
-    Engine as _, Envelope, FactsView, FlowState, Freeze, Freshness, Grant, Human, HumanId, Name, Reasons,
-    RelationModel, Resource, ResourceRef, Revision, TenantId, Timestamp, Total, Verdict, Workflow,
-    WorkflowId,
+    Engine as _, Envelope, FactsView, FlowState, Freeze, Freshness, Grant, Human, HumanId, Keep, Name, Per,
+    Reasons, RelationModel, Reserved, Resource, ResourceRef, Revision, Spending, Tallies, TenantId,
+    Timestamp, Total, Verdict, Workflow, WorkflowId,
 };
 use placet_json::{Limits, Value, object, parse as parse_json};
 use serde::Deserialize;
@@ -58,6 +58,9 @@ pub(crate) struct Case {
     call: Option<CallCase>,
     workflow: Option<EnvelopeCase>,
     path: Option<Vec<Step>>,
+    /// What was permitted before: by what it is added up over and action.
+    #[serde(default)]
+    totals: TotalsCase,
     expect: Option<Expect>,
     #[serde(default)]
     because: Vec<String>,
@@ -73,6 +76,55 @@ struct EnvelopeCase {
     intent: String,
     /// The thumbprint of the key that signed; without it, one of the agent's.
     key: Option<String>,
+}
+
+/// What was permitted before a case begins, by action.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TotalsCase {
+    #[serde(default)]
+    workflow: BTreeMap<Name, TotalCase>,
+    #[serde(default)]
+    human_day: BTreeMap<Name, TotalCase>,
+    #[serde(default)]
+    agent_day: BTreeMap<Name, TotalCase>,
+    #[serde(default)]
+    tool_day: BTreeMap<Name, TotalCase>,
+    #[serde(default)]
+    tenant_day: BTreeMap<Name, TotalCase>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TotalCase {
+    count: u64,
+    amount: Option<Yaml>,
+}
+
+impl TotalsCase {
+    fn of(&self, per: Per) -> &BTreeMap<Name, TotalCase> {
+        match per {
+            Per::Workflow => &self.workflow,
+            Per::HumanDay => &self.human_day,
+            Per::AgentDay => &self.agent_day,
+            Per::ToolDay => &self.tool_day,
+            Per::TenantDay => &self.tenant_day,
+        }
+    }
+    fn is_empty(&self) -> bool {
+        Per::ALL.iter().all(|per| self.of(*per).is_empty())
+    }
+}
+
+impl TotalCase {
+    fn total(&self) -> Result<Total, String> {
+        let amount = match self.amount.as_ref().map(|amount| &amount.0) {
+            None => Ok(Decimal::ZERO),
+            Some(Value::Number(number)) => Decimal::from_number(number),
+            Some(other) => Decimal::parse(other.as_str().unwrap_or_default()),
+        };
+        Ok(Total { count: self.count, amount: amount.map_err(|error| format!("`totals`: {error}"))? })
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -172,6 +224,14 @@ pub(crate) fn parse(file: &str, text: &str) -> Result<Vec<Case>, Finding> {
                 "a path says it at each step, any other case once",
             ));
         }
+        if case.input.is_some() && !case.totals.is_empty() {
+            return Err(Finding::error(
+                file,
+                (0, 0),
+                format!("the case `{}` decides on an input, and says `totals` beside it", case.name),
+                "write them in the input: `workflow.totals` and `totals`",
+            ));
+        }
         if case.path.as_ref().is_some_and(Vec::is_empty) {
             return Err(Finding::error(
                 file,
@@ -232,6 +292,12 @@ impl Release {
         let envelope = case.envelope.as_ref().or(case.workflow.as_ref()).ok_or("the case has no envelope")?;
         let mut view = View::new(facts.as_ref(), envelope)?;
         let envelope = view.open(envelope, now)?;
+        let tools: Vec<&str> = match (&case.call, &case.path) {
+            (Some(call), _) => vec![call.tool.as_str()],
+            (None, Some(path)) => path.iter().map(|step| step.tool.as_str()).collect(),
+            (None, None) => Vec::new(),
+        };
+        view.begin_with(&case.totals, &envelope, &tools, now)?;
         if let Some(call) = &case.call {
             let (outcome, _) = self.call(&envelope, &call.tool, &call.args.0, &view, now)?;
             return Ok((outcome.is(expect, &case.because), expected(expect, &case.because), outcome.told));
@@ -240,8 +306,8 @@ impl Release {
         for (number, step) in case.path.iter().flatten().enumerate() {
             let position = u64::try_from(number).unwrap_or(u64::MAX).saturating_add(1);
             let (mut outcome, call) = self.call(&envelope, &step.tool, &step.args.0, &view, now)?;
-            if let Some(call) = call.filter(|_| outcome.permits) {
-                view.permitted(position, &call);
+            if let Some((call, keep)) = call.filter(|_| outcome.permits) {
+                view.permitted(position, &envelope, &call, keep, now);
                 if let (Some(returns), Some(entry)) =
                     (&step.returns, self.catalog().entry(call.entry.as_str()))
                 {
@@ -284,16 +350,20 @@ impl Release {
         args: &Value,
         facts: &dyn FactsView,
         now: Timestamp,
-    ) -> Result<(Outcome, Option<placet_core::Call>), String> {
+    ) -> Result<(Outcome, Option<(placet_core::Call, Keep)>), String> {
         let entry = self.catalog().entry(tool).ok_or_else(|| format!("the catalog has no tool `{tool}`"))?;
         let id = DecisionId::new("dc_test").map_err(|error| error.to_string())?;
         let call = match placet_catalog::classify(entry, envelope, facts, self.digest(), id, args) {
             Ok(call) => call,
             Err(refused) => return Ok((Outcome::denied(&refused.reasons), None)),
         };
+        let mut keep = Keep::NOTHING;
         let outcome = match self.evaluate(envelope, &call, facts, now) {
             Ok(evaluation) => match evaluation.verdict {
-                Verdict::Allow { .. } => Outcome::permit(),
+                Verdict::Allow { .. } => {
+                    keep = evaluation.claims.keep;
+                    Outcome::permit()
+                }
                 Verdict::Deny { reasons, .. } => Outcome::denied(&reasons),
             },
             Err(fault) => Outcome {
@@ -302,7 +372,7 @@ impl Release {
                 told: format!("deny: {fault}"),
             },
         };
-        Ok((outcome, Some(call)))
+        Ok((outcome, Some((call, keep))))
     }
 
     /// The rules `test_…`.
@@ -433,6 +503,7 @@ struct View<'a> {
     facts: &'a dyn FactsView,
     agent: Option<Agent>,
     flow: Arc<FlowState>,
+    tallies: Tallies,
 }
 
 /// The key of an agent whose case names none.
@@ -449,7 +520,7 @@ impl<'a> View<'a> {
             agent
         });
         let flow = facts.flow(&WorkflowId::new(tenant, id(&envelope.workflow)?));
-        Ok(Self { facts, agent, flow })
+        Ok(Self { facts, agent, flow, tallies: Tallies::default() })
     }
 
     fn open(&self, envelope: &EnvelopeCase, now: Timestamp) -> Result<Envelope, String> {
@@ -469,8 +540,50 @@ impl<'a> View<'a> {
         Envelope::open(grant, now).map_err(|error| error.to_string())
     }
 
-    /// Labels and totals as the journal would write them with the permit.
-    fn permitted(&mut self, position: u64, call: &placet_core::Call) {
+    /// What was permitted before: the workflow's, and of the day the person's, the agent's, each tool's, the tenant's.
+    fn begin_with(
+        &mut self,
+        totals: &TotalsCase,
+        envelope: &Envelope,
+        tools: &[&str],
+        now: Timestamp,
+    ) -> Result<(), String> {
+        let mut flow = FlowState::clone(&self.flow);
+        for (action, total) in totals.of(Per::Workflow) {
+            flow.totals.insert(action.clone(), total.total()?);
+        }
+        self.flow = Arc::new(flow);
+        let grant = envelope.grant();
+        for tool in tools {
+            let spending = Spending {
+                at: now,
+                workflow: grant.workflow.clone(),
+                human: grant.human.clone(),
+                agent: grant.agent.clone(),
+                above: Vec::new(),
+                entry: Name::new(tool).map_err(|error| format!("`{tool}`: {error}"))?,
+                action: grant.intent.clone(),
+                amount: None,
+                same: placet_core::Digest::of(b""),
+            };
+            for per in Per::DAYS {
+                for (action, total) in totals.of(*per) {
+                    self.tallies.begin_with(*per, &spending, action.clone(), total.total()?);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Labels and totals as the journal would write them with the permit, whose call has ended before the next.
+    fn permitted(
+        &mut self,
+        position: u64,
+        envelope: &Envelope,
+        call: &placet_core::Call,
+        keep: Keep,
+        now: Timestamp,
+    ) {
         let mut flow = FlowState::clone(&self.flow);
         flow.totals_at = position;
         if !call.labels.is_empty() {
@@ -480,18 +593,13 @@ impl<'a> View<'a> {
                 flow.labels.extend(call.labels.iter().cloned());
             }
         }
-        let amount =
-            call.attributes.iter().find(|(name, _)| name.as_str() == "amount").and_then(|(_, value)| {
-                match value {
-                    placet_core::Attribute::Decimal(amount) => Some(*amount),
-                    placet_core::Attribute::Text(_) | placet_core::Attribute::Bool(_) => None,
-                }
-            });
-        let total =
-            flow.totals.entry(call.action.clone()).or_insert(Total { count: 0, amount: Decimal::ZERO });
-        total.count = total.count.saturating_add(1);
-        total.amount = total.amount.checked_add(amount.unwrap_or(Decimal::ZERO)).unwrap_or(total.amount);
+        let total = flow.totals.entry(call.action.clone()).or_insert(Total::ZERO);
+        *total = total.and(call.amount().unwrap_or(Decimal::ZERO));
         self.flow = Arc::new(flow);
+        let chain = placet_core::authority::chain(self.facts, envelope);
+        let spending = Spending::of(envelope.grant(), call, &chain, now);
+        self.tallies.permitted(position, Reserved { spending, spends: Vec::new() }, keep);
+        self.tallies.ended(position, position, false);
     }
 }
 
@@ -531,6 +639,9 @@ impl FactsView for View<'_> {
     }
     fn flow(&self, _workflow: &WorkflowId) -> Arc<FlowState> {
         Arc::clone(&self.flow)
+    }
+    fn tallies(&self) -> Option<Arc<Tallies>> {
+        Some(Arc::new(self.tallies.clone()))
     }
     fn check(
         &self,

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use placet_core::{Decimal, Name, Timestamp};
+use placet_core::{Decimal, Name, Per, Timestamp};
 use placet_json::{Object, Value, object};
 
 use crate::finding::nearest;
@@ -71,6 +71,8 @@ pub(crate) struct Additions {
     pub(crate) workflow: Option<BTreeMap<String, Shape>>,
     /// Names of approvals.
     pub(crate) approvals: BTreeSet<Name>,
+    /// Actions, where Cedar reads totals by their names.
+    pub(crate) actions: BTreeSet<Name>,
     /// Attributes of resources; none means that they aren't described.
     pub(crate) resource: Option<BTreeMap<String, Shape>>,
 }
@@ -105,8 +107,16 @@ impl Contract {
         let total = || {
             Shape::Record(Record::of(
                 false,
-                vec![("count", Must, Shape::Count), ("amount", May, Shape::Decimal(false))],
+                vec![("count", Must, Shape::Count), ("amount", Built, Shape::Decimal(false))],
             ))
+        };
+        // Totals by action. Cedar reads a member by its name only, and an action of an older release may be among them.
+        let totals = || {
+            if additions.actions.is_empty() {
+                return Shape::Map(Box::new(total()));
+            }
+            let members = additions.actions.iter().map(|action| (action.as_str(), May, total()));
+            Shape::Record(Record::of(true, members.collect()))
         };
         let approval = || {
             Shape::Record(Record::of(
@@ -128,7 +138,7 @@ impl Contract {
                 ("tenant_id", Built, Shape::Id),
                 ("owner", May, Shape::Id),
                 ("expires_at", Built, Shape::Time),
-                ("totals", May, Shape::Map(Box::new(total()))),
+                ("totals", May, totals()),
             ],
         );
         for (name, shape) in additions.workflow.iter().flatten() {
@@ -195,7 +205,14 @@ impl Contract {
                     ))),
                 ),
                 ("workflow", Must, Shape::Record(workflow)),
-                ("totals", May, Shape::Map(Box::new(Shape::Any))),
+                (
+                    "totals",
+                    May,
+                    Shape::Record(Record::of(
+                        false,
+                        Per::DAYS.iter().map(|per| (per.as_str(), May, totals())).collect(),
+                    )),
+                ),
                 ("risk", May, Shape::Map(Box::new(Shape::Decimal(true)))),
                 ("resource", Must, resource.clone()),
                 ("resources", May, list(resource)),

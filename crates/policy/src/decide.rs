@@ -1,13 +1,15 @@
 //! One decision: the platform's checks, then both engines, then one answer. Whatever fails is a denial.
 
 use placet_core::{
-    Approval, ApprovalId, Call, Code, Determining, Engine, EngineFault, Envelope, Evaluation, FactsView,
-    Moving, Name, Reason, Reasons, RelationModel, Remedy, ResourceRef, Standing, Timestamp, Verdict,
+    Approval, ApprovalId, Call, Claims, Code, Determining, Engine, EngineFault, Envelope, Evaluation,
+    FactsView, Moving, Name, Reason, Reasons, RelationModel, Remedy, ResourceRef, Standing, Timestamp,
+    Verdict,
 };
 use placet_json::{Object, Value};
 
 use crate::{
     Release, cedar, input,
+    limits::Within,
     manifest::EngineName,
     platform::{self, Standings},
     reasons::Explained,
@@ -154,17 +156,32 @@ impl Release {
         call: &Call,
         facts: &dyn FactsView,
         now: Timestamp,
-    ) -> (Verdict, Option<Value>) {
+    ) -> (Verdict, Option<Value>, Claims) {
         let standings = match platform::check(self, envelope, call, facts, now) {
             Ok(standings) => standings,
-            Err(reasons) => return (Verdict::Deny { reasons, determining: Vec::new(), remedy: None }, None),
+            Err(reasons) => {
+                let verdict = Verdict::Deny { reasons, determining: Vec::new(), remedy: None };
+                return (verdict, None, Claims::NONE);
+            }
         };
         let approvals = approvals(envelope, call, facts, &standings, now);
+        let Within { claims, lifts, totals } =
+            match self.within(envelope, call, facts, &standings, &approvals, now) {
+                Ok(within) => within,
+                Err(verdict) => return (verdict, None, Claims::NONE),
+            };
+        let build = |approvals: &[&Approval]| {
+            let mut document = input::build(envelope, call, facts, &standings, approvals, now);
+            if let (Some(totals), Some(document)) = (&totals, document.as_object_mut()) {
+                document.insert("totals", totals.clone());
+            }
+            document
+        };
         // An approval is spent by the decision that needed it; one that permits without it leaves it.
-        let document = input::build(envelope, call, facts, &standings, &[], now);
-        let mut judged = (self.judge(&document, Some(facts), now), document, Vec::new());
+        let document = build(&[]);
+        let mut judged = (self.judge(&document, Some(facts), now), document, lifts);
         if let (Judgement::Deny { final_: false, .. }, false) = (&judged.0, approvals.is_empty()) {
-            let document = input::build(envelope, call, facts, &standings, &approvals, now);
+            let document = build(&approvals);
             let spends: Vec<ApprovalId> = approvals.iter().map(|approval| approval.id.clone()).collect();
             judged = (self.judge(&document, Some(facts), now), document, spends);
         }
@@ -183,7 +200,7 @@ impl Release {
                 Verdict::Deny { reasons, determining, remedy }
             }
         };
-        (verdict, Some(document))
+        (verdict, Some(document), claims)
     }
 
     /// Whether some policy reads totals, so that permits beside a call change its decision.
@@ -207,7 +224,7 @@ impl Engine for Release {
     ) -> Result<Evaluation, EngineFault> {
         let flow = facts.flow(envelope.workflow());
         let totals = if self.reads_totals() { Moving::Since(flow.totals_at) } else { Moving::Independent };
-        let (verdict, document) = self.decide(envelope, call, facts, now);
+        let (verdict, document, claims) = self.decide(envelope, call, facts, now);
         let input = match document.map(|document| document.canonical()).transpose() {
             Ok(input) => input,
             // What can't be recorded exactly is not decided on.
@@ -218,7 +235,7 @@ impl Engine for Release {
                 });
             }
         };
-        Ok(Evaluation { verdict, input, labels_at: flow.labels_at, totals })
+        Ok(Evaluation { verdict, input, labels_at: flow.labels_at, totals, claims })
     }
 }
 

@@ -17,6 +17,7 @@ mod decide;
 mod document;
 mod finding;
 mod input;
+mod limits;
 mod manifest;
 mod platform;
 mod reasons;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use placet_core::Name;
+use placet_core::{Budget, Decimal, Name, Per, window_of};
 use serde::Deserialize;
 
 use crate::{
@@ -31,6 +31,8 @@ pub(crate) struct Manifest {
     pub(crate) cedar: Option<Cedar>,
     #[serde(default)]
     pub(crate) grants: BTreeMap<Name, EngineName>,
+    #[serde(default)]
+    pub(crate) limits: LimitsFile,
     /// Parts with owners of their own, by name.
     #[serde(default)]
     pub(crate) packages: BTreeMap<Name, Package>,
@@ -60,6 +62,27 @@ pub(crate) struct Rego {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Cedar {}
+
+/// What holds for all tools that don't say otherwise.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LimitsFile {
+    /// How long the same call again is refused, where it changes something.
+    #[serde(default)]
+    pub(crate) duplicates: Window,
+}
+
+/// A window of a limit in milliseconds; 0: none.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct Window(pub(crate) u64);
+
+impl TryFrom<String> for Window {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        window_of(&text).map(Self)
+    }
+}
 
 /// Who owns which policies.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -107,6 +130,62 @@ struct WorkflowTypeFile {
     binds: BTreeMap<Name, Name>,
     #[serde(default)]
     approval: BTreeMap<Name, ApprovalFile>,
+    #[serde(default)]
+    budgets: BTreeMap<Name, BudgetFile>,
+}
+
+/// Bounds of one action: in the workflow itself, and of days.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BudgetFile {
+    count: Option<u64>,
+    amount: Option<Decimal>,
+    approval: Option<Name>,
+    human_day: Option<BoundsFile>,
+    agent_day: Option<BoundsFile>,
+    tool_day: Option<BoundsFile>,
+    tenant_day: Option<BoundsFile>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BoundsFile {
+    count: Option<u64>,
+    amount: Option<Decimal>,
+    approval: Option<Name>,
+}
+
+impl BudgetFile {
+    /// The error names what is wrong.
+    fn budgets(self) -> Result<Vec<Budget>, String> {
+        let Self { count, amount, approval, human_day, agent_day, tool_day, tenant_day } = self;
+        let own = (count.is_some() || amount.is_some() || approval.is_some()).then_some(BoundsFile {
+            count,
+            amount,
+            approval,
+        });
+        let all = [
+            (Per::Workflow, own),
+            (Per::HumanDay, human_day),
+            (Per::AgentDay, agent_day),
+            (Per::ToolDay, tool_day),
+            (Per::TenantDay, tenant_day),
+        ];
+        let budgets: Vec<Budget> = all
+            .into_iter()
+            .filter_map(|(per, bounds)| {
+                let BoundsFile { count, amount, approval } = bounds?;
+                Some(Budget { per, count, amount, approval })
+            })
+            .collect();
+        if budgets.is_empty() || budgets.iter().any(|it| it.count.is_none() && it.amount.is_none()) {
+            return Err("bounds neither `count` nor `amount`".to_owned());
+        }
+        if budgets.iter().any(|it| it.amount.is_some_and(Decimal::is_negative)) {
+            return Err("is below zero".to_owned());
+        }
+        Ok(budgets)
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -163,6 +242,8 @@ pub struct WorkflowType {
     pub binds: BTreeMap<Name, Name>,
     /// The approvals that may be given in one, with the role that gives them.
     pub approvals: BTreeMap<Name, Name>,
+    /// The budgets of actions.
+    pub budgets: BTreeMap<Name, Vec<Budget>>,
 }
 
 /// Parses a TOML file; an unknown key or a wrong type is an error with its line.
@@ -217,7 +298,21 @@ pub(crate) fn workflow_type(file: &str, text: &str) -> Result<WorkflowType, Find
             "choose another name for one of them",
         ));
     }
+    let mut budgets = BTreeMap::new();
+    for (action, budget) in parsed.budgets {
+        let budget = budget.budgets().map_err(|why| {
+            let at = line_of(text, action.as_str());
+            Finding::error(
+                file,
+                at,
+                format!("the budget of `{action}` {why}"),
+                "name `count`, `amount` or both",
+            )
+        })?;
+        budgets.insert(action, budget);
+    }
     Ok(WorkflowType {
+        budgets,
         name: parsed.name,
         intents: parsed.intents,
         agents: parsed.agents,

@@ -6,7 +6,7 @@ use std::{
 };
 
 use placet_catalog::{Argument, Catalog, Type};
-use placet_core::{Digest, Name, RelationModel};
+use placet_core::{Digest, Name, Per, RelationModel};
 use placet_json::{Value, object};
 
 use crate::{
@@ -14,6 +14,7 @@ use crate::{
     cedar,
     contract::{Additions, Contract, Shape},
     finding::{Finding, Refused, Severity},
+    limits,
     manifest::{self, AttributeType, EngineName, Manifest, Package, ReasonsFile, RegoVersion, WorkflowType},
     reasons::Book,
     rego::{ast::Parsed, lint, program::Program, rewrite},
@@ -38,6 +39,10 @@ pub struct Release {
     pub(crate) rego_v1: bool,
     pub(crate) cedar: Option<cedar::Program>,
     grants: BTreeMap<Name, EngineName>,
+    /// How long the same call again is refused where the tool says nothing, in milliseconds.
+    pub(crate) duplicates: u64,
+    /// The totals of days that some policy reads.
+    pub(crate) reads_days: BTreeSet<Per>,
     pub(crate) book: Book,
     findings: Vec<Finding>,
     rewrites: Vec<Rewrite>,
@@ -254,9 +259,11 @@ pub(crate) fn read(tree: &Tree, archived: Option<(&[u8], &Tree)>) -> Parts {
             })
         });
     let mut workflow_types = BTreeMap::new();
+    let mut budgeted: Vec<(String, String, WorkflowType)> = Vec::new();
     for path in below("workflow_types", ".toml") {
         let Some(text) = text(&path, findings) else { continue };
         let kind = manifest::workflow_type(&path, &text);
+        budgeted.extend(kind.iter().map(|kind| (path.clone(), text.clone(), kind.clone())));
         note(
             kind.and_then(|kind| match workflow_types.insert(kind.name.clone(), kind) {
                 None => Ok(()),
@@ -281,8 +288,14 @@ pub(crate) fn read(tree: &Tree, archived: Option<(&[u8], &Tree)>) -> Parts {
     });
 
     findings.extend(relations::writes(&catalog, &model, &files));
+    for (file, text, kind) in &budgeted {
+        findings.extend(limits::check(file, text, kind, &catalog));
+    }
 
-    let additions = additions(&catalog, &workflow_types, &attributes, &model);
+    let mut additions = additions(&catalog, &workflow_types, &attributes, &model);
+    if manifest.cedar.is_some() {
+        additions.actions = catalog.entries().map(|entry| entry.action().clone()).collect();
+    }
     let contract = Contract::new(&additions);
     parts.guarded = contract.decimals();
     check_reasons(&reasons, &workflow_types, findings);
@@ -380,7 +393,7 @@ pub(crate) fn read(tree: &Tree, archived: Option<(&[u8], &Tree)>) -> Parts {
             }
         }
     };
-    parts.release = Some(Release {
+    let mut release = Release {
         name: manifest.name,
         digest: archive::digest(&archive),
         archive: archive.into(),
@@ -394,10 +407,14 @@ pub(crate) fn read(tree: &Tree, archived: Option<(&[u8], &Tree)>) -> Parts {
         rego_v1: v1,
         cedar,
         grants: manifest.grants,
+        duplicates: manifest.limits.duplicates.0,
+        reads_days: BTreeSet::new(),
         book: Book::new(reasons.reason),
         findings: Vec::new(),
         rewrites,
-    });
+    };
+    release.reads_days = release.reads_days();
+    parts.release = Some(release);
     parts
 }
 

@@ -2,8 +2,8 @@
 
 use placet_core::{
     AgentId, Attribute, Basis, Bound, Call, Decimal, DecisionId, DelegationId, Determining, Digest,
-    EffectClass, Envelope, Freshness, Grant, HumanId, Name, Obligation, Reason, Remedy, ResourceRef,
-    Revision, TenantId, Timestamp, Tuple, WorkflowId,
+    EffectClass, Envelope, FlowAt, Freshness, Grant, HumanId, Keep, Name, Obligation, Reason, Remedy,
+    ResourceRef, Revision, Spending, TenantId, Timestamp, Tuple, WorkflowId,
     authority::{Asked, Denial, Evidence, Ground, Offered, Permit},
 };
 use placet_json::{Canonical, Limits, Object, Value, object};
@@ -28,6 +28,7 @@ pub fn permitted(permit: &Permit) -> String {
         remedy: None,
         input: permit.evaluation().input.as_ref(),
         flow_at: permit.flow_at(),
+        keep: permit.evaluation().claims.keep,
         spends: permit.spends().iter().map(|approval| approval.id.local().as_str()).collect(),
     };
     parts.write(|w| call(w, permit.call()), &permit.call().id)
@@ -52,6 +53,7 @@ pub fn denied(denial: &Denial) -> String {
         remedy: denial.remedy(),
         input: denial.input(),
         flow_at: denial.flow_at(),
+        keep: Keep::NOTHING,
         spends: Vec::new(),
     };
     match denial.asked() {
@@ -83,7 +85,8 @@ struct Parts<'a> {
     obligations: &'a [Obligation],
     remedy: Option<&'a Remedy>,
     input: Option<&'a Canonical>,
-    flow_at: u64,
+    flow_at: FlowAt,
+    keep: Keep,
     spends: Vec<&'a str>,
 }
 
@@ -95,6 +98,9 @@ impl Parts<'_> {
         w.text("agent", grant.agent.as_str());
         asked(&mut w);
         w.list("chain", self.chain.iter().map(AgentId::as_str));
+        if let Some(at) = self.flow_at.counted {
+            w.part("counted", &counted(at, self.keep));
+        }
         w.text("decision", self.decision).text("delegation", grant.delegation.local().as_str());
         w.parts("determining", self.determining.iter().map(determining));
         match self.basis {
@@ -111,7 +117,7 @@ impl Parts<'_> {
                 w.null("facts");
             }
         }
-        w.number("flow_at", self.flow_at)
+        w.number("flow_at", self.flow_at.workflow)
             .text("human", grant.human.as_str())
             .text("id", id.as_str())
             .canonical("input", self.input);
@@ -143,6 +149,33 @@ impl Parts<'_> {
         w.part("token", &token).number("v", 1).text("workflow", grant.workflow.local().as_str());
         w.end()
     }
+}
+
+/// Which of the tenant's permits and endings were counted, and how long this permit is remembered.
+fn counted(at: u64, keep: Keep) -> String {
+    let Keep { rate, duplicates } = keep;
+    let mut w = Writer::new(48);
+    w.number("at", at);
+    if duplicates > 0 {
+        w.number("duplicates_ms", duplicates);
+    }
+    if rate > 0 {
+        w.number("rate_ms", rate);
+    }
+    w.end()
+}
+
+/// Records of before anything was counted have no such member.
+fn read_counted(record: &Object) -> Result<(Option<u64>, Keep), BadRecord> {
+    let Some(counted) = record.get("counted") else { return Ok((None, Keep::NOTHING)) };
+    let counted = as_object(counted, "counted")?;
+    let window = |name: &str| {
+        if counted.contains_key(name) { number(counted, name) } else { Ok(0) }
+    };
+    Ok((
+        Some(number(counted, "at")?),
+        Keep { rate: window("rate_ms")?, duplicates: window("duplicates_ms")? },
+    ))
 }
 
 fn evidence(evidence: &Evidence) -> String {
@@ -276,6 +309,12 @@ pub struct DecisionRecord {
     pub time: Timestamp,
     /// The workflow's last permit before it.
     pub flow_at: u64,
+    /// The tenant's last permit or ending that was counted; none in records of before anything was.
+    pub counted_at: Option<u64>,
+    /// How long it is remembered for rates and repetitions.
+    pub keep: Keep,
+    /// The chain of agents, the acting one last.
+    pub chain: Vec<AgentId>,
     /// The approvals that it spent.
     pub spends: Vec<Name>,
     /// The policy input, where it came to one.
@@ -285,6 +324,14 @@ pub struct DecisionRecord {
 }
 
 impl DecisionRecord {
+    /// For whom and what it is counted; none where there was no call.
+    #[must_use]
+    pub fn spending(&self) -> Option<Spending> {
+        match &self.asked {
+            AskedRecord::Call(call) => Some(Spending::of(&self.grant, call, &self.chain, self.time)),
+            AskedRecord::Attempt(_) => None,
+        }
+    }
     /// Reads a record's bytes.
     pub fn read(bytes: &[u8]) -> Result<Self, BadRecord> {
         let document = placet_json::parse(bytes, &Limits::RESULT).map_err(|error| bad("", error))?;
@@ -335,7 +382,23 @@ impl DecisionRecord {
         };
         let input = Some(member(record, "input")?).filter(|input| !input.is_null()).cloned();
         let (flow_at, spends) = (number(record, "flow_at")?, names(record, "spends")?);
-        Ok(Self { id, permit, grant, asked, basis, time, flow_at, spends, input, document })
+        let (counted_at, keep) = read_counted(record)?;
+        let chain = names(record, "chain")?.into_iter().map(AgentId::from).collect();
+        Ok(Self {
+            id,
+            permit,
+            grant,
+            asked,
+            basis,
+            time,
+            flow_at,
+            counted_at,
+            keep,
+            chain,
+            spends,
+            input,
+            document,
+        })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use placet_core::{
     DecisionId, Digest, Envelope, Name, Timestamp,
-    authority::{CredentialNote, Outcome, Permit, Position},
+    authority::{CredentialNote, Ending, Outcome, Permit, Position},
 };
 use placet_json::{Limits, Value};
 
@@ -34,10 +34,19 @@ pub fn ended(
         "downstream",
         &downstream(call.upstream.as_str(), &call.tool, Digest::from_bytes(call.arguments.digest())),
     );
-    w.text("ending", outcome.ending.as_str())
-        .list("labels", outcome.labels.iter().map(Name::as_str))
-        .number("sent", outcome.sent);
+    w.text("ending", outcome.ending.as_str()).list("labels", outcome.labels.iter().map(Name::as_str));
+    if returns(outcome) {
+        w.truth("returned", true);
+    }
+    w.number("sent", outcome.sent);
     tail(&mut w, permit.envelope(), now)
+}
+
+/// Whether the call provably never left, so that what it had reserved comes back. A sent byte that isn't known of can't
+/// be among them: 0 is the sender's promise.
+#[must_use]
+pub fn returns(outcome: &Outcome) -> bool {
+    outcome.sent == 0 && matches!(outcome.ending, Ending::Revoked | Ending::Failed)
 }
 
 /// The record of a warrant of which nothing more is known: it was dropped, or the process ended.
@@ -97,6 +106,8 @@ pub struct EffectRecord {
     pub at: u64,
     /// How it ended.
     pub ending: String,
+    /// Whether what it had reserved came back: the call provably never left.
+    pub returned: bool,
     /// The record as a whole.
     pub document: Value,
 }
@@ -108,6 +119,10 @@ impl EffectRecord {
         let record = object(&document, "")?;
         let (decision, at, ending) =
             (name(record, "decision")?.into(), number(record, "at")?, text(record, "ending")?.to_owned());
-        Ok(Self { decision, at, ending, document })
+        let returned = match record.get("returned") {
+            None => false,
+            Some(value) => value.as_bool().ok_or_else(|| bad("returned", "isn't a truth value"))?,
+        };
+        Ok(Self { decision, at, ending, returned, document })
     }
 }

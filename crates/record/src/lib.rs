@@ -6,11 +6,13 @@
 mod decision;
 mod effect;
 mod read;
+mod refusals;
 mod writer;
 
 pub use decision::{AskedRecord, DecisionRecord, denied, document, permitted};
-pub use effect::{EffectRecord, ended, orphaned};
+pub use effect::{EffectRecord, ended, orphaned, returns};
 pub use read::BadRecord;
+pub use refusals::{Refusals, Refused};
 
 /// What kind of entry a frame holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

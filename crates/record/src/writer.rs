@@ -40,6 +40,11 @@ impl Writer {
         let _infallible = write!(self.out, "{number}");
         self
     }
+    pub(crate) fn truth(&mut self, name: &str, truth: bool) -> &mut Self {
+        self.name(name);
+        self.out.push_str(if truth { "true" } else { "false" });
+        self
+    }
     pub(crate) fn null(&mut self, name: &str) -> &mut Self {
         self.name(name);
         self.out.push_str("null");

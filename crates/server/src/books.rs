@@ -50,6 +50,30 @@ pub struct Deed {
     pub tenant: Option<TenantId>,
 }
 
+/// Whose transactions are read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Whose {
+    /// The organisation's.
+    Organisation,
+    /// One tenant's.
+    Tenant(TenantId),
+    /// The organisation's and one tenant's.
+    With(TenantId),
+    /// The organisation's and every tenant's.
+    Everybody,
+}
+
+/// A page of the change feed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Changes {
+    /// Position, time in Unix ms, transaction.
+    pub entries: Vec<(u64, u64, Value)>,
+    /// The position to go on from: nothing up to it is missing here.
+    pub next: u64,
+    /// Whether there is more to read now.
+    pub more: bool,
+}
+
 /// A release as administrators see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReleaseInfo {
@@ -77,10 +101,16 @@ pub trait Books: Send + Sync + 'static {
     fn as_of(&self, at: Revision) -> Result<World, String>;
     /// The position of the last entry no later than a moment; 0 before the first.
     fn revision_at(&self, moment: Timestamp) -> Result<Revision, String>;
-    /// The transactions of the organisation or one tenant, newest first: at most `limit` before the position `below`.
+    /// The last position that can be read.
+    fn last(&self) -> u64;
+    /// Whether this transaction was applied under its idempotency key already, and at which revision.
+    fn repeated(&self, transaction: &Transaction) -> Result<Option<Revision>, ChangeError>;
+    /// Transactions after the position `from`, oldest first: at most `limit`, and of so many records as are read at once.
+    fn changes(&self, whose: &Whose, from: u64, limit: usize) -> Result<Changes, String>;
+    /// Transactions, newest first: at most `limit` before the position `below`.
     fn history(
         &self,
-        tenant: Option<&TenantId>,
+        whose: &Whose,
         below: Option<u64>,
         limit: usize,
     ) -> Result<Vec<(u64, u64, Value)>, String>;

@@ -58,6 +58,13 @@ pub enum KeyringError {
     },
 }
 
+impl KeyringError {
+    /// The token key couldn't be read a second time.
+    pub(crate) fn again(error: placet_jose::keys::KeyError) -> Self {
+        Self::Malformed { key: "token", what: error.to_string() }
+    }
+}
+
 impl Keyring {
     /// Fetches the keys. In dev those that are missing at their default places are made first.
     pub fn open(settings: &Settings, variables: Variables<'_>) -> Result<Self, KeyringError> {

@@ -5,6 +5,8 @@
 
 pub mod admin;
 pub mod books;
+pub mod feeds;
+mod flood;
 pub mod keys;
 mod ledger;
 pub mod listen;
@@ -12,6 +14,7 @@ pub mod log;
 pub mod mcp;
 pub mod metrics;
 pub mod oauth;
+pub mod opal;
 pub mod run;
 pub mod settings;
 mod shared;

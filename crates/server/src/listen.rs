@@ -71,3 +71,50 @@ pub async fn serve(listener: TcpListener, bounds: Bounds, app: Router, shutdown:
     drop(listener);
     drop(tokio::time::timeout(GRACE, graceful.shutdown()).await);
 }
+
+/// Serves `app`, whose connections may become WebSockets, until `shutdown` resolves. Those end with it: their clients
+/// come back and fetch everything.
+pub async fn serve_sockets(
+    listener: TcpListener,
+    bounds: Bounds,
+    app: Router,
+    shutdown: impl Future<Output = ()>,
+) {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(bounds.header_read)
+        .max_headers(MAX_HEADERS)
+        .max_buf_size(bounds.header_bytes.max(8192))
+        .half_close(false);
+    let slots = Arc::new(Semaphore::new(bounds.connections));
+    let mut connections = tokio::task::JoinSet::new();
+    let mut shutdown = std::pin::pin!(shutdown);
+    loop {
+        let accept = async {
+            let slot = Arc::clone(&slots).acquire_owned().await.ok()?;
+            Some((slot, listener.accept().await))
+        };
+        let (slot, stream) = tokio::select! {
+            accepted = accept => match accepted {
+                Some((slot, Ok((stream, _)))) => (slot, stream),
+                Some((_, Err(error))) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(BACKOFF).await;
+                    continue;
+                }
+                None => break,
+            },
+            Some(_) = connections.join_next() => continue,
+            () = &mut shutdown => break,
+        };
+        drop(stream.set_nodelay(true));
+        let service = TowerToHyperService::new(app.clone());
+        let connection = http.serve_connection(TokioIo::new(stream), service).with_upgrades();
+        connections.spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection ended");
+            }
+            drop(slot);
+        });
+    }
+}

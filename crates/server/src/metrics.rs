@@ -19,6 +19,7 @@ pub struct Metrics {
     refused: Counter,
     decisions: Counter,
     effects: Counter,
+    feeds: Counter,
     stages: Mutex<BTreeMap<&'static str, Histogram>>,
     gauges: Mutex<BTreeMap<&'static str, u64>>,
 }
@@ -35,6 +36,15 @@ impl Metrics {
     /// A warrant's ending.
     pub fn ended(&self, ending: &str) {
         self.effects.add(ending, "");
+    }
+    /// What a feed brought, and what became of it.
+    pub fn fed(&self, feed: &str, outcome: &str) {
+        self.feeds.add(feed, outcome);
+    }
+    /// How often a feed's requests or events had this outcome.
+    #[must_use]
+    pub fn fed_so_far(&self, feed: &str, outcome: &str) -> u64 {
+        self.feeds.get(feed, outcome)
     }
     /// How long a stage of the pipeline took.
     pub fn took(&self, stage: &'static str, duration: Duration) {
@@ -68,6 +78,12 @@ impl Metrics {
             ("decision", "code"),
         );
         self.effects.render(&mut out, "placet_effects_total", "How warrants ended.", ("ending", ""));
+        self.feeds.render(
+            &mut out,
+            "placet_feed_total",
+            "What identity feeds brought, and what became of it.",
+            ("feed", "outcome"),
+        );
         let stages = self.stages.lock().unwrap_or_else(PoisonError::into_inner);
         if !stages.is_empty() {
             out.push_str("# HELP placet_stage_seconds How long the stages of a call took.\n# TYPE placet_stage_seconds histogram\n");

@@ -32,12 +32,14 @@ use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
 use crate::{
     admin::{self, Admin, Codes, Door},
+    feeds, flood,
     keys::{Keyring, KeyringError},
     ledger::{LedgerBooks, LiveOffers},
     listen::{self, Bounds},
     mcp,
     metrics::Metrics,
     oauth::{self, OAuth},
+    opal,
     settings::{
         Environment, Limits, ListWith, ReleaseSource, SecretError, Server, Settings, Transport, Upstream,
         Variables,
@@ -96,12 +98,18 @@ pub enum StartError {
         /// What is wrong.
         why: String,
     },
+    /// A source of facts.
+    #[error("{0}; see `[[source]]` in the settings")]
+    Source(#[from] placet_facts::SourceError),
     /// The vault.
     #[error("{0}")]
     Vault(#[from] VaultFileError),
     /// An upstream.
     #[error("{0}")]
     Upstream(#[from] placet_upstream::UpstreamError),
+    /// An identity feed.
+    #[error(transparent)]
+    Feed(#[from] feeds::FeedError),
     /// A listener.
     #[error("can't listen on {address}: {error}")]
     Listen {
@@ -113,6 +121,9 @@ pub enum StartError {
     /// A URL of the settings.
     #[error("`{0}` can't be used as a URL")]
     Url(String),
+    /// OPAL.
+    #[error("{0}")]
+    Opal(String),
     /// A lock file of another process, or a damaged window.
     #[error("what was used before can't be remembered: {0}")]
     Window(std::io::Error),
@@ -125,10 +136,14 @@ pub struct Running {
     pub agent_addr: SocketAddr,
     /// Where administrators are served.
     pub admin_addr: SocketAddr,
+    /// Where feeds are served, if on a listener of their own.
+    pub feeds_addr: Option<SocketAddr>,
     /// The agents' listener as agents call it.
     pub public_url: String,
     /// The administrators' listener as they call it.
     pub admin_url: String,
+    /// Where OPAL clients are served, if they are.
+    pub opal_addr: Option<SocketAddr>,
     /// What was found at the start.
     pub report: placet_store::OpenReport,
     stop: watch::Sender<bool>,
@@ -184,6 +199,9 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
     };
     let options = Options::new(wall, notary);
     let (ledger, report) = shared::ledger(&data, options, commons.as_ref()).await?;
+    for source in &settings.sources {
+        ledger.live().sources().declare(source.clone(), ledger.now())?;
+    }
     put_in_force(&ledger, &settings).await?;
     let metrics = Arc::new(Metrics::default());
     let (access_to_vault, vault) = open_vault(&data, master, commons.clone())?;
@@ -192,11 +210,25 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
     let (gateway, upstreams) = gateway(&settings, variables, &ledger, senders, &metrics)?;
     let books: Arc<LedgerBooks> =
         Arc::new(LedgerBooks { ledger: ledger.clone(), index: Mutex::new(Projection::open(&data)?) });
+    let (opal_listener, opal_addr, opal_url) = bind_opal(&settings).await?;
+    let opal::Started { opal, sources, app: opal_app } =
+        opal::prepare(&settings, variables, &ledger, &books, &metrics, opal_url.as_deref())
+            .map_err(StartError::Opal)?;
+    let fleet = opal.fleet().cloned();
     let now = ledger.now().secs();
     let Windows { proofs, oauth: asserted, admin: signed } = windows(&data, commons.as_ref(), now)?;
     let codes = Arc::new(Codes::of(commons.clone()));
     let keys = KeySet::of(token.public());
     let server = &settings.server;
+    let feeds = feeds::open(feeds::Parts {
+        settings: &settings,
+        variables,
+        ledger: ledger.clone(),
+        books: books.clone(),
+        metrics: Arc::clone(&metrics),
+        key: feeds::again(&token).map_err(KeyringError::again)?,
+    })
+    .await?;
 
     let endpoint = Arc::new(mcp::Endpoint::new(mcp::Parts {
         gateway,
@@ -230,15 +262,31 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
         },
         codes,
         vault: vault.clone(),
+        opal,
         metrics: Arc::clone(&metrics),
         environment: server.environment.as_str(),
         public_url: server.public_url.clone(),
         started,
+        waiters: admin::Waiters::default(),
     });
 
-    let app = Router::new().merge(mcp::routes(endpoint)).merge(oauth::routes(oauth));
-    let (stop, mut tasks) =
-        at_work((agents, app), (admins, admin::routes(admin)), upstreams, settings.limits);
+    let app = Router::new().merge(mcp::routes(endpoint)).merge(oauth::routes(oauth)).merge(feeds.agents());
+    let admin_app = admin::routes(admin).merge(feeds.admins());
+    let (stop, mut tasks) = at_work((agents, app), (admins, admin_app), upstreams, settings.limits);
+    tasks.spawn(flood::sweep(ledger.clone(), metrics, stop.subscribe()));
+    let feeds_addr = feeds.address();
+    feeds.work(&mut tasks, &stop, settings.limits.header_bytes);
+    opal::start(&mut tasks, sources, fleet, || Box::pin(told(stop.subscribe())));
+    if let (Some(listener), Some(app)) = (opal_listener, opal_app) {
+        let connections = settings.opal_server.as_ref().map_or(0, |server| server.clients);
+        let connections = usize::try_from(connections).unwrap_or(usize::MAX).saturating_mul(4);
+        tasks.spawn(listen::serve_sockets(
+            listener,
+            bounds(&settings.limits, connections),
+            app,
+            told(stop.subscribe()),
+        ));
+    }
     if let Some(commons) = commons {
         let (attend, stopped) = (shared::attend(commons, ledger.clone(), vault), told(stop.subscribe()));
         tasks.spawn(async move {
@@ -252,8 +300,10 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
     Ok(Running {
         agent_addr,
         admin_addr,
+        feeds_addr,
         public_url: settings.server.public_url.clone(),
         admin_url: settings.server.admin_url.clone(),
+        opal_addr,
         report,
         stop,
         tasks,
@@ -382,13 +432,9 @@ fn at_work(
 ) -> (watch::Sender<bool>, JoinSet<()>) {
     let (stop, stopped) = watch::channel(false);
     let mut tasks = JoinSet::new();
-    let bounds = |connections| Bounds {
-        header_bytes: limits.header_bytes,
-        header_read: Duration::from_millis(limits.header_read_ms),
-        connections,
-    };
-    tasks.spawn(listen::serve(agents, bounds(limits.connections), app, told(stopped.clone())));
-    tasks.spawn(listen::serve(admins, bounds(limits.admin_connections), admin_app, told(stopped.clone())));
+    tasks.spawn(listen::serve(agents, bounds(&limits, limits.connections), app, told(stopped.clone())));
+    let admin_bounds = bounds(&limits, limits.admin_connections);
+    tasks.spawn(listen::serve(admins, admin_bounds, admin_app, told(stopped.clone())));
     tasks.spawn(async move {
         tokio::select! {
             () = sync(&upstreams) => {}
@@ -396,6 +442,26 @@ fn at_work(
         }
     });
     (stop, tasks)
+}
+
+fn bounds(limits: &Limits, connections: usize) -> Bounds {
+    Bounds {
+        header_bytes: limits.header_bytes,
+        header_read: Duration::from_millis(limits.header_read_ms),
+        connections,
+    }
+}
+
+/// The listener of OPAL clients, where they reach it, and how they call it.
+async fn bind_opal(
+    settings: &Settings,
+) -> Result<(Option<TcpListener>, Option<SocketAddr>, Option<String>), StartError> {
+    let Some(server) = &settings.opal_server else { return Ok((None, None, None)) };
+    let listener = bind(server.listen).await?;
+    let at = address(&listener, server.listen)?;
+    let url =
+        if settings.is_default("opal_server.url") { format!("http://{at}") } else { server.url.clone() };
+    Ok((Some(listener), Some(at), Some(url)))
 }
 
 /// Reads every tool list, then keeps them fresh. One upstream that is away keeps no other from being listed.

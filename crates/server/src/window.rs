@@ -94,6 +94,12 @@ impl FileWindow {
         self.seen.len()
     }
 
+    /// Whether this use is remembered.
+    #[must_use]
+    pub fn contains(&self, key: &ReplayKey) -> bool {
+        self.seen.contains_key(key.as_bytes())
+    }
+
     /// Whether nothing is remembered.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -1,7 +1,8 @@
-//! Chores of the house: `cargo run -p xtask -- tidy | docs | peers | fuzz`.
+//! Chores of the house: `cargo run -p xtask -- tidy | docs | peers | opal-bench | fuzz`.
 
 mod docs;
 mod fuzz;
+mod opal;
 mod peers;
 mod tidy;
 
@@ -18,8 +19,9 @@ fn main() -> ExitCode {
         ["docs", "--check"] => docs::run(docs::Mode::Check),
         ["docs"] => docs::run(docs::Mode::Write),
         ["peers", rest @ ..] => peers::run(rest),
+        ["opal-bench", rest @ ..] => opal::run(rest),
         ["fuzz", rest @ ..] => fuzz::run(rest),
-        _ => Err(vec!["usage: xtask tidy | docs [--check] | peers [NAME…] | fuzz [--seconds N]".to_owned()]),
+        _ => Err(vec!["usage: xtask tidy | docs [--check] | peers [NAME…] | opal-bench [--release] | fuzz [--seconds N]".to_owned()]),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

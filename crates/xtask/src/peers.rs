@@ -2,6 +2,7 @@
 //!
 //! `peers/check.py` shows that they work with each other directly; what passes there and fails here is Placet's.
 
+mod feeds;
 mod ledger;
 mod methods;
 mod process;
@@ -29,8 +30,7 @@ use self::{
 };
 use crate::Outcome;
 
-const USAGE: &str =
-    "usage: xtask peers [--built] [NAME…]   names of clients and upstreams; --built: don't run cargo";
+const USAGE: &str = "usage: xtask peers [--built] [NAME…]   names of clients and upstreams, or `feeds`; --built: don't run cargo";
 /// How long one client may take with all upstreams; the slowest needs about fifteen seconds by itself.
 const PATIENCE: Duration = Duration::from_mins(2);
 /// Clients at once.
@@ -139,6 +139,11 @@ fn all(names: &[&str], built: bool) -> Result<Tally, String> {
             return Err("the programs don't build".to_owned());
         }
     }
+    if names == ["feeds"] {
+        let mut tally = Tally::default();
+        tally.check("identity feeds", feeds::check(&repository, &target).err());
+        return Ok(tally);
+    }
     let clients = clients(&repository, &target)?;
     let table = read(&repository.join("peers/upstreams.json"))?;
     let known = |name: &str| clients.iter().any(|client| client.name == name) || table.get(name).is_some();
@@ -152,6 +157,9 @@ fn all(names: &[&str], built: bool) -> Result<Tally, String> {
 
     let mut tally = Tally::default();
     tally.check("every method is classified", methods::check(&repository).err());
+    if names.is_empty() {
+        tally.check("identity feeds", feeds::check(&repository, &target).err());
+    }
     let mut stage = Stage::build(&repository, &target, &table, &upstreams)?;
     stage.people(clients.iter().map(|client| client.name.as_str()))?;
     let runs = drive(&stage, &clients);

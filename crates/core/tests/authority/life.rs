@@ -121,7 +121,13 @@ impl Engine for Rule {
         } else {
             Verdict::Allow { determining: Vec::new(), obligations: Vec::new(), spends: Vec::new() }
         };
-        Ok(Evaluation { verdict, input: None, labels_at: 0, totals: Moving::Independent })
+        Ok(Evaluation {
+            verdict,
+            input: None,
+            labels_at: 0,
+            totals: Moving::Independent,
+            claims: placet_core::Claims::NONE,
+        })
     }
 }
 

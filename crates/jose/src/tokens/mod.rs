@@ -3,6 +3,7 @@
 mod call;
 mod client_assertion;
 mod operator;
+mod security_event;
 mod workflow;
 
 use placet_json::{Object, Value};
@@ -10,6 +11,7 @@ use placet_json::{Object, Value};
 pub use call::{CallDetail, CallToken, SignedRequest};
 pub use client_assertion::ClientAssertion;
 pub use operator::{OperatorAssertion, OperatorRequest};
+pub use security_event::SecurityEvent;
 pub use workflow::{WorkflowDetail, WorkflowToken};
 
 use crate::claims::Members;

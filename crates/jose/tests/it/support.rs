@@ -44,10 +44,12 @@ pub(crate) fn sign(key: &SigningKey, header: &str, payload: &str) -> String {
     let encoding = match key.algorithm() {
         Algorithm::EdDsa => jsonwebtoken::EncodingKey::from_ed_pem(pem.as_bytes()).unwrap(),
         Algorithm::Es256 => jsonwebtoken::EncodingKey::from_ec_pem(pem.as_bytes()).unwrap(),
+        Algorithm::Rs256 => panic!("never signs"),
     };
     let algorithm = match key.algorithm() {
         Algorithm::EdDsa => jsonwebtoken::Algorithm::EdDSA,
         Algorithm::Es256 => jsonwebtoken::Algorithm::ES256,
+        Algorithm::Rs256 => jsonwebtoken::Algorithm::RS256,
     };
     let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &encoding, algorithm).unwrap();
     format!("{message}.{signature}")

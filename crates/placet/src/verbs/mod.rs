@@ -14,13 +14,16 @@ pub(crate) mod facts;
 pub(crate) mod import;
 pub(crate) mod init;
 pub(crate) mod key;
+pub(crate) mod opal;
 pub(crate) mod people;
 pub(crate) mod promote;
 pub(crate) mod relations;
 pub(crate) mod release;
+pub(crate) mod scim;
 pub(crate) mod serve;
 pub(crate) mod test;
 pub(crate) mod tool_proxy;
+pub(crate) mod totals;
 pub(crate) mod vault;
 
 /// Resolves at the first SIGTERM or SIGINT.

@@ -65,7 +65,11 @@ impl ReleaseVerb {
                 let admin = remote.server.open()?;
                 let answer = block_on(admin.get("/v1/releases"))?;
                 show(remote.format, &answer, |answer| {
-                    listing(answer, "releases", &[("DIGEST", "digest"), ("IN FORCE", "in_force")])
+                    listing(
+                        answer,
+                        "releases",
+                        &[("DIGEST", "digest"), ("IN FORCE", "in_force"), ("CANDIDATE OF", "candidate_of")],
+                    )
                 })?;
                 Ok(Answer::Yes)
             }

@@ -16,7 +16,9 @@ use cedar_policy::{
     ActionConstraint, Authorizer, Decision, Effect, Entities, EntityTypeName, EntityUid, Policy, PolicyId,
     PolicySet, Request, Schema, ValidationMode, Validator,
 };
-use placet_core::{Code, Determining, EngineFault, FactsView, Name, RelationModel, ResourceRef, Timestamp};
+use placet_core::{
+    Code, Determining, EngineFault, FactsView, Name, Per, RelationModel, ResourceRef, Timestamp,
+};
 use placet_json::Value;
 
 pub(crate) use conditions::{Candidate, Condition, form};
@@ -55,6 +57,8 @@ pub(crate) struct Program {
     relations: BTreeSet<Name>,
     conditions: conditions::Conditions,
     pub(crate) reads_totals: bool,
+    /// The totals of days that a policy reads.
+    pub(crate) reads_days: BTreeSet<Per>,
 }
 
 impl std::fmt::Debug for Program {
@@ -148,6 +152,10 @@ impl Program {
         let (by_action, general) = index(&policies);
         let conditions = conditions::Conditions::of(&policies, &places);
         let reads_totals = policies.iter().any(|policy| policy.to_string().contains("totals"));
+        let reads_days = policies
+            .iter()
+            .flat_map(|policy| crate::limits::days_in(&policy.to_string()).collect::<Vec<_>>())
+            .collect();
         Some(Self {
             schema,
             contract: world.contract.clone(),
@@ -161,6 +169,7 @@ impl Program {
             relations,
             conditions,
             reads_totals,
+            reads_days,
         })
     }
 

@@ -7,7 +7,9 @@ use std::{
     time::Duration,
 };
 
-use placet_core::{Code, Determining, EngineFault, FactsView, Name, RelationModel, ResourceRef, Timestamp};
+use placet_core::{
+    Code, Determining, EngineFault, FactsView, Name, Per, RelationModel, ResourceRef, Timestamp,
+};
 use placet_json::Value as Json;
 use regorus::{
     Engine, LimitError, Value,
@@ -42,6 +44,8 @@ pub(crate) struct Program {
     asks: bool,
     /// A policy reads totals, or an object that holds them.
     pub(crate) reads_totals: bool,
+    /// The totals of days that a policy reads.
+    pub(crate) reads_days: BTreeSet<Per>,
 }
 
 impl std::fmt::Debug for Program {
@@ -196,7 +200,14 @@ impl Program {
                 .filter_map(|r| super::lint::input_path(parsed, r, &m.locals))
                 .any(|path| reads_totals(&path))
         });
-        let program = Self { engine, entries, reads_facts, asks, reads_totals };
+        let reads_days = mentions
+            .iter()
+            .flat_map(|(parsed, m)| {
+                m.references.iter().filter_map(|r| super::lint::input_path(parsed, r, &m.locals))
+            })
+            .flat_map(|path| crate::limits::days_of(&path))
+            .collect();
+        let program = Self { engine, entries, reads_facts, asks, reads_totals, reads_days };
         program.prepare().map_err(|error| {
             Finding::error("release.toml", (0, 0), format!("the policies can't be prepared: {error}"), "")
         })

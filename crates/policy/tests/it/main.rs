@@ -5,6 +5,9 @@
 #[cfg(test)]
 mod common;
 #[cfg(test)]
+mod limits;
+mod models;
+#[cfg(test)]
 mod ours;
 #[cfg(test)]
 mod platform;

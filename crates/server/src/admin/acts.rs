@@ -285,13 +285,20 @@ pub(super) async fn apply(State(admin): Shared, Caller(by): Caller, body: Bytes)
         body.default("why", "");
         vec![Transaction::from_value(&body.rest().into())?]
     } else {
-        parse_file(&body.rest().into())?
+        let key =
+            body.optional_text("idempotency_key")?.map(|key| named(&key, "idempotency_key")).transpose()?;
+        let file = parse_file(&body.rest().into())?;
+        file.into_iter().map(|it| Transaction { idempotency_key: key.clone(), ..it }).collect()
     };
     // Each part is applied whole or not at all; a file's organisation comes before its tenant, whose facts lean on it.
     let mut world: World = (*admin.books.live().world()).clone();
     let base = world.revision().0;
     for (i, transaction) in (1..).zip(&transactions) {
-        world = world.apply(base.saturating_add(i), transaction)?;
+        // What was applied under its key already isn't applied again; the answer is the first one.
+        let sent = Transaction { author: author.clone(), ..transaction.clone() };
+        if admin.books.repeated(&sent)?.is_none() {
+            world = world.apply(base.saturating_add(i), transaction)?;
+        }
     }
     let mut last = Revision(base);
     let mut changes = 0_u64;

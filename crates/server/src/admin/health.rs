@@ -10,7 +10,7 @@ use http::{StatusCode, header};
 use placet_gateway::MAX_CLOCK_BEHIND;
 use placet_json::{Value, object};
 
-use super::{Admin, error::json};
+use super::{Admin, error::json, sources};
 
 /// `GET /healthz`: the process answers.
 pub(super) async fn alive() -> Response {
@@ -41,14 +41,24 @@ pub(super) async fn ready(State(admin): State<Arc<Admin>>) -> Response {
 
 /// The first source of facts that is stale: decisions that depend on it are denied.
 fn stale(admin: &Admin) -> Option<String> {
-    admin.books.live().sources().stale(admin.books.now()).map(|status| status.to_string())
+    // Without a signature nothing of what the source said is shown.
+    admin.books.live().sources().stale(admin.books.now()).map(|status| {
+        format!(
+            "the source `{}` is stale, {} ms old; see `placet facts sources`",
+            status.source.name, status.age_ms
+        )
+    })
 }
 
 /// `GET /metrics`
 pub(super) async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
-    admin.metrics.gauge("ready", u64::from(admin.books.ready().is_ok() && admin.books.in_force().is_some()));
+    let sources = admin.books.live().sources().list(admin.books.now());
+    let fresh = sources.iter().all(|status| status.stale.is_none());
+    let ready = admin.books.ready().is_ok() && admin.books.in_force().is_some() && fresh;
+    admin.metrics.gauge("ready", u64::from(ready));
     admin.metrics.gauge("facts_revision", admin.books.live().world().revision().0);
+    admin.opal.count(&admin.metrics);
     admin.metrics.gauge("uptime_seconds", admin.started.elapsed().as_secs());
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], admin.metrics.render())
-        .into_response()
+    let page = admin.metrics.render() + &sources::metrics(&sources);
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], page).into_response()
 }

@@ -4,6 +4,7 @@
 //! what was refused to somebody known is recorded too. `/healthz`, `/readyz` and `/metrics` need no signature: they
 //! name no tenant, person or tool.
 
+mod about;
 mod acts;
 mod approvals;
 mod body;
@@ -12,13 +13,18 @@ mod decisions;
 mod door;
 mod enrolment;
 mod error;
+mod feed;
 mod health;
+mod opal;
 mod openapi;
 mod read;
 mod relations;
 mod releases;
 mod rights;
 mod safe;
+mod slice;
+mod sources;
+mod totals;
 
 use std::{sync::Arc, time::Instant};
 
@@ -34,6 +40,7 @@ use http::{StatusCode, request::Parts};
 use crate::{
     books::{Books, Offers},
     metrics::Metrics,
+    opal::Opal,
     vault::VaultFile,
 };
 
@@ -41,6 +48,7 @@ pub use door::{Door, KEY_HEADER, Principal, is_host};
 pub use enrolment::Codes;
 pub use error::ApiError;
 pub(crate) use error::json;
+pub use feed::Waiters;
 
 /// Everything that the administration API works on.
 pub struct Admin {
@@ -54,6 +62,8 @@ pub struct Admin {
     pub codes: Arc<Codes>,
     /// Upstream secrets; none where there is no master key.
     pub vault: Option<Arc<VaultFile>>,
+    /// OPAL, on both sides.
+    pub opal: Arc<Opal>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// The environment's name.
@@ -62,6 +72,8 @@ pub struct Admin {
     pub public_url: String,
     /// When the server started.
     pub started: Instant,
+    /// Places for readers who wait for changes.
+    pub waiters: Waiters,
 }
 
 impl std::fmt::Debug for Admin {
@@ -91,9 +103,13 @@ pub fn routes(admin: Arc<Admin>) -> Router {
         .route("/v1/tenants/{tenant}/delegations/{delegation}/revoke", post(acts::revoke))
         .route("/v1/tenants/{tenant}/approvals", get(read::approvals))
         .route("/v1/tenants/{tenant}/approvals/{approval}/withdraw", post(approvals::withdraw))
+        .route("/v1/tenants/{tenant}/totals", get(totals::totals))
         .route("/v1/approvals", post(approvals::give))
         .route("/v1/facts", get(read::facts).post(acts::apply))
         .route("/v1/facts/history", get(read::history))
+        .route("/v1/facts/changes", get(feed::changes))
+        .route("/v1/facts/sources", get(sources::list))
+        .route("/v1/facts/sources/{source}", post(sources::report))
         .route("/v1/tenants/{tenant}/relations/check", post(relations::check))
         .route("/v1/tenants/{tenant}/relations/expand", post(relations::expand))
         .route("/v1/tenants/{tenant}/relations/objects", post(relations::objects))
@@ -101,6 +117,9 @@ pub fn routes(admin: Arc<Admin>) -> Router {
         .route("/v1/decisions/{decision}", get(decisions::show))
         .route("/v1/releases", get(releases::list).post(releases::keep))
         .route("/v1/releases/{release}/promote", post(releases::promote))
+        .route("/v1/releases/candidates", get(opal::candidates))
+        .route("/v1/opal", get(opal::status))
+        .route("/v1/opal/tokens", post(opal::token))
         .route("/v1/vault", get(safe::list).post(safe::put))
         .route("/v1/vault/remove", post(safe::remove))
         .route("/v1/upstreams", get(catalog::upstreams))

@@ -140,6 +140,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         "200",
         &[WHY],
     ),
+    read("/v1/tenants/{tenant}/totals", "What was permitted today, and what is under way"),
     read("/v1/tenants/{tenant}/approvals", "Approvals, spent ones too"),
     act("/v1/tenants/{tenant}/approvals/{approval}/withdraw", "Take an unspent approval back", "200", &[WHY]),
     act(
@@ -149,19 +150,49 @@ pub(super) const OPERATIONS: &[Operation] = &[
         &[("decision", "string", true), WHY],
     ),
     Operation {
-        query: &["tenant", "at"],
+        query: &["tenant", "at", "kind", "id"],
         ..read("/v1/facts", "Facts of the organisation or a tenant, now or at a revision or moment")
     },
     act(
         "/v1/facts",
         "Apply a transaction (place, changes) or a facts file",
         "200",
-        &[("place", "string-or-object", false), ("changes", "array", false), WHY],
+        &[
+            ("place", "string-or-object", false),
+            ("changes", "array", false),
+            ("idempotency_key", "string", false),
+            WHY,
+        ],
     ),
     Operation {
-        query: &["tenant", "below", "limit"],
-        ..read("/v1/facts/history", "Transactions, the newest first")
+        query: &[
+            "tenant",
+            "everywhere",
+            "at",
+            "below",
+            "limit",
+            "human",
+            "agent",
+            "workflow",
+            "resource",
+            "subject",
+        ],
+        ..read(
+            "/v1/facts/history",
+            "Transactions, the newest first: all, or those about somebody or something",
+        )
     },
+    Operation {
+        query: &["tenant", "from", "limit", "wait_ms"],
+        ..read("/v1/facts/changes", "Transactions after a position, the oldest first, without gaps")
+    },
+    read("/v1/facts/sources", "Sources of facts: how old each is, and whether decisions wait for it"),
+    act(
+        "/v1/facts/sources/{source}",
+        "What a source says of itself: seen, broken, gap, closed",
+        "200",
+        &[("state", "string", true), ("at", "string", false), WHY],
+    ),
     act(
         "/v1/tenants/{tenant}/relations/check",
         "Whether a subject has a relation on an object; changes nothing",
@@ -193,6 +224,20 @@ pub(super) const OPERATIONS: &[Operation] = &[
         ..act("/v1/releases", "Take a release's archive (application/octet-stream)", "201", &[])
     },
     act("/v1/releases/{release}/promote", "Put a release in force", "200", &[WHY]),
+    read("/v1/releases/candidates", "Releases that came of policy bundles"),
+    read("/v1/opal", "OPAL sources, and clients that are connected"),
+    act(
+        "/v1/opal/tokens",
+        "Give out a token for an OPAL client",
+        "201",
+        &[
+            ("type", "string", false),
+            ("topics", "array", false),
+            ("scopes", "array", false),
+            ("life_s", "integer", false),
+            WHY,
+        ],
+    ),
     read("/v1/vault", "Upstream secrets: names and ages, never values"),
     act(
         "/v1/vault",

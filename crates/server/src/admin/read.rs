@@ -13,17 +13,21 @@ use placet_json::{Object, Value, object};
 
 use super::{
     Admin, Caller,
+    about::About,
     body::named,
     door::Principal,
     error::{ApiError, json},
-    rights,
+    rights, slice,
 };
+use crate::books::{Books, Whose};
 
 type Answer = Result<Response, ApiError>;
 type Shared = State<Arc<Admin>>;
 
 /// The longest page of a history.
 const PAGE: usize = 1000;
+/// Transactions that one answer about somebody or something looks at.
+const LOOK: usize = 20_000;
 
 /// `GET /v1/status`
 pub(super) async fn status(State(admin): Shared, Caller(_): Caller) -> Answer {
@@ -111,10 +115,12 @@ pub(super) async fn approvals(
     in_tenant(&admin, &by, &tenant, |facts| list("approvals", approvals_of(facts)))
 }
 
-/// `GET /v1/facts?tenant=&at=`: the organisation's facts, or one tenant's; as of now, a revision or a moment.
+/// `GET /v1/facts?tenant=&at=&kind=&id=`: the organisation's facts, or one tenant's, or those of one kind; as of now, a
+/// revision or a moment.
 pub(super) async fn facts(State(admin): Shared, Caller(by): Caller, RawQuery(query): RawQuery) -> Answer {
     let mut query = Query::parse(query.as_deref())?;
     let (tenant, at) = (query.take("tenant"), query.take("at"));
+    let (kind, id) = (query.take("kind"), query.take("id"));
     query.finish()?;
     let now = admin.books.live().world();
     let tenant = tenant.map(|tenant| named(&tenant, "tenant")).transpose()?.map(TenantId::from);
@@ -134,42 +140,106 @@ pub(super) async fn facts(State(admin): Shared, Caller(by): Caller, RawQuery(que
             Arc::new(world.map_err(ApiError::down)?)
         }
     };
-    let document = match &tenant {
-        None => organisation(&world),
-        Some(tenant) => world
-            .tenant(tenant)
-            .map(|facts| of_tenant(facts))
-            .ok_or_else(|| ApiError::missing(format_args!("tenant `{tenant}` at that moment")))?,
+    let facts = match &tenant {
+        None => None,
+        Some(tenant) => Some(
+            world
+                .tenant(tenant)
+                .ok_or_else(|| ApiError::missing(format_args!("tenant `{tenant}` at that moment")))?,
+        ),
+    };
+    let document = match (facts, kind) {
+        (None, None) => organisation(&world),
+        (Some(facts), None) => of_tenant(facts),
+        (facts, Some(kind)) => slice::of_kind(&world, facts.map(AsRef::as_ref), &kind, id.as_deref())?,
     };
     Ok(json(StatusCode::OK, &document.into()))
 }
 
-/// `GET /v1/facts/history?tenant=&below=&limit=`: transactions, the newest first.
+/// `GET /v1/facts/history?tenant=&everywhere=&at=&below=&limit=&human=&…`: transactions, the newest first; of these, those
+/// about somebody or something. `below` of the answer begins the next page.
 pub(super) async fn history(State(admin): Shared, Caller(by): Caller, RawQuery(query): RawQuery) -> Answer {
     let mut query = Query::parse(query.as_deref())?;
     let tenant = query.take("tenant").map(|tenant| named(&tenant, "tenant")).transpose()?.map(TenantId::from);
-    let (below, limit) = (query.number("below")?, query.number("limit")?);
+    let everywhere = query.take("everywhere").is_some();
+    let (at, below, limit) = (query.take("at"), query.number("below")?, query.number("limit")?);
+    let about = About::take(&mut query)?;
     query.finish()?;
-    match &tenant {
-        Some(tenant) => drop(rights::inside(&by, &admin.books.live().world(), tenant, admin.books.now())?),
-        None => rights::operator(&by)?,
-    }
-    let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(50).min(PAGE);
+    let whose = match tenant {
+        Some(tenant) => {
+            rights::inside(&by, &admin.books.live().world(), &tenant, admin.books.now())?;
+            Whose::Tenant(tenant)
+        }
+        None => {
+            rights::operator(&by)?;
+            if everywhere { Whose::Everybody } else { Whose::Organisation }
+        }
+    };
+    let until = match at {
+        Some(at) => Some(position(&admin, &at).await?.0.saturating_add(1)),
+        None => None,
+    };
+    let below = match (below, until) {
+        (Some(below), Some(until)) => Some(below.min(until)),
+        (one, other) => one.or(other),
+    };
+    let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(50).clamp(1, PAGE);
     let books = Arc::clone(&admin.books);
-    let entries = tokio::task::spawn_blocking(move || books.history(tenant.as_ref(), below, limit)).await;
-    let entries =
-        entries.map_err(|_| ApiError::down("the history could not be read"))?.map_err(ApiError::down)?;
-    let entries = entries.into_iter().map(|(revision, time_ms, transaction)| {
-        let time = Timestamp::from_millis(time_ms).to_string();
-        Value::from(object! { "revision" => revision, "time" => time, "transaction" => transaction })
-    });
-    Ok(list("history", entries))
+    let found = tokio::task::spawn_blocking(move || search(&*books, &whose, below, limit, &about)).await;
+    let (entries, next) =
+        found.map_err(|_| ApiError::down("the history could not be read"))?.map_err(ApiError::down)?;
+    let entries = array(entries.into_iter().map(entry));
+    Ok(json(
+        StatusCode::OK,
+        &object! { "history" => entries, "below" => next.map_or(Value::Null, Value::from) }.into(),
+    ))
 }
 
-/// A revision, or the last one before a moment.
+type Entries = Vec<(u64, u64, Value)>;
+
+/// Goes back until there are enough, or so many were looked at; and where to go on.
+fn search(
+    books: &dyn Books,
+    whose: &Whose,
+    mut below: Option<u64>,
+    limit: usize,
+    about: &About,
+) -> Result<(Entries, Option<u64>), String> {
+    let (mut found, mut looked) = (Vec::new(), 0_usize);
+    let page = if about.is_everything() { limit } else { PAGE };
+    loop {
+        let entries = books.history(whose, below, page)?;
+        let whole = entries.len() >= page;
+        for (at, time_ms, transaction) in entries {
+            below = Some(at);
+            looked = looked.saturating_add(1);
+            if about.is_in(&transaction) {
+                found.push((at, time_ms, transaction));
+                if found.len() >= limit {
+                    return Ok((found, below));
+                }
+            }
+        }
+        if !whole {
+            return Ok((found, None));
+        }
+        if looked >= LOOK {
+            return Ok((found, below));
+        }
+    }
+}
+
+/// A transaction as the history and the change feed show it.
+pub(super) fn entry((revision, time_ms, transaction): (u64, u64, Value)) -> Value {
+    let time = Timestamp::from_millis(time_ms).to_string();
+    object! { "revision" => revision, "time" => time, "transaction" => transaction }.into()
+}
+
+/// A revision, or the last one before a moment. What is still to come is refused.
 async fn position(admin: &Arc<Admin>, at: &str) -> Result<Revision, ApiError> {
     if let Ok(revision) = at.parse::<u64>() {
-        return Ok(Revision(revision));
+        let last = admin.books.last();
+        return if revision > last { Err(to_come(revision, last)) } else { Ok(Revision(revision)) };
     }
     let moment = Timestamp::parse(at).map_err(|error| {
         ApiError::malformed(
@@ -177,9 +247,27 @@ async fn position(admin: &Arc<Admin>, at: &str) -> Result<Revision, ApiError> {
             "give a revision, or a moment as in `2026-03-01T09:30:00Z`",
         )
     })?;
+    if moment > admin.books.now() {
+        return Err(ApiError::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "to_come",
+            format!("`at`: {moment} is still to come"),
+            "give a moment that has passed",
+        ));
+    }
     let books = Arc::clone(&admin.books);
     let found = tokio::task::spawn_blocking(move || books.revision_at(moment)).await;
     found.map_err(|_| ApiError::down("the history could not be read"))?.map_err(ApiError::down)
+}
+
+/// A revision that isn't there yet.
+pub(super) fn to_come(revision: u64, last: u64) -> ApiError {
+    ApiError::new(
+        StatusCode::UNPROCESSABLE_ENTITY,
+        "to_come",
+        format!("revision {revision} is still to come; the last one is {last}"),
+        format!("give a revision up to {last}"),
+    )
 }
 
 /// The organisation's facts as a facts file.
@@ -208,12 +296,12 @@ fn of_tenant(facts: &TenantFacts) -> Object {
     }
 }
 
-fn assignments_of(facts: &TenantFacts) -> impl Iterator<Item = Value> + '_ {
+pub(super) fn assignments_of(facts: &TenantFacts) -> impl Iterator<Item = Value> + '_ {
     facts.assignments().map(|assignment| form(&Change::AssignmentSet(assignment.clone())))
 }
 
 /// With `now`, a workflow whose time is over is `expired`.
-fn workflows_of(facts: &TenantFacts, now: Option<Timestamp>) -> impl Iterator<Item = Value> + '_ {
+pub(super) fn workflows_of(facts: &TenantFacts, now: Option<Timestamp>) -> impl Iterator<Item = Value> + '_ {
     facts.workflows().map(move |workflow| {
         let state = match workflow.state {
             WorkflowState::Closed => "closed",
@@ -224,7 +312,7 @@ fn workflows_of(facts: &TenantFacts, now: Option<Timestamp>) -> impl Iterator<It
     })
 }
 
-fn delegations_of(facts: &TenantFacts) -> impl Iterator<Item = Value> + '_ {
+pub(super) fn delegations_of(facts: &TenantFacts) -> impl Iterator<Item = Value> + '_ {
     facts.delegations().map(|delegation| {
         let state = match delegation.state {
             DelegationState::Live => "live",
@@ -234,7 +322,7 @@ fn delegations_of(facts: &TenantFacts) -> impl Iterator<Item = Value> + '_ {
     })
 }
 
-fn approvals_of(facts: &TenantFacts) -> impl Iterator<Item = Value> + '_ {
+pub(super) fn approvals_of(facts: &TenantFacts) -> impl Iterator<Item = Value> + '_ {
     facts.approvals().map(|approval| {
         let spent = facts.spent_at(&approval.id).map_or(Value::Null, Value::from);
         with(form(&Change::ApprovalGiven(approval.clone())), "spent_at", spent)
@@ -242,7 +330,7 @@ fn approvals_of(facts: &TenantFacts) -> impl Iterator<Item = Value> + '_ {
 }
 
 /// A noun's JSON form: what stands behind its change's name.
-fn form(change: &Change) -> Value {
+pub(super) fn form(change: &Change) -> Value {
     change.to_value().get(change.kind()).cloned().unwrap_or(Value::Null)
 }
 
@@ -261,7 +349,7 @@ fn list(name: &str, values: impl Iterator<Item = Value>) -> Response {
     json(StatusCode::OK, &object! { name => array(values) }.into())
 }
 
-fn in_tenant(
+pub(super) fn in_tenant(
     admin: &Admin,
     by: &Principal,
     tenant: &str,
@@ -273,10 +361,10 @@ fn in_tenant(
 }
 
 /// The parameters of a query, each once.
-struct Query(std::collections::BTreeMap<String, String>);
+pub(super) struct Query(std::collections::BTreeMap<String, String>);
 
 impl Query {
-    fn parse(query: Option<&str>) -> Result<Self, ApiError> {
+    pub(super) fn parse(query: Option<&str>) -> Result<Self, ApiError> {
         let mut parameters = std::collections::BTreeMap::new();
         for (name, value) in url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
             if parameters.insert(name.clone().into_owned(), value.into_owned()).is_some() {
@@ -288,17 +376,17 @@ impl Query {
         }
         Ok(Self(parameters))
     }
-    fn take(&mut self, name: &str) -> Option<String> {
+    pub(super) fn take(&mut self, name: &str) -> Option<String> {
         self.0.remove(name)
     }
-    fn number(&mut self, name: &str) -> Result<Option<u64>, ApiError> {
+    pub(super) fn number(&mut self, name: &str) -> Result<Option<u64>, ApiError> {
         self.take(name)
             .map(|text| {
                 text.parse().map_err(|_| ApiError::malformed(format!("`{name}` is no whole number"), ""))
             })
             .transpose()
     }
-    fn finish(self) -> Result<(), ApiError> {
+    pub(super) fn finish(self) -> Result<(), ApiError> {
         match self.0.keys().next() {
             None => Ok(()),
             Some(name) => Err(ApiError::malformed(

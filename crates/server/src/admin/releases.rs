@@ -25,8 +25,15 @@ pub(super) async fn list(State(admin): State<Arc<Admin>>, Caller(by): Caller) ->
     let in_force = admin.books.in_force();
     let kept = admin.books.releases().map_err(ApiError::down)?;
     let current = in_force.as_ref().map(|release| release.digest);
+    let candidates = admin.opal.candidates().map_err(ApiError::down)?;
     let releases = kept.iter().map(|digest| {
-        Value::from(object! { "digest" => digest.to_string(), "in_force" => Some(*digest) == current })
+        let digest_text = digest.to_string();
+        let of =
+            candidates.iter().find(|told| told.get("digest").and_then(Value::as_str) == Some(&digest_text));
+        let of = of.and_then(|told| told.get("source")).cloned().unwrap_or(Value::Null);
+        Value::from(
+            object! { "digest" => digest_text, "in_force" => Some(*digest) == current, "candidate_of" => of },
+        )
     });
     let name = in_force.as_ref().map_or(Value::Null, |release| release.name.as_str().into());
     let current = current.map_or(Value::Null, |digest| digest.to_string().into());

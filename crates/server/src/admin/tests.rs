@@ -9,7 +9,7 @@ use http_body_util::BodyExt;
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
 use placet_core::{DecisionId, Digest, Name, Revision, TenantId, Timestamp};
-use placet_facts::{Live, Transaction, World, parse_file};
+use placet_facts::{ChangeError, Keys, Live, Place, Transaction, World, parse_file};
 use placet_jose::{
     Algorithm, KeySet, SigningKey, Stamp, digest::ContentDigest, htu::Htu, keys::random_id, mint,
     tokens::OperatorAssertion,
@@ -20,10 +20,12 @@ use placet_record::DecisionRecord;
 
 use super::{openapi::OPERATIONS, *};
 use crate::{
-    books::{Deed, Offer, Pending, ReleaseInfo, Unpromoted, Unwritten},
+    books::{Changes, Deed, Offer, Pending, ReleaseInfo, Unpromoted, Unwritten, Whose},
     uses::Uses,
     window::FileWindow,
 };
+
+mod live;
 
 const NOW: u64 = 1_772_357_400;
 const BASE: &str = "http://127.0.0.1:8718";
@@ -32,6 +34,7 @@ const BASE: &str = "http://127.0.0.1:8718";
 struct Shelf {
     live: Arc<Live>,
     log: Mutex<Vec<(u64, Transaction)>>,
+    keys: Mutex<Keys>,
     deeds: Mutex<Vec<Deed>>,
     denials: BTreeMap<DecisionId, String>,
 }
@@ -43,7 +46,13 @@ impl Shelf {
         let world = World::fold(log.iter().map(|(at, transaction)| (*at, transaction))).unwrap();
         let denials =
             denials.iter().map(|(id, record)| (DecisionId::new(id).unwrap(), (*record).to_owned())).collect();
-        Self { live: Arc::new(Live::new(world)), log: Mutex::new(log), deeds: Mutex::default(), denials }
+        Self {
+            live: Arc::new(Live::new(world)),
+            log: Mutex::new(log),
+            keys: Mutex::default(),
+            deeds: Mutex::default(),
+            denials,
+        }
     }
 }
 
@@ -64,6 +73,11 @@ impl Books for Shelf {
         Box::pin(async move {
             let mut log = self.log.lock().unwrap();
             let at = log.len() as u64 + 1;
+            let mut keys = self.keys.lock().unwrap();
+            if let Some(first) = keys.repeated(&transaction).map_err(Unwritten::Change)? {
+                return Ok(first);
+            }
+            keys.remember(at, &transaction).map_err(Unwritten::Change)?;
             let world = self.live.world().apply(at, &transaction).map_err(Unwritten::Change)?;
             log.push((at, transaction));
             self.live.publish(world);
@@ -82,21 +96,37 @@ impl Books for Shelf {
     fn revision_at(&self, _: Timestamp) -> Result<Revision, String> {
         Ok(Revision(0))
     }
+    fn last(&self) -> u64 {
+        self.log.lock().unwrap().len() as u64
+    }
+    fn repeated(&self, transaction: &Transaction) -> Result<Option<Revision>, ChangeError> {
+        self.keys.lock().unwrap().repeated(transaction)
+    }
+    fn changes(&self, whose: &Whose, from: u64, limit: usize) -> Result<Changes, String> {
+        let log = self.log.lock().unwrap();
+        let mut page = Changes { entries: Vec::new(), next: from, more: false };
+        for (at, transaction) in log.iter().filter(|(at, _)| *at > from) {
+            if page.entries.len() == limit {
+                page.more = true;
+                break;
+            }
+            page.next = *at;
+            if is_of(whose, transaction) {
+                page.entries.push((*at, 0, transaction.to_value()));
+            }
+        }
+        Ok(page)
+    }
     fn history(
         &self,
-        _: Option<&TenantId>,
-        _: Option<u64>,
+        whose: &Whose,
+        below: Option<u64>,
         limit: usize,
     ) -> Result<Vec<(u64, u64, Value)>, String> {
-        Ok(self
-            .log
-            .lock()
-            .unwrap()
-            .iter()
-            .rev()
-            .take(limit)
-            .map(|(at, transaction)| (*at, 0, transaction.to_value()))
-            .collect())
+        let log = self.log.lock().unwrap();
+        let of = log.iter().rev().filter(|(at, _)| below.is_none_or(|below| *at < below));
+        let of = of.filter(|(_, transaction)| is_of(whose, transaction));
+        Ok(of.take(limit).map(|(at, transaction)| (*at, 0, transaction.to_value())).collect())
     }
     fn remediable(&self, id: &DecisionId) -> Result<Option<DecisionRecord>, String> {
         self.denials
@@ -126,6 +156,14 @@ impl Books for Shelf {
         _: &'a str,
     ) -> Pending<'a, Result<u64, Unpromoted>> {
         Box::pin(async move { Err(Unpromoted::Unknown(release)) })
+    }
+}
+
+fn is_of(whose: &Whose, transaction: &Transaction) -> bool {
+    match (whose, &transaction.place) {
+        (Whose::Everybody, _) | (Whose::Organisation | Whose::With(_), Place::Organisation) => true,
+        (Whose::Tenant(id) | Whose::With(id), Place::Tenant(tenant)) => id == tenant,
+        (Whose::Organisation, Place::Tenant(_)) | (Whose::Tenant(_), Place::Organisation) => false,
     }
 }
 
@@ -185,10 +223,12 @@ fn fixture() -> Fixture {
         },
         codes: Arc::default(),
         vault: Some(Arc::new(vault)),
+        opal: Arc::default(),
         metrics: Arc::default(),
         environment: "dev",
         public_url: "http://127.0.0.1:8717".into(),
         started: now(),
+        waiters: Waiters::default(),
     });
     Fixture { shelf, admin, keys, _dir: dir }
 }
@@ -470,6 +510,7 @@ async fn ten_1_another_tenant_looks_like_none() {
     let fixture = fixture();
     let pairs = [
         ("GET", "/v1/tenants/{}/workflows", ""),
+        ("GET", "/v1/tenants/{}/totals", ""),
         ("GET", "/v1/facts?tenant={}", ""),
         ("POST", "/v1/tenants/{}/workflows/wf-9/close", ""),
         ("POST", "/v1/tenants/{}/delegations", "{}"),

@@ -4,8 +4,9 @@ use axum::{
     http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     response::Response,
 };
-use placet_core::{AgentId, DelegationId, Envelope, Grant, HumanId, Name, TenantId, Timestamp, WorkflowId};
-use placet_gateway::Act;
+use placet_core::{
+    AgentId, Code, DelegationId, Envelope, Grant, HumanId, Name, TenantId, Timestamp, WorkflowId,
+};
 use placet_jose::{
     access::{AccessRefused, Opened},
     htu::Htu,
@@ -59,8 +60,8 @@ impl Endpoint {
             }
             Err(AccessRefused::Token(_)) => return Err(self.challenge("token", &Challenge::InvalidToken)),
             Err(AccessRefused::Proof { why, jti, client_id }) => {
-                self.stolen(&client_id, format!("a valid token ({jti}) came with a wrong proof: {why}"))
-                    .await;
+                let why = format!("a valid token ({jti}) came with a wrong proof: {why}");
+                self.stolen(&client_id, Code::ProofInvalid, why).await;
                 return Err(self.challenge("proof", &Challenge::InvalidProof));
             }
         };
@@ -72,7 +73,7 @@ impl Endpoint {
             Admission::New => {}
             Admission::Seen => {
                 let client = opened.token.claims().client_id.clone();
-                self.stolen(&client, "a proof was used twice".to_owned()).await;
+                self.stolen(&client, Code::ProofReplayed, "a proof was used twice".to_owned()).await;
                 return Err(self.challenge("proof_replayed", &Challenge::InvalidProof));
             }
             Admission::Full => {
@@ -82,11 +83,10 @@ impl Endpoint {
         Caller::of(opened).map_err(|()| self.challenge("token", &Challenge::InvalidToken))
     }
 
-    /// Our own token with a wrong proof is evidence of theft: it is recorded.
-    async fn stolen(&self, agent: &str, why: String) {
+    /// Our own token with a wrong proof is evidence of theft: it is recorded, and of a flood of them how many.
+    async fn stolen(&self, agent: &str, code: Code, why: String) {
         let Ok(by) = Name::new(agent) else { return };
-        let act = Act { by, verb: "present_token".to_owned(), refused: true, why, tenant: None };
-        if let Err(error) = self.gateway.ledger().act(act).await {
+        if let Err(error) = self.gateway.ledger().evidence(by, code, why).await {
             tracing::error!(%error, "a wrong proof couldn't be recorded");
         }
     }

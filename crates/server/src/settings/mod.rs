@@ -4,10 +4,13 @@
 //! missing secrets and unsafe combinations are [`Problem`]s with line and remedy, all of them at once. A secret is
 //! never in the file: [`SecretSource`] says where it lies.
 
+mod feeds;
+mod opal;
 mod print;
 mod read;
 mod rules;
 mod secret;
+mod source;
 mod upstream;
 
 use std::{
@@ -22,6 +25,10 @@ use url::Url;
 
 use read::Reader;
 
+pub use feeds::{
+    Delivery, Feeds, FeedsListener, Keys as TransmitterKeys, Receiver, ScimFeed, Transmitter, Verify, Witness,
+};
+pub use opal::{OpalServer, OpalSource, Promote};
 pub use print::Printed;
 pub use secret::{Secret, SecretError, SecretSource, check_private};
 pub use upstream::{ListWith, Transport, Upstream};
@@ -61,6 +68,10 @@ pub struct Settings {
     pub release: ReleaseSource,
     /// The tools' servers.
     pub upstreams: Vec<Upstream>,
+    /// Sources of facts that feed by the API.
+    pub sources: Vec<placet_facts::Source>,
+    /// Identity feeds.
+    pub feeds: Feeds,
     /// Keys that sign.
     pub keys: Keys,
     /// Upstream secrets.
@@ -73,6 +84,10 @@ pub struct Settings {
     pub log: Log,
     /// Traces.
     pub telemetry: Telemetry,
+    /// OPAL servers that are followed.
+    pub opal: Vec<OpalSource>,
+    /// The server of OPAL clients, if there is one.
+    pub opal_server: Option<OpalServer>,
     /// Switches for development.
     pub dev: Dev,
     /// Where each value came from.
@@ -310,18 +325,25 @@ fn sections(root: &mut read::Section<'_, '_>) -> Option<Settings> {
     };
     let journal = journal(root);
     let upstreams = upstream::read(root);
+    let sources = source::read(root);
+    let feeds = feeds::read(root);
     let (limits, log, telemetry) = (limits(root), log(root), telemetry(root));
+    let (opal, opal_server) = (opal::sources(root), opal::server(root));
     let dev = dev(root, server.as_ref());
     Some(Settings {
         server: server?,
         release: release?,
         upstreams: upstreams?,
+        sources: sources?,
+        feeds: feeds?,
         keys: keys?,
         vault: vault?,
         journal: journal?,
         limits: limits?,
         log: log?,
         telemetry: telemetry?,
+        opal: opal?,
+        opal_server: opal_server?,
         dev: dev?,
         origins: Vec::new(),
     })

@@ -57,10 +57,47 @@ pub(super) fn check(reader: &Reader<'_>, settings: &Settings) {
             reader.note(line, "`telemetry.otlp` has a secret in its URL", remedy);
         }
     }
+    super::feeds::check(reader, settings);
+    if let (super::FeedsListener::Own(address), Some(url)) = (settings.feeds.listen, &settings.feeds.url) {
+        plain_http(reader, settings, "feeds.url", url, address.ip());
+    } else if let super::FeedsListener::Own(address) = settings.feeds.listen {
+        plain_http(reader, settings, "feeds.listen", &format!("http://{address}"), address.ip());
+    }
+    opal(reader, settings);
     for (i, upstream) in settings.upstreams.iter().enumerate() {
         if let Some(first) = settings.upstreams.iter().take(i).find(|other| other.name == upstream.name) {
             let message = format!("`{}` is an upstream already, in line {}", upstream.name, first.line);
             reader.note(upstream.line, message, "name it otherwise");
+        }
+    }
+}
+
+/// Tokens travel on these connections, and facts.
+fn opal(reader: &Reader<'_>, settings: &Settings) {
+    let allowed = settings.server.environment == Environment::Dev && settings.dev.plain_http;
+    for (i, source) in settings.opal.iter().enumerate() {
+        for url in std::iter::once(&source.url).chain(&source.fetch_from) {
+            if url.scheme() == "http" && !is_loopback(url) && !allowed {
+                let message = format!("`{}` would be fetched by plain HTTP", source.name);
+                reader.note(source.line, message, "use `https`");
+            }
+        }
+        if settings.opal.iter().take(i).any(|other| other.name == source.name) {
+            let message = format!("`{}` is an OPAL source already", source.name);
+            reader.note(source.line, message, "name it otherwise");
+        }
+    }
+    if let Some(server) = &settings.opal_server {
+        plain_http(reader, settings, "opal_server.url", &server.url, server.listen.ip());
+        if [settings.server.listen, settings.server.admin_listen].contains(&server.listen)
+            && server.listen.port() != 0
+        {
+            let line = reader.line_of("opal_server.listen");
+            reader.note(
+                line,
+                "OPAL clients need a listener of their own",
+                "give `opal_server.listen` another port",
+            );
         }
     }
 }

@@ -266,3 +266,31 @@ fn what_is_in_force_is_printed_with_its_origin() {
     assert!(!printed.contains("hunter2"));
     assert_eq!(settings.print_json().as_array().unwrap().len(), settings.origins.len());
 }
+
+#[test]
+fn opal_sources_and_their_server_are_read_and_checked() {
+    let source = "[[opal]]\nname = \"hr\"\nurl = \"http://127.0.0.1:7002\"\ntenant = \"acme\"\n";
+    let settings = parse(source).unwrap();
+    let [hr] = settings.opal.as_slice() else { panic!("{:?}", settings.opal) };
+    assert_eq!((hr.promote, hr.stale_after_ms, hr.report), (Promote::Never, 15_000, true));
+    assert_eq!(hr.topics, ["policy_data"]);
+    assert!(hr.mapping.ends_with("sync/opal.toml") && settings.opal_server.is_none());
+    for (text, told) in [
+        (source.replace("127.0.0.1", "opal.example"), "placet.toml:1: `hr` would be fetched by plain HTTP"),
+        (source.replace("http://", "http://me:secret@"), "placet.toml:3: `opal[0].url` can't be"),
+        (format!("{source}{source}"), "placet.toml:5: `hr` is an OPAL source already"),
+        (source.replace("\"hr\"", "\"h r\""), "placet.toml:2: `opal[0].name` can't be"),
+        (format!("{source}promote = \"always\"\n"), "placet.toml:5: `opal[0].promote` can't be"),
+        (
+            "[opal_server]\nlisten = \"0.0.0.0:8719\"\n".to_owned(),
+            "placet.toml:2: `opal_server.url` is plain HTTP on a public address",
+        ),
+        (
+            "[opal_server]\nlisten = \"127.0.0.1:8717\"\n".to_owned(),
+            "placet.toml:2: OPAL clients need a listener of their own",
+        ),
+    ] {
+        let refused = refused(&text);
+        assert!(refused.starts_with(told), "{text}: {refused}");
+    }
+}

@@ -8,8 +8,12 @@
 )]
 
 mod arguments;
+mod duties;
 mod envelope;
+mod feeds;
 mod gateways;
+mod limits;
+mod live;
 mod neighbour;
 mod operations;
 mod protocol;

@@ -255,7 +255,13 @@ impl Engine for Always {
             obligations: Vec::new(),
             spends: Vec::new(),
         };
-        Ok(Evaluation { verdict, input: None, labels_at: 0, totals: Moving::Independent })
+        Ok(Evaluation {
+            verdict,
+            input: None,
+            labels_at: 0,
+            totals: Moving::Independent,
+            claims: placet_core::Claims::NONE,
+        })
     }
 }
 

@@ -1,0 +1,14 @@
+//! Identity feeds, from outside: what providers send, and what facts say afterwards.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::string_slice,
+    reason = "a test that can't go on has failed"
+)]
+
+mod desk;
+mod providers;
+mod scim;
+mod signals;
