@@ -141,7 +141,9 @@ impl Ledger {
         let archives = Archives::new(data, Some(commons.clone()));
         archives.bring_together().map_err(|error| match error {
             ArchiveError::Down(why) => DatabaseError::Failed(format!("the releases' archives: {why}")),
-            other => DatabaseError::Failed(other.to_string()),
+            other @ (ArchiveError::Missing | ArchiveError::NoRelease(_)) => {
+                DatabaseError::Failed(other.to_string())
+            }
         })?;
         let parts = Parts::new(archives);
         let wall = Arc::clone(&options.clock);

@@ -198,10 +198,7 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
         every: CHECKPOINT,
     };
     let options = Options::new(wall, notary);
-    let (ledger, report) = match &commons {
-        None => Ledger::open(&data, options)?,
-        Some(commons) => shared::ledger(&data, options, commons).await?,
-    };
+    let (ledger, report) = shared::ledger(&data, options, commons.as_ref()).await?;
     for source in &settings.sources {
         ledger.live().sources().declare(source.clone(), ledger.now())?;
     }
@@ -220,16 +217,7 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
             .map_err(StartError::Opal)?;
     let fleet = opal.fleet().cloned();
     let now = ledger.now().secs();
-    let used = data.join("used");
-    std::fs::create_dir_all(&used).map_err(|error| io(&used, error))?;
-    let uses = |name: &str, capacity, outlasts| match &commons {
-        Some(commons) => Ok(Uses::shared(commons.clone(), outlasts == Outlasts::Machine)),
-        None => FileWindow::open_as(&used.join(name), capacity, now, outlasts)
-            .map(Uses::in_file)
-            .map_err(StartError::Window),
-    };
-    let window = |name| uses(name, WINDOW, Outlasts::Machine);
-    let proofs = uses("proofs", mcp::MAX_PROOFS, Outlasts::Process)?;
+    let Windows { proofs, oauth: asserted, admin: signed } = windows(&data, commons.as_ref(), now)?;
     let codes = Arc::new(Codes::of(commons.clone()));
     let keys = KeySet::of(token.public());
     let server = &settings.server;
@@ -260,7 +248,7 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
         token,
         keys,
         (books.clone(), Arc::clone(&codes), Arc::clone(&metrics)),
-        window("oauth")?,
+        asserted,
     )?;
     let admin = Arc::new(Admin {
         books,
@@ -273,7 +261,7 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
             audience: server.admin_url.clone(),
             url: url(&server.admin_url)?,
             operators,
-            window: window("admin")?,
+            window: signed,
             max_body: settings.limits.archive_bytes,
             body_read: Duration::from_millis(settings.limits.body_read_ms),
         },
@@ -315,11 +303,11 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
         ));
     }
     if let Some(commons) = commons {
-        let (stopped, ledger) = (stop.subscribe(), ledger.clone());
+        let (attend, stopped) = (shared::attend(commons, ledger.clone(), vault), told(stop.subscribe()));
         tasks.spawn(async move {
             tokio::select! {
-                () = shared::attend(commons, ledger, vault) => {}
-                () = told(stopped) => {}
+                () = attend => {}
+                () = stopped => {}
             }
         });
     }
@@ -335,6 +323,31 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
         stop,
         tasks,
         ledger,
+    })
+}
+
+/// Where uses are remembered: of proofs with calls, of the token endpoint's assertions and proofs, of administrators'
+/// assertions.
+struct Windows {
+    proofs: Uses,
+    oauth: Uses,
+    admin: Uses,
+}
+
+/// In files, or in the database of several gateways.
+fn windows(data: &Path, commons: Option<&Commons>, now: u64) -> Result<Windows, StartError> {
+    let dir = data.join("used");
+    std::fs::create_dir_all(&dir).map_err(|error| io(&dir, error))?;
+    let open = |name: &str, capacity, outlasts| match commons {
+        Some(commons) => Ok(Uses::shared(commons.clone(), outlasts == Outlasts::Machine)),
+        None => FileWindow::open_as(&dir.join(name), capacity, now, outlasts)
+            .map(Uses::in_file)
+            .map_err(StartError::Window),
+    };
+    Ok(Windows {
+        proofs: open("proofs", mcp::MAX_PROOFS, Outlasts::Process)?,
+        oauth: open("oauth", WINDOW, Outlasts::Machine)?,
+        admin: open("admin", WINDOW, Outlasts::Machine)?,
     })
 }
 

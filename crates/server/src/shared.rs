@@ -61,12 +61,13 @@ fn alike(settings: &Settings, keyring: &Keyring) -> Vec<(&'static str, String)> 
     ]
 }
 
-/// Opens the ledger that is shared.
+/// Opens the ledger: the data directory's own, or the one that is shared.
 pub(crate) async fn ledger(
     data: &Path,
     options: Options,
-    commons: &Commons,
+    commons: Option<&Commons>,
 ) -> Result<(Ledger, OpenReport), StartError> {
+    let Some(commons) = commons else { return Ok(Ledger::open(data, options)?) };
     let (data, commons) = (data.to_owned(), commons.clone());
     Ok(blocking(move || Ledger::open_shared(&data, options, &commons)).await??)
 }

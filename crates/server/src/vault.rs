@@ -113,7 +113,7 @@ impl VaultFile {
     }
 
     /// Seals a secret as the newest of its place, durably, and returns its version.
-    pub fn put(&self, place: Place, secret: &Secret, now: u64) -> Result<u64, VaultFileError> {
+    pub fn put(&self, place: &Place, secret: &Secret, now: u64) -> Result<u64, VaultFileError> {
         self.change(|vault| Ok(vault.put(self.open.master(), place.clone(), secret, now)?))
     }
 
@@ -192,8 +192,8 @@ mod tests {
         let master = || MasterKey::new(bytes.clone()).unwrap();
         let vault = VaultFile::open(&path, master()).unwrap();
         let place = Place { tenant: "acme".into(), upstream: "billing".into(), holder: Holder::Tenant };
-        assert_eq!(vault.put(place.clone(), &Secret::new("sk-live-canary".into()), 7).unwrap(), 1);
-        assert_eq!(vault.put(place.clone(), &Secret::new("sk-live-canary-2".into()), 8).unwrap(), 2);
+        assert_eq!(vault.put(&place, &Secret::new("sk-live-canary".into()), 7).unwrap(), 1);
+        assert_eq!(vault.put(&place, &Secret::new("sk-live-canary-2".into()), 8).unwrap(), 2);
         assert_eq!(vault.list(), [(place.clone(), 2, 8)]);
         assert_eq!(placet_gateway::VaultAccess::version(&*vault.access(), &place), Ok(2));
         let file = std::fs::read_to_string(&path).unwrap();

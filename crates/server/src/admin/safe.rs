@@ -65,7 +65,7 @@ pub(super) async fn put(
     };
     admin.books.deed(deed).await?;
     let now = admin.books.now().secs();
-    let version = tokio::task::spawn_blocking(move || vault.put(place, &secret, now)).await;
+    let version = tokio::task::spawn_blocking(move || vault.put(&place, &secret, now)).await;
     let version = version
         .map_err(|_| ApiError::down("the vault failed"))?
         .map_err(|error| ApiError::down(error.to_string()))?;

@@ -1,7 +1,6 @@
 //! What the gateways of a database have in common besides the journal, and the sign that this one is alive.
 
 use std::fmt;
-use std::future::Future;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -195,7 +194,7 @@ impl Commons {
     pub async fn code(&self, hash: &[u8]) -> Result<Option<(String, u64)>, DatabaseError> {
         let sql = "SELECT agent, expires_at FROM placet_code WHERE hash = $1";
         let row = self.client()?.query_typed_opt(sql, &[(&hash, Type::BYTEA)]).await?;
-        Ok(row.map(|row| Ok::<_, DatabaseError>((row.try_get(0)?, unsigned(row.try_get(1)?)))).transpose()?)
+        row.map(|row| Ok((row.try_get(0)?, unsigned(row.try_get(1)?)))).transpose()
     }
     /// Uses an enrolment code up; `false` where somebody else was faster.
     pub async fn spend_code(&self, hash: &[u8]) -> Result<bool, DatabaseError> {
@@ -270,23 +269,21 @@ impl Linked {
 }
 
 /// Carries messages until the connection ends.
-fn carry(mut link: Link, told: mpsc::UnboundedSender<(String, String)>) -> impl Future<Output = ()> + Send {
-    async move {
-        loop {
-            match std::future::poll_fn(|context| link.poll_message(context)).await {
-                Some(Ok(AsyncMessage::Notification(notice))) => {
-                    // The receiver is dropped with the connection.
-                    if told.send((notice.channel().to_owned(), notice.payload().to_owned())).is_err() {
-                        return;
-                    }
-                }
-                Some(Ok(_)) => {}
-                Some(Err(error)) => {
-                    tracing::warn!(error = tell(&error), "the connection to the database broke");
+async fn carry(mut link: Link, told: mpsc::UnboundedSender<(String, String)>) {
+    loop {
+        match std::future::poll_fn(|context| link.poll_message(context)).await {
+            Some(Ok(AsyncMessage::Notification(notice))) => {
+                // The receiver is dropped with the connection.
+                if told.send((notice.channel().to_owned(), notice.payload().to_owned())).is_err() {
                     return;
                 }
-                None => return,
             }
+            Some(Ok(_)) => {}
+            Some(Err(error)) => {
+                tracing::warn!(error = tell(&error), "the connection to the database broke");
+                return;
+            }
+            None => return,
         }
     }
 }

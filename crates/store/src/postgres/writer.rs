@@ -339,10 +339,6 @@ impl<F: Fold + Clone> SharedWriter<F> {
     }
 
     /// Admits what waits, in order, up to the bounds of a batch.
-    #[expect(
-        clippy::type_complexity,
-        reason = "what is framed, if anything is, beside what becomes of each entry"
-    )]
     fn admit(&mut self) -> std::io::Result<(Option<Framed>, Vec<Fate<F>>)> {
         let first = self.replica.next();
         let mut encoder = Encoder::new(first, self.replica.link());
@@ -396,12 +392,12 @@ impl<F: Fold + Clone> SharedWriter<F> {
     }
 
     /// The batch is in the database.
-    fn committed(&mut self, framed: &Framed, fates: Vec<Fate<F>>) -> Result<(), Fatal> {
-        let frames = self.replica.take(&framed.bytes).map_err(Fatal::Replica)?;
+    fn committed(&mut self, batch: &Framed, fates: Vec<Fate<F>>) -> Result<(), Fatal> {
+        let frames = self.replica.take(&batch.bytes).map_err(Fatal::Replica)?;
         let leaves = frames.iter().map(|frame| (frame.tree.into(), frame.leaf)).collect();
-        self.durable(framed.time_ms, leaves);
+        self.durable(batch.time_ms, leaves);
         self.tell(fates, true);
-        self.settled(framed.bytes.len());
+        self.settled(batch.bytes.len());
         if self.waiting.is_empty() {
             for (_, done) in self.flushes.drain(..) {
                 tell(done);

@@ -5,7 +5,7 @@
 mod alterations;
 #[cfg(test)]
 #[path = "../../../testing/src/cluster.rs"]
-#[expect(unreachable_pub, missing_docs, reason = "a file that is shared with the crate of whole servers")]
+#[expect(unreachable_pub, reason = "a file that is shared with the crate of whole servers")]
 mod cluster;
 #[cfg(test)]
 mod crash;
