@@ -246,8 +246,18 @@ impl State {
     }
     /// The same state by itself.
     pub(crate) fn apart(&self) -> Self {
-        let Self { world, open, unresolved, keys, release, live: _, seen: _, releases: _, fetch: _, started: _ } =
-            self;
+        let Self {
+            world,
+            open,
+            unresolved,
+            keys,
+            release,
+            live: _,
+            seen: _,
+            releases: _,
+            fetch: _,
+            started: _,
+        } = self;
         Self {
             world: world.clone(),
             open: open.clone(),
