@@ -361,4 +361,4 @@ async def main(binary, output, note):
     print("\n".join(lines))
 
 
-asyncio.run(main(*sys.argv[1:4]))
+asyncio.run(main(os.path.abspath(sys.argv[1]), *sys.argv[2:4]))

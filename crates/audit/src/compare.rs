@@ -100,9 +100,7 @@ pub(crate) fn compare(record: &DecisionRecord, basis: &Basis, now: &Now, own: bo
             &Value::Array(obligations.collect()),
         ));
     }
-    let remedy = now.remedy.as_ref().map_or(Value::Null, |remedy| {
-        Value::from(object! { "approval" => remedy.approval.as_str(), "covers" => remedy.covers.to_string(), "role" => remedy.role.as_str() })
-    });
+    let remedy = now.remedy.as_ref().map_or(Value::Null, placet_record::remedy);
     differences.extend(differs(What::Remedy, recorded(record, "remedy"), &remedy));
     let names = |names: &[Name]| Value::Array(names.iter().map(|name| Value::from(name.as_str())).collect());
     differences.extend(differs(What::Spends, &names(&record.spends), &names(&now.spends)));

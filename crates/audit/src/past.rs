@@ -189,7 +189,7 @@ fn released(record: &Record) -> Option<Digest> {
 
 #[cfg(test)]
 mod tests {
-    use placet_core::TenantId;
+    use placet_core::{Name, TenantId};
     use placet_ledger::Hash;
 
     use super::*;

@@ -143,10 +143,14 @@ impl Reason {
 pub struct Remedy {
     /// The approval's name in the input (`manager_approval`).
     pub approval: Name,
-    /// The role that may give it.
+    /// The role that may give it, or whose turn it is in a chain.
     pub role: Name,
     /// What the approval must cover.
     pub covers: Digest,
+    /// The roles of all its steps, in their order; one where it isn't a chain.
+    pub steps: Vec<Name>,
+    /// How many of the steps stand already.
+    pub given: usize,
 }
 
 /// A duty that comes with a permit.

@@ -112,6 +112,12 @@ pub struct Workflow {
     pub kind: Name,
     /// Open or closed.
     pub state: WorkflowState,
+    /// The named state that it was moved to, of those that its type names. None where it never moved: then it is in
+    /// its type's initial state, if that type names states at all.
+    pub stage: Option<Name>,
+    /// When it was opened, by the journal's clock. None in journals that didn't say so yet: such a workflow lives until
+    /// `ends`, and no type's longest life shortens it.
+    pub opened: Option<Timestamp>,
     /// Who is accountable.
     pub owner: HumanId,
     /// The declared intents, of those that the type knows.
@@ -226,6 +232,9 @@ pub struct Delegation {
     pub state: DelegationState,
 }
 
+/// The most steps in a chain of approvals.
+pub const MAX_APPROVAL_STEPS: usize = 8;
+
 /// A person's yes to one exact call. Spent by the decision that used it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Approval {
@@ -243,6 +252,8 @@ pub struct Approval {
     pub covers: Digest,
     /// Its end.
     pub ends: Timestamp,
+    /// In a chain of approvals the one of the step before, given earlier by somebody else. None of a first step.
+    pub follows: Option<ApprovalId>,
 }
 
 /// A resource by type and name, inside the tenant at hand.

@@ -8,7 +8,7 @@ use placet_core::{
     RelationModel, Resource, Scope, Standing, TenantId, Workflow, WorkflowState,
 };
 
-use crate::{Change, ChangeError, Kind, OrgFacts, TenantFacts, Transaction, allowed, directory, noun};
+use crate::{Change, ChangeError, Kind, OrgFacts, TenantFacts, Transaction, allowed, directory, moves, noun};
 
 /// The organisation's own tree in the ledger: a tenant of this name would write into it.
 const RESERVED: &str = "organisation";
@@ -119,6 +119,7 @@ pub(crate) fn organisation(
         Change::AssignmentSet(_)
         | Change::AssignmentRemoved(_)
         | Change::WorkflowOpened(_)
+        | Change::WorkflowMoved(_)
         | Change::WorkflowClosed(_)
         | Change::DelegationGranted(_)
         | Change::DelegationRevoked(_)
@@ -150,6 +151,7 @@ pub(crate) fn tenant(
                 .ok_or_else(|| no("assignment of", human, "list the assignments"))?;
         }
         Change::WorkflowOpened(workflow) => open(facts, org, workflow)?,
+        Change::WorkflowMoved(moved) => moved.apply(facts)?,
         Change::WorkflowClosed(id) => {
             let workflow =
                 facts.workflow(id).ok_or_else(|| no("workflow", id, "list the workflows"))?.clone();
@@ -339,6 +341,7 @@ fn givable(facts: &TenantFacts, org: &OrgFacts, approval: &Approval) -> Applied 
         ));
     }
     active_human(org, &approval.approver)?;
+    moves::follows(facts, approval)?;
     let assigned = facts
         .assignment(&approval.approver)
         .is_some_and(|assignment| assignment.roles.contains(&approval.role));
@@ -378,7 +381,7 @@ fn own(facts: &TenantFacts, tenant: &TenantId) -> Applied {
         "send it to its own tenant",
     ))
 }
-fn open_workflow<'f>(
+pub(crate) fn open_workflow<'f>(
     facts: &'f TenantFacts,
     id: &placet_core::WorkflowId,
 ) -> Result<&'f Workflow, ChangeError> {
@@ -404,7 +407,7 @@ fn active_human<'o>(org: &'o OrgFacts, id: &HumanId) -> Result<&'o Human, Change
 fn known_agent<'o>(org: &'o OrgFacts, id: &AgentId) -> Result<&'o Agent, ChangeError> {
     org.agent(id).ok_or_else(|| no("agent", id, "enrol it first"))
 }
-fn no(what: &str, id: impl std::fmt::Display, remedy: &str) -> ChangeError {
+pub(crate) fn no(what: &str, id: impl std::fmt::Display, remedy: &str) -> ChangeError {
     ChangeError::unknown(format!("there is no {what} `{id}`"), remedy)
 }
 fn taken(what: &str, id: impl std::fmt::Display) -> ChangeError {

@@ -7,8 +7,8 @@ use placet_core::{
 use placet_json::{Value, object};
 
 use crate::{
-    ChangeError, DirectoryRecord, Ending, Place, RecordKind, directory, ending, noun, parse_tuple,
-    read::Fields, tuple_text,
+    ChangeError, DirectoryRecord, Ending, Place, RecordKind, WorkflowMove, directory, ending, noun,
+    parse_tuple, read::Fields, tuple_text,
 };
 
 /// A change of the organisation's facts or of one tenant's, never of both.
@@ -83,6 +83,8 @@ pub enum Change {
     AssignmentRemoved(HumanId),
     /// Tenant: a new workflow, open.
     WorkflowOpened(Workflow),
+    /// Tenant: an open workflow is in another named state.
+    WorkflowMoved(WorkflowMove),
     /// Tenant: a workflow takes no more calls, for good.
     WorkflowClosed(WorkflowId),
     /// Tenant: a new delegation, live.
@@ -125,6 +127,7 @@ impl Change {
             Self::AssignmentSet(_)
             | Self::AssignmentRemoved(_)
             | Self::WorkflowOpened(_)
+            | Self::WorkflowMoved(_)
             | Self::WorkflowClosed(_)
             | Self::DelegationGranted(_)
             | Self::DelegationRevoked(_)
@@ -158,6 +161,7 @@ impl Change {
             Self::AssignmentSet(_) => "assignment_set",
             Self::AssignmentRemoved(_) => "assignment_removed",
             Self::WorkflowOpened(_) => "workflow_opened",
+            Self::WorkflowMoved(_) => "workflow_moved",
             Self::WorkflowClosed(_) => "workflow_closed",
             Self::DelegationGranted(_) => "delegation_granted",
             Self::DelegationRevoked(_) => "delegation_revoked",
@@ -203,6 +207,7 @@ impl Change {
             Self::AssignmentSet(assignment) => noun::assignment_value(assignment),
             Self::AssignmentRemoved(human) => of("human", human.as_str()),
             Self::WorkflowOpened(workflow) => noun::workflow_value(workflow),
+            Self::WorkflowMoved(moved) => moved.to_value(),
             Self::WorkflowClosed(id) => of("id", id.local().as_str()),
             Self::DelegationGranted(delegation) => noun::delegation_value(delegation),
             Self::DelegationRevoked(id) => of("id", id.local().as_str()),
@@ -302,6 +307,9 @@ impl Change {
             "approval_given" => return noun::approval(body, path, tenant).map(Self::ApprovalGiven).map(Some),
             "resource_set" => return noun::resource(body, path).map(Self::ResourceSet).map(Some),
             "resource_removed" => return noun::resource_ref(body, path).map(Self::ResourceRemoved).map(Some),
+            "workflow_moved" => {
+                return WorkflowMove::read(body, path, tenant).map(Self::WorkflowMoved).map(Some);
+            }
             "assignment_removed" => Self::AssignmentRemoved(fields.parsed("human", HumanId::new)?),
             "workflow_closed" => {
                 let (tenant, id) = local(fields.name("id")?);

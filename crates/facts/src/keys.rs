@@ -127,7 +127,8 @@ impl Scope {
 }
 
 fn content(transaction: &Transaction) -> Result<Digest, ChangeError> {
-    let canonical = transaction.to_value().canonical().map_err(|error| {
+    // What the journal adds isn't the sender's: read back, a transaction is the one that was sent.
+    let canonical = transaction.unstamped().to_value().canonical().map_err(|error| {
         ChangeError::malformed("", format!("has no canonical form: {error}"), "see the reference of facts")
     })?;
     Ok(Digest::of(canonical.as_bytes()))

@@ -20,6 +20,7 @@ mod intern;
 mod keep;
 mod keys;
 mod live;
+mod moves;
 mod noun;
 mod read;
 mod snapshot;
@@ -42,6 +43,7 @@ pub use file::{parse_file, tenant_of};
 pub use keep::Rebuilding;
 pub use keys::{Keys, MAX_KEYS};
 pub use live::Live;
+pub use moves::WorkflowMove;
 pub use snapshot::Snapshot;
 pub use sources::{
     DEFAULT_BOUND_MS, MAX_BOUND_MS, MAX_SOURCES, Mode, Source, SourceError, SourceStatus, Sources,

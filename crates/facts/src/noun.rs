@@ -198,6 +198,8 @@ pub(crate) fn workflow(
         id: WorkflowId::new(tenant.clone(), fields.name("id")?),
         kind: fields.name("type")?,
         state,
+        stage: if fields.optional("stage").is_some() { Some(fields.name("stage")?) } else { None },
+        opened: if fields.optional("opened").is_some() { Some(fields.moment("opened")?) } else { None },
         owner: fields.parsed("owner", HumanId::new)?,
         intents: fields.names("intents")?,
         ends: fields.moment("ends")?,
@@ -215,13 +217,20 @@ pub(crate) fn workflow(
 }
 /// Without the state: a workflow is opened, then closed.
 pub(crate) fn workflow_value(workflow: &Workflow) -> Value {
-    let Workflow { id, kind, state: _, owner, intents, ends, bindings, attributes } = workflow;
-    Value::Object(object! {
+    let Workflow { id, kind, state: _, stage, opened, owner, intents, ends, bindings, attributes } = workflow;
+    let mut value = object! {
         "id" => id.local().as_str(), "type" => kind.as_str(), "owner" => owner.as_str(),
         "intents" => names_value(intents), "ends" => ends.to_string(),
         "bindings" => bindings.iter().map(|(kind, id)| (kind.as_str().to_owned(), Value::from(id.as_str()))).collect::<Object>(),
         "attributes" => attributes_value(attributes),
-    })
+    };
+    if let Some(stage) = stage {
+        value.insert("stage", stage.as_str());
+    }
+    if let Some(opened) = opened {
+        value.insert("opened", opened.to_string());
+    }
+    Value::Object(value)
 }
 
 pub(crate) fn delegation(
@@ -338,16 +347,25 @@ pub(crate) fn approval(value: &Value, path: &str, tenant: &TenantId) -> Result<A
             Digest::parse(text).ok_or("is not `sha256:` and 64 lower-case hex digits")
         })?,
         ends: fields.moment("ends")?,
+        follows: if fields.optional("follows").is_some() {
+            Some(ApprovalId::new(tenant.clone(), fields.name("follows")?))
+        } else {
+            None
+        },
     };
     fields.unexpected()?;
     Ok(approval)
 }
 pub(crate) fn approval_value(approval: &Approval) -> Value {
-    let Approval { id, name, workflow, approver, role, covers, ends } = approval;
-    Value::Object(object! {
+    let Approval { id, name, workflow, approver, role, covers, ends, follows } = approval;
+    let mut value = object! {
         "id" => id.local().as_str(), "name" => name.as_str(), "workflow" => workflow.local().as_str(), "approver" => approver.as_str(),
         "role" => role.as_str(), "covers" => covers.to_string(), "ends" => ends.to_string(),
-    })
+    };
+    if let Some(follows) = follows {
+        value.insert("follows", follows.local().as_str());
+    }
+    Value::Object(value)
 }
 
 pub(crate) fn resource(value: &Value, path: &str) -> Result<Resource, ChangeError> {

@@ -1,8 +1,8 @@
 //! A transaction: changes of one place that are applied together or not at all.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
-use placet_core::{Name, TenantId};
+use placet_core::{Name, TenantId, Timestamp};
 use placet_json::{Value, object};
 
 use crate::{
@@ -88,6 +88,30 @@ impl Transaction {
         fields.unexpected()?;
         transaction.check_text()?;
         Ok(transaction)
+    }
+
+    /// Says of every workflow that it opens when that is: at `now`, unless it names an earlier moment.
+    pub fn stamp(&mut self, now: Timestamp) {
+        for change in &mut self.changes {
+            if let Change::WorkflowOpened(workflow) = change {
+                workflow.opened = Some(workflow.opened.map_or(now, |opened| opened.min(now)));
+            }
+        }
+    }
+
+    /// As it was sent, whatever the journal added by [`Transaction::stamp`].
+    pub(crate) fn unstamped(&self) -> Cow<'_, Self> {
+        let opens = |change: &Change| matches!(change, Change::WorkflowOpened(_));
+        if !self.changes.iter().any(opens) {
+            return Cow::Borrowed(self);
+        }
+        let mut sent = self.clone();
+        for change in &mut sent.changes {
+            if let Change::WorkflowOpened(workflow) = change {
+                workflow.opened = None;
+            }
+        }
+        Cow::Owned(sent)
     }
 
     pub(crate) fn check_text(&self) -> Result<(), ChangeError> {

@@ -55,10 +55,10 @@ impl World {
             Place::Tenant(id) => {
                 let mut tenant = TenantFacts::clone(self.facts_of(id)?);
                 apply::later(tenant.revision, revision)?;
+                tenant.revision = revision;
                 for (i, change) in changes() {
                     apply::tenant(&mut tenant, &self.org, change, model).map_err(at(i))?;
                 }
-                tenant.revision = revision;
                 next.tenants.insert(id.clone(), Arc::new(tenant));
             }
         }

@@ -476,10 +476,11 @@ impl Fold for State {
     fn admit(&mut self, at: At, entry: Commit, out: &mut FrameSink<'_>) -> Result<Token, Refusal> {
         let At { sequence, time_ms } = at;
         match entry {
-            Commit::Facts(transaction) => {
+            Commit::Facts(mut transaction) => {
                 if let Some(revision) = self.keys.repeated(&transaction).map_err(Refusal::Change)? {
                     return Err(Refusal::Repeated(revision));
                 }
+                transaction.stamp(Timestamp::from_millis(time_ms));
                 let release = self.releases.current();
                 // A release without relations has no model: its tuples are data, and grant nothing.
                 let model = release.as_ref().map(|it| it.relations()).filter(|it| !it.types.is_empty());

@@ -209,6 +209,9 @@ impl Ledger {
     pub fn archive(&self, release: Digest) -> PathBuf {
         self.inner.archives.path(release)
     }
+    pub(crate) fn warrants(&self) -> std::collections::BTreeMap<u64, crate::fold::Open> {
+        self.inner.seen.open()
+    }
     /// How many warrants are open.
     #[must_use]
     pub fn open_warrants(&self) -> usize {

@@ -8,6 +8,7 @@ mod credential;
 mod effects;
 mod flood;
 mod fold;
+mod in_flight;
 mod keep;
 mod ledger;
 mod listing;
@@ -24,6 +25,7 @@ pub use credential::{Credentials, Injection, OpenVault, Scheme, Service, VaultAc
 pub use effects::{Unamended, UnknownEffect};
 pub use flood::{MAX_PAIRS, WINDOW as REFUSAL_WINDOW};
 pub use fold::ORGANISATION;
+pub use in_flight::{InFlight, MAX_IN_FLIGHT};
 pub use ledger::{Act, InForce, Ledger, MAX_CLOCK_BEHIND, Refused};
 pub use listing::Listed;
 pub use observe::{NoObserver, Observer, Stage};

@@ -35,6 +35,8 @@ impl Gateway {
         let mut listed = Vec::new();
         for entry in release.catalog().entries() {
             if only.is_some_and(|only| only != entry.upstream())
+                || facts.frozen(&Freeze::Tool(entry.name().clone()))
+                || facts.frozen(&Freeze::Upstream(entry.upstream().clone()))
                 || release.visible(entry, envelope, &*facts).is_err()
             {
                 continue;

@@ -22,7 +22,11 @@ impl Public {
     pub(crate) fn of(denial: &Denial) -> Self {
         let first = denial.reasons().first();
         let remedy = denial.remedy().map(|remedy| {
-            format!("ask a person with the role `{}` to approve it: placet approve {}; then call again with the same arguments", remedy.role, denial.asked().id())
+            let later = remedy.steps.iter().skip(remedy.given.saturating_add(1));
+            let later = later.fold(String::new(), |text, role| {
+                text + "after that one with the role `" + role.as_str() + "`; "
+            });
+            format!("ask a person with the role `{}` to approve it: placet approve {}; {later}then call again with the same arguments", remedy.role, denial.asked().id())
         });
         Self {
             decision: denial.asked().id().clone(),

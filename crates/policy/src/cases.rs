@@ -292,6 +292,13 @@ impl Release {
         let envelope = case.envelope.as_ref().or(case.workflow.as_ref()).ok_or("the case has no envelope")?;
         let mut view = View::new(facts.as_ref(), envelope)?;
         let envelope = view.open(envelope, now)?;
+        if let Some(workflow) = view.workflow(envelope.workflow())
+            && let Some(kind) = self.workflow_types().get(&workflow.kind)
+        {
+            // A case on a workflow that nobody could have opened would prove nothing.
+            kind.admits_life(workflow, now)
+                .map_err(|unfit| format!("the workflow `{}`: {unfit}; {}", workflow.id, unfit.remedy))?;
+        }
         let tools: Vec<&str> = match (&case.call, &case.path) {
             (Some(call), _) => vec![call.tool.as_str()],
             (None, Some(path)) => path.iter().map(|step| step.tool.as_str()).collect(),

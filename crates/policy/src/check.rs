@@ -3,9 +3,9 @@
 use crate::{
     Release, Tree, cases,
     finding::{Finding, Severity},
-    manifest::EngineName,
+    manifest::{self, EngineName},
     rego::{ast, lint},
-    release,
+    release, states,
 };
 
 /// Looks at a tree of files: errors that would refuse it, warnings, and advice. Sorted by file and line.
@@ -33,6 +33,11 @@ pub fn check(tree: &Tree) -> Vec<Finding> {
     let v1 = parts.release.as_ref().is_none_or(|release| release.rego_v1);
     for (path, bytes) in tree {
         let Ok(text) = std::str::from_utf8(bytes) else { continue };
+        if path.starts_with("workflow_types/")
+            && let Ok(kind) = manifest::workflow_type(path, text)
+        {
+            findings.extend(states::lints(&kind, path, text));
+        }
         if cases::is_cases(path) {
             findings.extend(cases::parse(path, text).err());
         }

@@ -23,7 +23,7 @@ pub(crate) enum Shape {
     /// `true` or `false`.
     Bool,
     /// One of these words.
-    OneOf(&'static [&'static str]),
+    OneOf(Vec<String>),
     /// A list.
     List(Box<Shape>),
     /// An object whose members all look alike.
@@ -71,6 +71,8 @@ pub(crate) struct Additions {
     pub(crate) workflow: Option<BTreeMap<String, Shape>>,
     /// Names of approvals.
     pub(crate) approvals: BTreeSet<Name>,
+    /// The states that a workflow may be in; none means `open` and `closed`.
+    pub(crate) states: BTreeSet<String>,
     /// Actions, where Cedar reads totals by their names.
     pub(crate) actions: BTreeSet<Name>,
     /// Attributes of resources; none means that they aren't described.
@@ -110,6 +112,10 @@ impl Contract {
                 vec![("count", Must, Shape::Count), ("amount", Built, Shape::Decimal(false))],
             ))
         };
+        let step = || {
+            let fields = vec![("approver", Must, Shape::Id), ("role", Must, Shape::Id)];
+            Shape::Record(Record::of(false, fields))
+        };
         // Totals by action. Cedar reads a member by its name only, and an action of an older release may be among them.
         let totals = || {
             if additions.actions.is_empty() {
@@ -126,15 +132,22 @@ impl Contract {
                     ("approver", May, Shape::Id),
                     ("approver_role", May, Shape::Id),
                     ("expires_at", May, Shape::Time),
+                    ("steps", May, list(step())),
                 ],
             ))
+        };
+        let words = |words: &[&str]| Shape::OneOf(words.iter().map(|word| (*word).to_owned()).collect());
+        let states = if additions.states.is_empty() {
+            words(&["open", "closed"])
+        } else {
+            Shape::OneOf(additions.states.iter().cloned().collect())
         };
         let mut workflow = Record::of(
             additions.workflow.is_none(),
             vec![
                 ("id", Built, Shape::Id),
                 ("type", Built, Shape::Id),
-                ("state", Built, Shape::OneOf(&["open", "closed"])),
+                ("state", Built, states),
                 ("tenant_id", Built, Shape::Id),
                 ("owner", May, Shape::Id),
                 ("expires_at", Built, Shape::Time),
@@ -169,7 +182,7 @@ impl Contract {
                         vec![
                             ("name", Built, Shape::Id),
                             ("upstream", Built, Shape::Id),
-                            ("effect", Built, Shape::OneOf(&["read", "write", "destructive"])),
+                            ("effect", Built, words(&["read", "write", "destructive"])),
                         ],
                     )),
                 ),
@@ -366,6 +379,13 @@ fn check_record(record: &Record, value: &Value, path: &mut String) -> Result<(),
     Ok(())
 }
 
+/// Checks one value; the error says what is wrong, and below the value where.
+pub(crate) fn check_value(shape: &Shape, value: &Value) -> Result<(), String> {
+    let mut path = String::new();
+    check_shape(shape, value, &mut path)
+        .map_err(|message| if path.is_empty() { message } else { format!("{message} at {path}") })
+}
+
 /// An error leaves the path at the offending place.
 fn check_shape(shape: &Shape, value: &Value, path: &mut String) -> Result<(), String> {
     match shape {
@@ -417,7 +437,7 @@ fn check_shape(shape: &Shape, value: &Value, path: &mut String) -> Result<(), St
         Shape::Count => value.as_u64().map(drop).ok_or_else(|| wrong("a whole number from 0", value)),
         Shape::Bool => value.as_bool().map(drop).ok_or_else(|| wrong("true or false", value)),
         Shape::OneOf(words) => match value.as_str() {
-            Some(word) if words.contains(&word) => Ok(()),
+            Some(word) if words.iter().any(|known| known == word) => Ok(()),
             Some(_) | None => Err(format!("expected one of {}", words.join(", "))),
         },
     }
@@ -495,7 +515,7 @@ fn schema_of(shape: &Shape) -> Value {
         Shape::Count => object! { "type" => "integer", "minimum" => 0_i64 },
         Shape::Bool => object! { "type" => "boolean" },
         Shape::OneOf(words) => {
-            object! { "enum" => words.iter().map(|word| Value::from(*word)).collect::<Vec<_>>() }
+            object! { "enum" => words.iter().map(|word| Value::from(word.as_str())).collect::<Vec<_>>() }
         }
         Shape::List(inner) => object! { "type" => "array", "items" => schema_of(inner) },
         Shape::Map(inner) => object! { "type" => "object", "additionalProperties" => schema_of(inner) },

@@ -2,13 +2,14 @@
 
 use placet_core::{
     Approval, ApprovalId, Call, Claims, Code, Determining, Engine, EngineFault, Envelope, Evaluation,
-    FactsView, Moving, Name, Reason, Reasons, RelationModel, Remedy, ResourceRef, Standing, Timestamp,
-    Verdict,
+    FactsView, Moving, Name, Reason, Reasons, RelationModel, Remedy, ResourceRef, Timestamp, Verdict,
 };
 use placet_json::{Object, Value};
 
 use crate::{
-    Release, cedar, input,
+    Release, cedar,
+    chain::Sought,
+    input,
     limits::Within,
     manifest::EngineName,
     platform::{self, Standings},
@@ -170,7 +171,7 @@ impl Release {
                 Ok(within) => within,
                 Err(verdict) => return (verdict, None, Claims::NONE),
             };
-        let build = |approvals: &[&Approval]| {
+        let build = |approvals: &[Vec<&Approval>]| {
             let mut document = input::build(envelope, call, facts, &standings, approvals, now);
             if let (Some(totals), Some(document)) = (&totals, document.as_object_mut()) {
                 document.insert("totals", totals.clone());
@@ -182,21 +183,16 @@ impl Release {
         let mut judged = (self.judge(&document, Some(facts), now), document, lifts);
         if let (Judgement::Deny { final_: false, .. }, false) = (&judged.0, approvals.is_empty()) {
             let document = build(&approvals);
-            let spends: Vec<ApprovalId> = approvals.iter().map(|approval| approval.id.clone()).collect();
+            let spends: Vec<ApprovalId> =
+                approvals.iter().flatten().map(|approval| approval.id.clone()).collect();
             judged = (self.judge(&document, Some(facts), now), document, spends);
         }
         let (judgement, document, spends) = judged;
         let verdict = match judgement {
             Judgement::Allow(determining) => Verdict::Allow { determining, obligations: Vec::new(), spends },
             Judgement::Deny { reasons, determining, remedy, final_: _ } => {
-                let remedy = remedy.and_then(|approval| {
-                    let role = standings.kind.approvals.get(&approval)?.clone();
-                    Some(Remedy {
-                        approval,
-                        role,
-                        covers: call.approval_digest(envelope.workflow(), envelope.delegation()),
-                    })
-                });
+                let remedy = remedy
+                    .and_then(|approval| self::remedy(approval, envelope, call, facts, &standings, now));
                 Verdict::Deny { reasons, determining, remedy }
             }
         };
@@ -256,36 +252,56 @@ fn fault_reason(fault: EngineFault) -> Reason {
     Reason::platform(fault.code, public, fault.operator)
 }
 
-/// The unspent approvals of exactly this call that still stand: in time, by an active person other than the delegating
-/// one, who has the role now, under a name that the workflow's type knows. One for each name.
+/// The approvals of exactly this call that are complete: each step of their chain stands. One for each name.
 fn approvals<'a>(
     envelope: &Envelope,
     call: &Call,
     facts: &'a dyn FactsView,
     standings: &Standings<'_>,
     now: Timestamp,
-) -> Vec<&'a Approval> {
+) -> Vec<Vec<&'a Approval>> {
     let all = facts.approvals(envelope.workflow());
     if all.is_empty() {
-        return all;
+        return Vec::new();
     }
     let covers = call.approval_digest(envelope.workflow(), envelope.delegation());
-    let mut found: Vec<&Approval> = Vec::new();
-    for approval in all {
-        let stands = approval.covers == covers
-            && &approval.workflow == envelope.workflow()
-            && now < approval.ends
-            && standings.kind.approvals.get(&approval.name) == Some(&approval.role)
-            && &approval.approver != envelope.human()
-            && facts.human(&approval.approver).is_some_and(|human| human.standing == Standing::Active)
-            && facts.assignment(&approval.approver).is_some_and(|assignment| {
-                assignment.until.lives(now) && assignment.roles.contains(&approval.role)
-            });
-        if stands && !found.iter().any(|other| other.name == approval.name) {
-            found.push(approval);
+    let mut found: Vec<(usize, Vec<&Approval>)> = Vec::new();
+    for (name, chain) in &standings.kind.approvals {
+        if !all.iter().any(|approval| approval.name == *name) {
+            continue;
+        }
+        let sought = Sought { name, chain, workflow: envelope.workflow(), covers, own: envelope.human() };
+        let given = sought.given(facts, now);
+        if given.len() == chain.steps.len()
+            && let Some(first) = given.first()
+        {
+            // In the order of the facts, in which they are spent.
+            let at = all.iter().position(|approval| approval.id == first.id).unwrap_or(all.len());
+            found.push((at, given));
         }
     }
-    found
+    found.sort_by_key(|(at, _)| *at);
+    found.into_iter().map(|(_, given)| given).collect()
+}
+
+/// What would make a call that was denied for lack of this approval allowed: the next step of its chain.
+pub(crate) fn remedy(
+    approval: Name,
+    envelope: &Envelope,
+    call: &Call,
+    facts: &dyn FactsView,
+    standings: &Standings<'_>,
+    now: Timestamp,
+) -> Option<Remedy> {
+    let chain = standings.kind.approvals.get(&approval)?;
+    let covers = call.approval_digest(envelope.workflow(), envelope.delegation());
+    let sought =
+        Sought { name: &approval, chain, workflow: envelope.workflow(), covers, own: envelope.human() };
+    let given = sought.given(facts, now).len();
+    // A chain that is complete and didn't help: what would is another one.
+    let given = if given < chain.steps.len() { given } else { 0 };
+    let role = chain.steps.get(given)?.clone();
+    Some(Remedy { role, covers, steps: chain.steps.clone(), given, approval })
 }
 
 /// What a request may read of the facts, by `type:id`: its resources.

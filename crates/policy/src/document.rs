@@ -36,8 +36,10 @@ pub struct DecisionDocument {
 pub struct RemedyDocument {
     /// The approval's name.
     pub approval: Name,
-    /// The role that may give it.
+    /// The role that may give it, or that begins its chain.
     pub role: Name,
+    /// The roles of its chain, in order; one where it isn't a chain.
+    pub steps: Vec<Name>,
     /// What it must cover; none where a document, and no call, was decided on.
     pub covers: Option<Digest>,
 }
@@ -70,11 +72,16 @@ impl DecisionDocument {
             Value::Object(object! { "policy" => rule.policy.as_str(), "at" => rule.at.as_str() })
         });
         let remedy = self.remedy.as_ref().map_or(Value::Null, |remedy| {
-            Value::Object(object! {
+            let mut document = object! {
                 "approval" => remedy.approval.as_str(),
                 "role" => remedy.role.as_str(),
                 "covers" => remedy.covers.map_or(Value::Null, |covers| Value::from(covers.to_string())),
-            })
+            };
+            if remedy.steps.len() > 1 {
+                let steps = remedy.steps.iter().map(|role| Value::from(role.as_str()));
+                document.insert("steps", Value::Array(steps.collect()));
+            }
+            Value::Object(document)
         });
         let facts = self.facts.as_ref().map_or(Value::Null, |facts| {
             Value::Object(object! { "tenant" => facts.tenant.as_str(), "revision" => facts.revision.0, "age_ms" => facts.age_ms })
@@ -131,12 +138,10 @@ impl Release {
                 document.denied = Some(reasons);
                 document.determining = determining;
                 document.remedy = remedy.and_then(|approval| {
-                    let role = self
-                        .workflow_types()
-                        .values()
-                        .find_map(|kind| kind.approvals.get(&approval))?
-                        .clone();
-                    Some(RemedyDocument { approval, role, covers: None })
+                    let chain =
+                        self.workflow_types().values().find_map(|kind| kind.approvals.get(&approval))?;
+                    let steps = chain.steps.clone();
+                    Some(RemedyDocument { approval, role: steps.first()?.clone(), steps, covers: None })
                 });
             }
         }
@@ -199,6 +204,14 @@ impl Release {
                 Reason::platform(Code::TenantMismatch, "the person doesn't act in this tenant", operator)
                     .into(),
             );
+        }
+        // Each type has states of its own; the schema only knows them all together.
+        let states = text("/workflow/type").and_then(|kind| self.workflow_types().get(kind)?.states.as_ref());
+        if let (Some(states), Some(state)) = (states, text("/workflow/state"))
+            && !states.all.contains_key(state)
+        {
+            let message = format!("`{state}` is no state of this type of workflow");
+            return Some(input_invalid("input.workflow.state", &message).into());
         }
         let resources = input
             .get("resources")

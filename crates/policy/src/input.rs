@@ -11,7 +11,7 @@ pub(crate) fn build(
     call: &Call,
     facts: &dyn FactsView,
     standings: &Standings<'_>,
-    approvals: &[&Approval],
+    approvals: &[Vec<&Approval>],
     now: Timestamp,
 ) -> Value {
     let tenant = envelope.tenant().as_str();
@@ -46,10 +46,10 @@ pub(crate) fn build(
     let mut about = object! {
         "id" => workflow.id.local().as_str(),
         "type" => workflow.kind.as_str(),
-        "state" => "open",
+        "state" => standings.state,
         "tenant_id" => tenant,
         "owner" => workflow.owner.as_str(),
-        "expires_at" => workflow.ends.to_string(),
+        "expires_at" => standings.kind.ends(workflow).to_string(),
     };
     for (name, value) in &workflow.attributes {
         about.insert(name.as_str(), value.clone());
@@ -59,16 +59,22 @@ pub(crate) fn build(
             about.insert(attribute.as_str(), id.as_str());
         }
     }
-    for approval in approvals {
-        about.insert(
-            approval.name.as_str(),
-            object! {
-                "status" => "approved",
-                "approver" => approval.approver.as_str(),
-                "approver_role" => approval.role.as_str(),
-                "expires_at" => approval.ends.to_string(),
-            },
-        );
+    for steps in approvals {
+        let Some(last) = steps.last() else { continue };
+        let ends = steps.iter().fold(last.ends, |ends, step| ends.min(step.ends));
+        let mut approval = object! {
+            "status" => "approved",
+            "approver" => last.approver.as_str(),
+            "approver_role" => last.role.as_str(),
+            "expires_at" => ends.to_string(),
+        };
+        if steps.len() > 1 {
+            let steps = steps.iter().map(|step| {
+                Value::from(object! { "approver" => step.approver.as_str(), "role" => step.role.as_str() })
+            });
+            approval.insert("steps", Value::Array(steps.collect()));
+        }
+        about.insert(last.name.as_str(), approval);
     }
     let totals: Object = flow
         .totals

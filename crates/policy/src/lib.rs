@@ -7,10 +7,13 @@
 //!
 //! Whatever goes wrong is a denial: a failing engine, a document that breaks its schema, a fact that is missing.
 
+mod acts;
 mod admit;
+mod admits;
 mod archive;
 mod cases;
 mod cedar;
+mod chain;
 mod check;
 mod contract;
 mod decide;
@@ -20,20 +23,27 @@ mod input;
 mod limits;
 mod lookups;
 mod manifest;
+mod moves;
 mod platform;
 mod reasons;
 mod rego;
 mod relations;
 mod release;
+mod states;
 mod yaml;
 
+pub use acts::FreezeAct;
 pub use admit::{MAX_EVIDENCE, NotAdmitted, evidence, unknown_tool};
+pub use admits::Unfit;
 pub use archive::{MAX_ARCHIVE, Tree};
 pub use cases::{CaseResult, LoadFacts, Report};
+pub use chain::Sought;
 pub use check::check;
 pub use contract::input_schema;
 pub use document::{DecisionDocument, FactsDocument, RemedyDocument};
 pub use finding::{Finding, Refused, Severity};
 pub use lookups::{Lookups, Wanted, looked};
 pub use manifest::{AttributeType, EngineName, Package, WorkflowType};
+pub use moves::{Moving, Unmoved, move_digest};
 pub use release::{Release, Rewrite};
+pub use states::{Chain, MovedBy, States, Transition};

@@ -11,7 +11,7 @@ use placet_core::{
 use placet_json::{Object, Value, object};
 
 use crate::{
-    Release, WorkflowType,
+    Release, WorkflowType, decide,
     finding::{Finding, nearest, position},
     platform::Standings,
 };
@@ -58,7 +58,7 @@ impl Release {
         call: &Call,
         facts: &dyn FactsView,
         standings: &Standings<'_>,
-        approvals: &[&Approval],
+        approvals: &[Vec<&Approval>],
         now: Timestamp,
     ) -> Result<Within, Verdict> {
         let limits = self.limits(call, standings.kind);
@@ -86,11 +86,9 @@ impl Release {
         if let Some(first) = over.next() {
             let rest: Vec<_> = over.collect();
             let same = rest.iter().all(|other| other.approval == first.approval);
-            let remedy = first.approval.clone().filter(|_| same).and_then(|approval| {
-                let role = standings.kind.approvals.get(&approval)?.clone();
-                let covers = call.approval_digest(envelope.workflow(), envelope.delegation());
-                Some(Remedy { approval, role, covers })
-            });
+            let remedy = first.approval.clone().filter(|_| same);
+            let remedy =
+                remedy.and_then(|approval| decide::remedy(approval, envelope, call, facts, standings, now));
             let reason = |it: placet_core::Exceeded| Reason::platform(it.code, it.public, it.operator);
             let reasons = Reasons::new(reason(first), rest.into_iter().map(reason).collect());
             return Err(denial(reasons, remedy));
@@ -110,21 +108,23 @@ fn denial(reasons: Reasons, remedy: Option<Remedy>) -> Verdict {
 /// Takes the budgets away that an approval at hand lifts, and names the approvals.
 fn lift(
     mut limits: Limits,
-    approvals: &[&Approval],
+    approvals: &[Vec<&Approval>],
     spending: &Spending,
     tallies: &Arc<Tallies>,
     flow: &FlowState,
 ) -> (Limits, Vec<ApprovalId>) {
     let mut lifts = Vec::new();
     limits.budgets.retain(|budget| {
-        let given = |name: &Name| approvals.iter().find(|approval| approval.name == *name);
-        let Some(approval) = budget.approval.as_ref().and_then(given) else { return true };
+        let given = |name: &Name| approvals.iter().find(|steps| steps.iter().all(|step| step.name == *name));
+        let Some(steps) = budget.approval.as_ref().and_then(given) else { return true };
         let alone = Limits { budgets: vec![budget.clone()], ..Limits::NONE };
         if exceeded(&alone, spending, tallies, flow).is_empty() {
             return true;
         }
-        if !lifts.contains(&approval.id) {
-            lifts.push(approval.id.clone());
+        for step in steps {
+            if !lifts.contains(&step.id) {
+                lifts.push(step.id.clone());
+            }
         }
         false
     });
@@ -134,7 +134,7 @@ fn lift(
 /// A day's totals by action; the call's own action is always among them, so that a policy can add to it.
 fn day(per: Per, spending: &Spending, tallies: &Tallies) -> Value {
     let mut totals = object! { spending.action.as_str() => total(Total::ZERO) };
-    for (action, of) in tallies.day(per, spending).into_iter().flat_map(|day| day.iter()) {
+    for (action, of) in tallies.day(per, spending).into_iter().flat_map(placet_core::DayTotals::iter) {
         totals.insert(action.as_str(), total(*of));
     }
     Value::Object(totals)

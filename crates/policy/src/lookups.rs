@@ -63,7 +63,7 @@ impl Release {
                 Some(known) => match observed(lookup, known, now) {
                     Observation::Told => {}
                     Observation::Holds(at) => {
-                        found.known.push(looked(lookup, resource, now, Found::Kept(at)))
+                        found.known.push(looked(lookup, resource, now, Found::Kept(at)));
                     }
                     Observation::Old(_) => found.want(lookup, resource),
                 },

@@ -6,8 +6,10 @@ use placet_core::{Budget, Decimal, Name, Per, window_of};
 use serde::Deserialize;
 
 use crate::{
+    acts::Acts,
     contract::Shape,
     finding::{Finding, position},
+    states::{self, ApprovalFile, Chain, StateFile, States, TransitionFile},
 };
 
 /// An engine that may grant actions.
@@ -36,6 +38,9 @@ pub(crate) struct Manifest {
     /// Parts with owners of their own, by name.
     #[serde(default)]
     pub(crate) packages: BTreeMap<Name, Package>,
+    /// Which people may stop things.
+    #[serde(default)]
+    pub(crate) acts: Acts,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
@@ -130,6 +135,11 @@ struct WorkflowTypeFile {
     binds: BTreeMap<Name, Name>,
     #[serde(default)]
     approval: BTreeMap<Name, ApprovalFile>,
+    initial: Option<Name>,
+    #[serde(default)]
+    state: BTreeMap<Name, StateFile>,
+    #[serde(default)]
+    transition: Vec<TransitionFile>,
     #[serde(default)]
     budgets: BTreeMap<Name, BudgetFile>,
 }
@@ -188,12 +198,6 @@ impl BudgetFile {
     }
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ApprovalFile {
-    role: Name,
-}
-
 /// The type of an attribute of a workflow or a resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -240,8 +244,10 @@ pub struct WorkflowType {
     pub attributes: BTreeMap<Name, AttributeType>,
     /// By resource type, the attribute that holds the one resource of that type that the workflow is about.
     pub binds: BTreeMap<Name, Name>,
-    /// The approvals that may be given in one, with the role that gives them.
-    pub approvals: BTreeMap<Name, Name>,
+    /// The approvals that may be given in one, with the roles that give them.
+    pub approvals: BTreeMap<Name, Chain>,
+    /// Its named states. None: a workflow is open, then closed.
+    pub states: Option<States>,
     /// The budgets of actions.
     pub budgets: BTreeMap<Name, Vec<Budget>>,
 }
@@ -255,7 +261,7 @@ pub(crate) fn parse<T: serde::de::DeserializeOwned>(file: &str, text: &str) -> R
 }
 
 /// The line of the first occurrence of a word.
-fn line_of(text: &str, word: &str) -> (u32, u32) {
+pub(crate) fn line_of(text: &str, word: &str) -> (u32, u32) {
     text.find(word).map_or((0, 0), |offset| position(text, offset))
 }
 
@@ -298,6 +304,15 @@ pub(crate) fn workflow_type(file: &str, text: &str) -> Result<WorkflowType, Find
             "choose another name for one of them",
         ));
     }
+    let problem =
+        |(word, message, help): states::Problem| Finding::error(file, line_of(text, &word), message, help);
+    let mut approvals = BTreeMap::new();
+    for (name, approval) in parsed.approval {
+        let chain = states::chain(&name, approval).map_err(problem)?;
+        approvals.insert(name, chain);
+    }
+    let states = states::states(parsed.initial, parsed.state, parsed.transition, &approvals, &parsed.binds)
+        .map_err(problem)?;
     let mut budgets = BTreeMap::new();
     for (action, budget) in parsed.budgets {
         let budget = budget.budgets().map_err(|why| {
@@ -319,7 +334,8 @@ pub(crate) fn workflow_type(file: &str, text: &str) -> Result<WorkflowType, Find
         longest_life,
         attributes: parsed.attributes,
         binds: parsed.binds,
-        approvals: parsed.approval.into_iter().map(|(name, approval)| (name, approval.role)).collect(),
+        approvals,
+        states,
     })
 }
 

@@ -21,6 +21,8 @@ pub(crate) struct Standings<'a> {
     pub(crate) assignment: &'a Assignment,
     pub(crate) workflow: &'a Workflow,
     pub(crate) kind: &'a WorkflowType,
+    /// The workflow's state as policy reads it.
+    pub(crate) state: &'a str,
     pub(crate) resources: Vec<&'a Resource>,
 }
 
@@ -57,7 +59,7 @@ pub(crate) fn check<'a>(
     let agent = agents(envelope, facts, &chain)?;
     standing(&chain, now)?;
     let (human, assignment) = person(envelope, facts, now)?;
-    let (workflow, kind) = workflow(release, envelope, facts, &chain, now)?;
+    let (workflow, kind, state) = workflow(release, envelope, facts, &chain, now)?;
     scope(envelope, call, &chain, workflow, kind)?;
     if now >= envelope.expires() {
         return no(
@@ -83,7 +85,7 @@ pub(crate) fn check<'a>(
     let resources = resources(release, call, facts, now)?;
     holds(entry, envelope, call, facts)?;
     bound(call, workflow, kind)?;
-    Ok(Standings { agent, chain, human, assignment, workflow, kind, resources })
+    Ok(Standings { agent, chain, human, assignment, workflow, kind, state, resources })
 }
 
 /// The delegations from the acting agent's up to the person's own: known, and each in the same hands as the first.
@@ -230,7 +232,7 @@ fn workflow<'a>(
     facts: &'a dyn FactsView,
     chain: &[&Delegation],
     now: Timestamp,
-) -> Checked<(&'a Workflow, &'a WorkflowType)> {
+) -> Checked<(&'a Workflow, &'a WorkflowType, &'a str)> {
     let Some(workflow) = facts.workflow(envelope.workflow()) else {
         return no(
             Code::WorkflowUnknown,
@@ -256,6 +258,23 @@ fn workflow<'a>(
     let Some(kind) = release.workflow_types().get(&workflow.kind) else {
         return refused(format!("the release has no workflow type `{}`", workflow.kind));
     };
+    if now >= kind.ends(workflow) {
+        return no(
+            Code::WorkflowExpired,
+            "the workflow's time is over",
+            format!(
+                "workflow `{}` ended at {}: its type lets it live no longer",
+                workflow.id,
+                kind.ends(workflow)
+            ),
+        );
+    }
+    let Some(state) = kind.state(workflow) else {
+        return refused(format!(
+            "workflow `{}` is in a state in which workflows of type `{}` aren't open",
+            workflow.id, kind.name
+        ));
+    };
     for delegation in chain {
         if !facts.agent(&delegation.agent).is_some_and(|agent| kind.agents.contains(&agent.kind)) {
             return refused(format!(
@@ -264,7 +283,7 @@ fn workflow<'a>(
             ));
         }
     }
-    Ok((workflow, kind))
+    Ok((workflow, kind, state))
 }
 
 /// Intent, action and limits, in every scope of the chain.

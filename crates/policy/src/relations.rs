@@ -331,7 +331,9 @@ fn follows(rewrite: &Rewrite, negated: bool, tell: &mut dyn FnMut(&Name, bool)) 
         Rewrite::Direct(_) | Rewrite::From { .. } => {}
         Rewrite::Computed(other) => tell(other, negated),
         Rewrite::Union(parts) | Rewrite::Intersection(parts) => {
-            parts.iter().for_each(|part| follows(part, negated, tell));
+            for part in parts {
+                follows(part, negated, tell);
+            }
         }
         Rewrite::Exclusion(base, except) => {
             follows(base, negated, tell);
@@ -377,7 +379,7 @@ fn can(model: &RelationModel, kind: &Name, rewrite: &Rewrite, given: &BTreeSet<(
 mod tests {
     use super::*;
 
-    const GOOD: &str = r##"[type.team.relations]
+    const GOOD: &str = r#"[type.team.relations]
 member = { direct = ["user", "team#member"] }
 
 [type.folder.relations]
@@ -391,7 +393,7 @@ parents = ["folder"]
 folder = { direct = ["folder"] }
 blocked = { direct = ["user"] }
 viewer = { base = { from = "folder", relation = "viewer" }, except = { computed = "blocked" } }
-"##;
+"#;
 
     #[test]
     fn a_model_is_read_whole() {

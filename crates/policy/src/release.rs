@@ -10,6 +10,7 @@ use placet_core::{Digest, Name, Per, RelationModel};
 use placet_json::{Value, object};
 
 use crate::{
+    acts::Acts,
     archive::{self, REWRITTEN, Tree},
     cedar,
     contract::{Additions, Contract, Shape},
@@ -19,6 +20,7 @@ use crate::{
     reasons::Book,
     rego::{ast::Parsed, lint, program::Program, rewrite},
     relations::{self, Relations},
+    states,
 };
 
 pub use crate::rego::rewrite::Rewrite;
@@ -39,6 +41,7 @@ pub struct Release {
     pub(crate) rego_v1: bool,
     pub(crate) cedar: Option<cedar::Program>,
     grants: BTreeMap<Name, EngineName>,
+    pub(crate) acts: Acts,
     /// How long the same call again is refused where the tool says nothing, in milliseconds.
     pub(crate) duplicates: u64,
     /// The totals of days that some policy reads.
@@ -262,7 +265,8 @@ pub(crate) fn read(tree: &Tree, archived: Option<(&[u8], &Tree)>) -> Parts {
     let mut budgeted: Vec<(String, String, WorkflowType)> = Vec::new();
     for path in below("workflow_types", ".toml") {
         let Some(text) = text(&path, findings) else { continue };
-        let kind = manifest::workflow_type(&path, &text);
+        let kind = manifest::workflow_type(&path, &text)
+            .and_then(|kind| states::unknown_relations(&kind, &model, &path, &text).map_or(Ok(kind), Err));
         budgeted.extend(kind.iter().map(|kind| (path.clone(), text.clone(), kind.clone())));
         note(
             kind.and_then(|kind| match workflow_types.insert(kind.name.clone(), kind) {
@@ -300,6 +304,7 @@ pub(crate) fn read(tree: &Tree, archived: Option<(&[u8], &Tree)>) -> Parts {
     parts.guarded = contract.decimals();
     findings.extend(crate::lookups::undescribed(&catalog, additions.resource.as_ref(), &files));
     check_reasons(&reasons, &workflow_types, findings);
+    manifest.acts.check(findings);
 
     // Policies.
     let (mut rewritten, mut rewrites) = (Tree::new(), Vec::new());
@@ -408,6 +413,7 @@ pub(crate) fn read(tree: &Tree, archived: Option<(&[u8], &Tree)>) -> Parts {
         rego_v1: v1,
         cedar,
         grants: manifest.grants,
+        acts: manifest.acts,
         duplicates: manifest.limits.duplicates.0,
         reads_days: BTreeSet::new(),
         book: Book::new(reasons.reason),
@@ -440,6 +446,12 @@ fn additions(
             .flat_map(|kind| &kind.attributes)
             .map(|(name, attribute)| (name.as_str().to_owned(), attribute.shape()));
         additions.workflow = Some(described.collect());
+        for kind in types.values() {
+            match &kind.states {
+                None => additions.states.extend(["open".to_owned(), "closed".to_owned()]),
+                Some(states) => additions.states.extend(states.all.keys().map(ToString::to_string)),
+            }
+        }
         additions.approvals = types.values().flat_map(|kind| kind.approvals.keys().cloned()).collect();
     }
     let used = catalog

@@ -134,7 +134,8 @@ impl Parts<'_> {
             None => w.null("release"),
         };
         match self.remedy {
-            Some(it) => w.part("remedy", &remedy(it)),
+            // Members in order, and the only number is small: the compact form is the canonical one.
+            Some(it) => w.part("remedy", &remedy(it).to_string()),
             None => w.null("remedy"),
         };
         w.list("spends", self.spends.iter().copied())
@@ -228,12 +229,21 @@ fn reason(reason: &Reason) -> String {
         .end()
 }
 
-fn remedy(remedy: &Remedy) -> String {
-    Writer::new(128)
-        .text("approval", remedy.approval.as_str())
-        .shown("covers", &remedy.covers)
-        .text("role", remedy.role.as_str())
-        .end()
+/// A remedy as it stands in a decision's record: who is to say yes next, to what; of a chain also all its steps.
+#[must_use]
+pub fn remedy(remedy: &Remedy) -> Value {
+    let Remedy { approval, role, covers, steps, given } = remedy;
+    let mut document = object! { "approval" => approval.as_str(), "covers" => covers.to_string() };
+    // Of a single approval nothing is said twice, as in records from before there were chains.
+    let chain = steps.len() > 1;
+    if chain {
+        document.insert("given", u64::try_from(*given).unwrap_or(u64::MAX));
+    }
+    document.insert("role", role.as_str());
+    if chain {
+        document.insert("steps", Value::Array(steps.iter().map(|role| Value::from(role.as_str())).collect()));
+    }
+    document.into()
 }
 
 fn resources(w: &mut Writer, resources: &[ResourceRef]) {

@@ -12,7 +12,7 @@ mod refusals;
 mod writer;
 
 pub use amendment::{Amendment, amended};
-pub use decision::{AskedRecord, DecisionRecord, denied, document, permitted};
+pub use decision::{AskedRecord, DecisionRecord, denied, document, permitted, remedy};
 pub use effect::{EffectRecord, ended, orphaned, returns};
 pub use read::BadRecord;
 pub use refusals::{Refusals, Refused};

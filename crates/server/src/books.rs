@@ -4,7 +4,9 @@ use std::{future::Future, pin::Pin, sync::Arc};
 
 use placet_core::{DecisionId, Digest, Name, RelationModel, Revision, TenantId, Timestamp};
 use placet_facts::{ChangeError, Live, Transaction, World};
+use placet_gateway::InFlight;
 use placet_json::Value;
+use placet_policy::Release;
 use placet_record::DecisionRecord;
 
 /// A future of a trait object.
@@ -118,6 +120,10 @@ pub trait Books: Send + Sync + 'static {
     fn remediable(&self, id: &DecisionId) -> Result<Option<DecisionRecord>, String>;
     /// Records of a decision: itself, then how its warrant ended.
     fn decision(&self, id: &DecisionId) -> Result<Vec<Value>, String>;
+    /// The calls on their way, the newest first; bounded.
+    fn in_flight(&self) -> Result<Vec<InFlight>, String>;
+    /// The release in force itself, for what it says of workflows and of people's acts.
+    fn release(&self) -> Option<Arc<Release>>;
     /// The release in force.
     fn in_force(&self) -> Option<ReleaseInfo>;
     /// The release in force and its relationship model.

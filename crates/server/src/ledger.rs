@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use placet_core::{DecisionId, Digest, Name, RelationModel, Revision, Timestamp};
 use placet_facts::{ChangeError, Live, Transaction, World};
-use placet_gateway::{Act, ArchiveError, Effects, Ledger, ORGANISATION, Refused};
+use placet_gateway::{Act, ArchiveError, Effects, InFlight, Ledger, ORGANISATION, Refused};
 use placet_json::{Limits, Value};
 use placet_policy::Release;
 use placet_record::{DecisionRecord, Kind};
@@ -127,6 +127,12 @@ impl Books for LedgerBooks {
         let mut found = self.search(&Filter { row, kinds, ..Filter::default() })?;
         found.sort_by_key(|found| found.sequence);
         found.into_iter().map(|found| self.payload(found.sequence)).collect()
+    }
+    fn in_flight(&self) -> Result<Vec<InFlight>, String> {
+        self.ledger.in_flight()
+    }
+    fn release(&self) -> Option<Arc<Release>> {
+        self.ledger.releases().current()
     }
     fn in_force(&self) -> Option<ReleaseInfo> {
         let release = self.ledger.releases().current()?;

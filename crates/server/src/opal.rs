@@ -126,8 +126,14 @@ pub(crate) fn prepare(
             },
             promote: source.promote,
         };
-        let read =
-            one(source, data, variables).map_err(|why| format!("`[[opal]] {}`: {why}", source.name))?;
+        let wrong = |why: String| format!("`[[opal]] {}`: {why}", source.name);
+        let read = one(source, data, variables).map_err(wrong)?;
+        let declared = Source {
+            name: label(&source.name).map_err(wrong)?,
+            place: Place::Tenant(source.tenant.clone()),
+            mode: Mode::Polled { bound_ms: source.stale_after_ms },
+        };
+        ledger.live().sources().declare(declared, ledger.now()).map_err(|error| wrong(error.to_string()))?;
         sources.push((read, Arc::new(host) as Arc<dyn Host>));
     }
     let app = opal.fleet.clone().map(routes);

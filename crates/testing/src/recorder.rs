@@ -64,6 +64,7 @@ struct Inner {
     address: SocketAddr,
     speaks: Speaks,
     connections: AtomicUsize,
+    given_up: AtomicUsize,
     seen: Mutex<Vec<Seen>>,
     tools: Mutex<Vec<Value>>,
     script: Mutex<Arc<Script>>,
@@ -124,6 +125,7 @@ impl Recorder {
             address: listener.local_addr().unwrap(),
             speaks,
             connections: AtomicUsize::new(0),
+            given_up: AtomicUsize::new(0),
             seen: Mutex::default(),
             tools: Mutex::new(tools),
             script: Mutex::new(done),
@@ -174,6 +176,16 @@ impl Recorder {
     pub fn connections(&self) -> usize {
         self.inner.connections.load(Ordering::SeqCst)
     }
+    /// Waits until this many of the calls that are answered with silence were given up: their connection was closed.
+    pub async fn given_up(&self, count: usize) {
+        for _ in 0..1000 {
+            if self.inner.given_up.load(Ordering::SeqCst) >= count {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        panic!("{} calls were given up, not {count}", self.inner.given_up.load(Ordering::SeqCst));
+    }
     /// The calls that came.
     #[must_use]
     pub fn calls(&self) -> Vec<Seen> {
@@ -209,7 +221,13 @@ impl Inner {
                 Reply::Result(result) => message(&seen, "result", &result, self.session(&seen)),
                 Reply::Error(error) => message(&seen, "error", &error, ""),
                 Reply::Raw(bytes) => bytes,
-                Reply::Silence => std::future::pending().await,
+                Reply::Silence => {
+                    // Until the other side gives it up.
+                    let mut rest = Vec::new();
+                    drop(stream.read_to_end(&mut rest).await);
+                    self.given_up.fetch_add(1, Ordering::SeqCst);
+                    return;
+                }
                 Reply::Gone => return,
             };
             if stream.write_all(&out).await.is_err() {

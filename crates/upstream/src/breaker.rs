@@ -164,8 +164,10 @@ impl fmt::Debug for Pass {
 mod tests {
     use super::*;
 
+    const REST: Duration = Duration::from_millis(500);
+
     fn breaker() -> Arc<Breaker> {
-        Arc::new(Breaker::new(Fuse { failures: 3, rest: Duration::from_secs(10) }))
+        Arc::new(Breaker::new(Fuse { failures: 3, rest: REST }))
     }
     fn fail(breaker: &Arc<Breaker>) {
         let pass = breaker.pass().unwrap();
@@ -173,7 +175,7 @@ mod tests {
         drop(pass);
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn failures_in_a_row_open_it_and_an_answer_between_them_does_not() {
         let breaker = breaker();
         fail(&breaker);
@@ -185,14 +187,14 @@ mod tests {
         fail(&breaker);
         assert_eq!(breaker.circuit(), (Circuit::Open, 1));
         let resting = breaker.pass().unwrap_err();
-        assert_eq!((resting.failures, resting.rest), (3, Duration::from_secs(10)));
+        assert!(resting.failures == 3 && resting.rest <= REST, "{resting}");
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn after_its_rest_one_call_tries_and_its_end_decides() {
         let breaker = breaker();
         (0..3).for_each(|_| fail(&breaker));
-        tokio::time::advance(Duration::from_secs(10)).await;
+        tokio::time::sleep(REST).await;
         let probe = breaker.pass().unwrap();
         assert!(breaker.pass().is_err(), "one at a time");
         // A call that ended by itself tells nothing.
@@ -201,7 +203,7 @@ mod tests {
         breaker.note(Way::Failed);
         drop(probe);
         assert_eq!(breaker.circuit(), (Circuit::Open, 2));
-        tokio::time::advance(Duration::from_secs(10)).await;
+        tokio::time::sleep(REST).await;
         let probe = breaker.pass().unwrap();
         breaker.note(Way::Answered);
         drop(probe);
@@ -209,7 +211,7 @@ mod tests {
         assert!(breaker.pass().is_ok() && breaker.pass().is_ok());
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_fuse_of_nothing_never_opens() {
         let breaker = Arc::new(Breaker::new(Fuse { failures: 0, rest: Duration::from_secs(1) }));
         (0..100).for_each(|_| fail(&breaker));

@@ -239,6 +239,7 @@ impl Desk {
             role: remedy.role.clone(),
             covers: remedy.covers,
             ends: self.now().plus_millis(3_600_000),
+            follows: None,
         };
         self.change(Place::Tenant(acme), Change::ApprovalGiven(approval)).await;
     }

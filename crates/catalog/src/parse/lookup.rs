@@ -65,7 +65,7 @@ pub(super) fn lookup(reader: &mut Reader<'_>, name: &str, at: usize, item: Item<
                     }
                 }
                 Ok(_) => {
-                    reader.problem(at, format!("`{name}` is set by Placet itself"), "choose another name")
+                    reader.problem(at, format!("`{name}` is set by Placet itself"), "choose another name");
                 }
                 Err(error) => reader.problem(at, format!("`{name}`: {error}"), ""),
             }
@@ -166,7 +166,9 @@ fn reading(
                 .and_then(|item| {
                     reader.parsed(item, "`credential`", |text| match credential(text)? {
                         Credential::Process => Err("an address has no process".to_owned()),
-                        other => Ok(other),
+                        other @ (Credential::Vault(_) | Credential::CallToken | Credential::None) => {
+                            Ok(other)
+                        }
                     })
                 });
             (Reading::Get { upstream: upstream?, path: path?, credential: credential? }, item.span().start)

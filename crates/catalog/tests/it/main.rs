@@ -111,6 +111,8 @@ impl Facts {
             id: WorkflowId::new(tenant("acme"), name("wf-9")),
             kind: name("support_case"),
             state: WorkflowState::Open,
+            stage: None,
+            opened: None,
             owner: HumanId::new("maya").unwrap(),
             intents: [name("support_case_resolution")].into(),
             ends: Timestamp::from_secs(1000),

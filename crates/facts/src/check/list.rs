@@ -32,7 +32,7 @@ pub(crate) fn objects(
         .filter_map(|(thing, _)| Some((tuples.named(*thing)?, *thing)))
         .filter(|(named, _)| named.kind == *kind)
         .collect();
-    candidates.sort_by(|(a, _), (b, _)| a.cmp(b));
+    candidates.sort_by_key(|(named, _)| *named);
     let left = MAX_STEPS_OF_LIST.saturating_sub(reach.steps);
     let mut walk = Walk::new(tuples, model, Who::one(tuples, subject), left);
     let mut found = Vec::new();
@@ -89,7 +89,9 @@ impl<'a> Reach<'a> {
                 self.from.entry(there).or_default().push((kind, relation, via));
             }
             Rewrite::Union(parts) | Rewrite::Intersection(parts) => {
-                parts.iter().for_each(|part| self.index(kind, relation, part));
+                for part in parts {
+                    self.index(kind, relation, part);
+                }
             }
             Rewrite::Exclusion(base, _) => self.index(kind, relation, base),
         }

@@ -80,7 +80,7 @@ struct Gather<'a> {
     steps: u32,
 }
 
-impl<'a> Gather<'a> {
+impl Gather<'_> {
     fn step(&mut self) -> Result<(), CheckError> {
         self.steps = self.steps.saturating_add(1);
         if self.steps > MAX_STEPS_OF_LIST { Err(CheckError::Bound(MAX_STEPS_OF_LIST)) } else { Ok(()) }

@@ -244,9 +244,20 @@ fn below(tree: &Tree, into: &mut BTreeMap<(ResourceRef, Name), Tree>) {
             }
         }
         Tree::Computed(expansion) => collect(expansion, into),
-        Tree::From { of, .. } => of.iter().for_each(|expansion| collect(expansion, into)),
-        Tree::Union(parts) | Tree::Intersection(parts) => parts.iter().for_each(|part| below(part, into)),
-        Tree::Exclusion(base, without) => [base, without].into_iter().for_each(|part| below(part, into)),
+        Tree::From { of, .. } => {
+            for expansion in of {
+                collect(expansion, into);
+            }
+        }
+        Tree::Union(parts) | Tree::Intersection(parts) => {
+            for part in parts {
+                below(part, into);
+            }
+        }
+        Tree::Exclusion(base, without) => {
+            below(base, into);
+            below(without, into);
+        }
     }
 }
 
@@ -318,8 +329,8 @@ fn one(seed: u64) -> (usize, usize) {
 
 /// A quarter of all questions, on seeds of its own.
 fn quarter(part: u64) {
-    if let Ok(seed) = std::env::var("PLACET_SEED") {
-        one(seed.parse().unwrap());
+    if let Some(seed) = std::env::var_os("PLACET_SEED") {
+        one(seed.to_str().unwrap().parse().unwrap());
         return;
     }
     let wanted = if std::env::var_os("PLACET_SOAK").is_some() { 250_000 } else { 2_500 };

@@ -8,8 +8,11 @@
 
 mod chains;
 mod changes;
+// `cfg(test)` says to clippy that the helpers are tests too.
+#[cfg(test)]
 mod differential;
 mod journal;
+mod moves;
 mod observed;
 mod relations;
 mod tenants;

@@ -34,7 +34,15 @@ fn syn_2_a_reading_takes_the_place_of_an_older_one_only_and_of_nothing_that_was_
     let told = r#"{"resource_set":{"type":"support_case","id":"CASE-2","attributes":{"a":3}}}"#;
     let case = ResourceRef { kind: name("support_case"), id: name("CASE-2") };
     let seen = |world: &placet_facts::World| {
-        world.tenant(&tenant("acme")).unwrap().resource(&case).unwrap().attributes[&name("a")].to_string()
+        world
+            .tenant(&tenant("acme"))
+            .unwrap()
+            .resource(&case)
+            .unwrap()
+            .attributes
+            .get(&name("a"))
+            .unwrap()
+            .to_string()
     };
     let newer = apply(&world, &[&later]).unwrap();
     assert_eq!(seen(&newer), "2");

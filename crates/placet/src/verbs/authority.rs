@@ -138,7 +138,7 @@ enum WorkflowVerb {
         /// The resource of a type that it is about
         #[arg(long = "bind", value_name = "TYPE=ID")]
         bindings: Vec<String>,
-        /// A further attribute that policy reads
+        /// A further attribute that policy reads; NAME:=JSON for what isn't a text
         #[arg(long = "attribute", value_name = "NAME=TEXT")]
         attributes: Vec<String>,
         #[command(flatten)]
@@ -157,6 +157,11 @@ enum WorkflowVerb {
         #[command(flatten)]
         remote: Remote,
     },
+    /// Move a workflow to another state of its type, or say yes to a move that an approval decides
+    #[command(
+        after_help = "Example:\n  placet workflow move acme/wf-9 review --why \"all receipts are there\""
+    )]
+    Move(super::moves::Move),
     /// Close a workflow for good: it takes no more calls
     #[command(after_help = "Example:\n  placet workflow close acme/wf-9")]
     Close {
@@ -192,7 +197,7 @@ impl Workflow {
                 });
                 let mut body = object! {
                     "type" => kind, "intents" => texts(&intents), "ends" => ends.to_string(),
-                    "bindings" => pairs(&bindings, "binding")?, "attributes" => pairs(&attributes, "attribute")?,
+                    "bindings" => pairs(&bindings, "binding")?, "attributes" => super::moves::attributes(&attributes)?,
                 };
                 if let Some(id) = id {
                     body.insert("id", id);
@@ -223,6 +228,7 @@ impl Workflow {
                             ("WORKFLOW", "id"),
                             ("TYPE", "type"),
                             ("STATE", "state"),
+                            ("STAGE", "stage"),
                             ("OWNER", "owner"),
                             ("ENDS", "ends"),
                             ("ABOUT", "bindings"),
@@ -230,6 +236,7 @@ impl Workflow {
                     )
                 })?;
             }
+            WorkflowVerb::Move(step) => step.run()?,
             WorkflowVerb::Close { workflow, why, remote } => {
                 let (tenant, id) = in_tenant(&workflow, "workflow")?;
                 let path = format!("/v1/tenants/{}/workflows/{}/close", segment(tenant), segment(id));
@@ -260,8 +267,14 @@ impl Approve {
             admin.post("/v1/approvals", &self.why.onto(object! { "decision" => self.decision.as_str() })),
         )?;
         show(self.remote.format, &answer, |answer| {
+            let then = cell(answer, "then");
+            let next = if then.is_empty() {
+                "the same call, asked again, may go through once".to_owned()
+            } else {
+                format!("still to say yes, in this order: {then}")
+            };
             format!(
-                "{} gives `{}` as {} until {}; the same call, asked again, may go through once",
+                "{} gives `{}` as {} until {}; {next}",
                 cell(answer, "approver"),
                 cell(answer, "approval"),
                 cell(answer, "role"),
@@ -428,6 +441,9 @@ fn frozen(what: Frozen, path: &str, told: &str) -> Result<Answer, Failure> {
         (object! { kind => name.as_str() }.into(), format!("{kind} `{name}`"))
     };
     let answer = block_on(remote.server.open()?.post(path, &why.onto(object! { "what" => what })))?;
-    show(remote.format, &answer, |_| format!("{shown} {told}"))?;
+    show(remote.format, &answer, |answer| {
+        let told = format!("{shown} {told}");
+        if answer.get("in_flight").is_some() { super::moves::hit(&told, answer) } else { told }
+    })?;
     Ok(Answer::Yes)
 }

@@ -15,6 +15,7 @@ pub(crate) mod facts;
 pub(crate) mod import;
 pub(crate) mod init;
 pub(crate) mod key;
+pub(crate) mod moves;
 pub(crate) mod opal;
 pub(crate) mod people;
 pub(crate) mod promote;

@@ -169,13 +169,19 @@ fn tree(value: &Value, depth: usize, out: &mut String) {
             &format!("by `{}`{}", cell(value, "from"), if of.is_empty() { ": none" } else { "" }),
             out,
         );
-        of.iter().for_each(|one| expansion(one, below, out));
+        for one in of {
+            expansion(one, below, out);
+        }
     } else if let Some(parts) = list("union") {
         line(depth, "any of", out);
-        parts.iter().for_each(|part| tree(part, below, out));
+        for part in parts {
+            tree(part, below, out);
+        }
     } else if let Some(parts) = list("intersection") {
         line(depth, "all of", out);
-        parts.iter().for_each(|part| tree(part, below, out));
+        for part in parts {
+            tree(part, below, out);
+        }
     } else if let (Some(base), Some(except)) = (value.get("base"), value.get("except")) {
         tree(base, depth, out);
         line(depth, "except", out);

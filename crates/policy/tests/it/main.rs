@@ -14,4 +14,6 @@ mod platform;
 #[cfg(test)]
 mod policies;
 #[cfg(test)]
+mod states;
+#[cfg(test)]
 mod twins;

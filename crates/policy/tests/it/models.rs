@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
     fs,
     path::Path,
 };
@@ -54,10 +55,12 @@ fn release(case: &Case) -> Release {
             .to_owned();
     let mut cedar = String::new();
     for relation in relations {
-        manifest.push_str(&format!("rego_{relation} = \"rego\"\ncedar_{relation} = \"cedar\"\n"));
-        cedar.push_str(&format!(
+        write!(manifest, "rego_{relation} = \"rego\"\ncedar_{relation} = \"cedar\"\n").unwrap();
+        write!(
+            cedar,
             "@id(\"{relation}\")\npermit (principal, action == Action::\"cedar_{relation}\", resource)\nwhen {{ context.rel.{relation} }};\n"
-        ));
+        )
+        .unwrap();
     }
     build(&files(&[
         ("release.toml", &manifest),

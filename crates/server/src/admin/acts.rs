@@ -16,7 +16,7 @@ use super::{
     body::{Body, named},
     door::Principal,
     error::{ApiError, json},
-    rights,
+    fits, rights,
 };
 
 type Answer = Result<Response, ApiError>;
@@ -102,22 +102,6 @@ pub(super) async fn agent_standing(
     simple(&admin, &by, Place::Organisation, "agent_standing", body).await
 }
 
-/// `POST /v1/freezes {what}`
-pub(super) async fn freeze(State(admin): Shared, Caller(by): Caller, body: Bytes) -> Answer {
-    let body = Body::parse(&body)?;
-    let agent = body.get("what").and_then(|what| what.get("agent")).and_then(Value::as_str);
-    if !agent.is_some_and(|agent| owns(&admin, &by, agent)) {
-        rights::operator(&by)?;
-    }
-    simple(&admin, &by, Place::Organisation, "frozen", body).await
-}
-
-/// `POST /v1/freezes/end {what}`
-pub(super) async fn unfreeze(State(admin): Shared, Caller(by): Caller, body: Bytes) -> Answer {
-    rights::operator(&by)?;
-    simple(&admin, &by, Place::Organisation, "unfrozen", Body::parse(&body)?).await
-}
-
 /// `POST /v1/tenants/{tenant}/assignments {human, roles, until}`
 pub(super) async fn assign(
     State(admin): Shared,
@@ -148,17 +132,21 @@ pub(super) async fn open_workflow(
     }
     let why = body.why()?;
     let place = Place::Tenant(tenant);
-    let change = change("workflow_opened", body.rest(), &place)?;
-    let Change::WorkflowOpened(workflow) = &change else {
+    let Change::WorkflowOpened(mut workflow) = change("workflow_opened", body.rest(), &place)? else {
         return Err(ApiError::down("a change changed its kind"));
     };
     rights::for_oneself(&by, &workflow.owner)?;
     if workflow.ends <= now {
         return Err(ApiError::malformed("`ends` has passed", "give a moment to come"));
     }
-    let id = workflow.id.local().to_string();
-    let revision = commit(&admin, &by, place, vec![change], why, None).await?;
-    Ok(json(StatusCode::CREATED, &object! { "id" => id, "revision" => revision.0 }.into()))
+    fits::workflow(&admin, &mut workflow, now)?;
+    let mut answer = object! { "id" => workflow.id.local().as_str() };
+    if let Some(stage) = &workflow.stage {
+        answer.insert("stage", stage.as_str());
+    }
+    let revision = commit(&admin, &by, place, vec![Change::WorkflowOpened(workflow)], why, None).await?;
+    answer.insert("revision", revision.0);
+    Ok(json(StatusCode::CREATED, &answer.into()))
 }
 
 /// `POST /v1/tenants/{tenant}/workflows/{workflow}/close`
@@ -239,6 +227,7 @@ pub(super) async fn delegate(
         return Err(ApiError::down("a change changed its kind"));
     };
     rights::for_oneself(&by, &delegation.human)?;
+    fits::delegation(&admin, delegation, known, &world)?;
     let answer = object! {
         "id" => delegation.id.local().as_str(), "human" => delegation.human.as_str(), "agent" => delegation.agent.as_str(),
         "workflow" => delegation.workflow.local().as_str(), "grantor" => match &delegation.grantor {
@@ -298,6 +287,7 @@ pub(super) async fn apply(State(admin): Shared, Caller(by): Caller, body: Bytes)
         let sent = Transaction { author: author.clone(), ..transaction.clone() };
         if admin.books.repeated(&sent)?.is_none() {
             world = world.apply(base.saturating_add(i), transaction)?;
+            fits::transaction(&admin, transaction, &world, admin.books.now())?;
         }
     }
     let mut last = Revision(base);

@@ -9,9 +9,10 @@ use axum::{
 };
 use bytes::Bytes;
 use http::StatusCode;
-use placet_core::{Approval, ApprovalId, DecisionId, Digest, Name, TenantId, WorkflowState};
+use placet_core::{Approval, ApprovalId, DecisionId, Digest, Name, TenantId, Workflow, WorkflowState};
 use placet_facts::{Change, Place};
-use placet_json::{Value, object};
+use placet_json::{Object, Value, object};
+use placet_policy::{Chain, Sought};
 use placet_record::DecisionRecord;
 
 use super::{
@@ -24,7 +25,7 @@ use super::{
 };
 
 /// How long an approval lives, in milliseconds, unless the workflow ends before.
-const LIFE: u64 = 60 * 60 * 1000;
+pub(super) const LIFE: u64 = 60 * 60 * 1000;
 
 /// `POST /v1/approvals {decision}`
 pub(super) async fn give(
@@ -49,47 +50,82 @@ pub(super) async fn give(
     // Who has no assignment in the tenant doesn't learn that there is such a denial.
     let facts = rights::inside(&by, &world, &tenant, now).map_err(|_| unknown())?;
     let wanted = Wanted::of(&record).ok_or_else(unknown)?;
-    let assignment = rights::live_assignment(facts, approver, now).ok_or_else(unknown)?;
-    if !assignment.roles.contains(&wanted.role) {
-        return Err(ApiError::forbidden(
-            format!(
-                "`{}` is given by the role `{}`, which {approver} doesn't have",
-                wanted.approval, wanted.role
-            ),
-            "ask somebody who has it",
-        ));
+    let workflow = facts.workflow(&record.grant.workflow).ok_or_else(unknown)?;
+    let chain = chain(&admin, &wanted, workflow)?;
+    let snapshot = world.snapshot(&tenant).ok_or_else(unknown)?;
+    let sought = Sought {
+        name: &wanted.approval,
+        chain: &chain,
+        workflow: &workflow.id,
+        covers: wanted.covers,
+        own: &record.grant.human,
+    };
+    let mut given = sought.given(&snapshot, now);
+    if chain.steps.len() == 1 {
+        // One yes more is another approval, good for one call more.
+        given.clear();
+    } else if let Some(step) = given.iter().find(|step| step.approver == *approver) {
+        // Sent twice, it is one yes.
+        let mut answer = shown(step, &decision);
+        answer.insert("then", names(chain.steps.iter().skip(given.len())));
+        answer.insert("revision", world.revision().0);
+        return Ok(json(StatusCode::OK, &answer.into()));
+    } else if given.len() == chain.steps.len() {
+        return Err(ApiError::conflict("every step of it is given", "let the agent call again"));
     }
-    if *approver == record.grant.human {
-        return Err(ApiError::forbidden(
-            "nobody approves what is done in their own name",
-            "ask somebody else",
-        ));
+    let (role, then) = sought
+        .turn(approver, given.iter().map(|step| &step.approver), &snapshot, now)
+        .map_err(|(message, remedy)| ApiError::forbidden(message, remedy))?;
+    if workflow.state != WorkflowState::Open || workflow.ends <= now {
+        return Err(ApiError::conflict("the workflow has ended", "nothing is left to approve"));
     }
-    let workflow = facts
-        .workflow(&record.grant.workflow)
-        .filter(|workflow| workflow.state == WorkflowState::Open && now < workflow.ends);
-    let workflow =
-        workflow.ok_or_else(|| ApiError::conflict("the workflow has ended", "nothing is left to approve"))?;
     let approval = Approval {
         id: ApprovalId::new(tenant.clone(), named(&fresh("ap_")?, "approval")?),
-        name: wanted.approval,
+        name: wanted.approval.clone(),
         workflow: record.grant.workflow.clone(),
         approver: approver.clone(),
-        role: wanted.role,
+        role,
         covers: wanted.covers,
         ends: now.plus_millis(LIFE).min(workflow.ends),
+        follows: given.last().map(|step| step.id.clone()),
     };
-    let answer = object! {
-        "id" => approval.id.local().as_str(), "tenant" => tenant.as_str(), "approval" => approval.name.as_str(), "decision" => decision.as_str(),
-        "approver" => approver.as_str(), "role" => approval.role.as_str(), "ends" => approval.ends.to_string(),
-    };
+    let mut answer = shown(&approval, &decision);
+    if chain.steps.len() > 1 {
+        answer.insert("then", names(then.iter()));
+    }
     // The denial names the key, so that a yes that is sent twice is one yes.
     let key = named(&format!("approval:{decision}:{approver}"), "key").ok();
     let revision =
         commit(&admin, &by, Place::Tenant(tenant), vec![Change::ApprovalGiven(approval)], why, key).await?;
-    let mut answer = answer;
     answer.insert("revision", revision.0);
     Ok(json(StatusCode::CREATED, &answer.into()))
+}
+
+fn shown(approval: &Approval, decision: &DecisionId) -> Object {
+    object! {
+        "id" => approval.id.local().as_str(), "tenant" => approval.workflow.tenant().as_str(), "approval" => approval.name.as_str(),
+        "decision" => decision.as_str(), "approver" => approval.approver.as_str(), "role" => approval.role.as_str(),
+        "ends" => approval.ends.to_string(),
+    }
+}
+
+fn names<'a>(names: impl Iterator<Item = &'a Name>) -> Value {
+    Value::Array(names.map(|name| Value::from(name.as_str())).collect())
+}
+
+/// Who gives it, in which order: by the release in force, which will decide on it. Without one, as the denial says.
+fn chain(admin: &Admin, wanted: &Wanted, workflow: &Workflow) -> Result<Chain, ApiError> {
+    let Some(release) = admin.books.release() else {
+        return Ok(Chain { steps: vec![wanted.role.clone()], delegating_user: false });
+    };
+    let known =
+        release.workflow_types().get(&workflow.kind).and_then(|kind| kind.approvals.get(&wanted.approval));
+    known.cloned().ok_or_else(|| {
+        ApiError::conflict(
+            format!("the release in force has no approval `{}` for this workflow", wanted.approval),
+            "let the agent ask again",
+        )
+    })
 }
 
 /// `POST /v1/tenants/{tenant}/approvals/{approval}/withdraw`

@@ -57,6 +57,8 @@ pub(super) async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
     let ready = admin.books.ready().is_ok() && admin.books.in_force().is_some() && fresh;
     admin.metrics.gauge("ready", u64::from(ready));
     admin.metrics.gauge("facts_revision", admin.books.live().world().revision().0);
+    let stops = admin.books.live().world().organisation().frozen().count();
+    admin.metrics.gauge("freezes", u64::try_from(stops).unwrap_or(u64::MAX));
     admin.opal.count(&admin.metrics);
     let circuits = admin.offers.circuits();
     admin.metrics.circuits(circuits.iter().map(|(name, state, opened)| (name.as_str(), *state, *opened)));

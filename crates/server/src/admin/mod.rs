@@ -15,7 +15,10 @@ mod effects;
 mod enrolment;
 mod error;
 mod feed;
+mod fits;
+mod freezes;
 mod health;
+mod moves;
 mod opal;
 mod openapi;
 mod read;
@@ -95,10 +98,11 @@ pub fn routes(admin: Arc<Admin>) -> Router {
         .route("/v1/agents", get(read::agents).post(enrolment::create))
         .route("/v1/agents/{agent}/codes", post(enrolment::code))
         .route("/v1/agents/{agent}/standing", post(acts::agent_standing))
-        .route("/v1/freezes", get(read::freezes).post(acts::freeze))
-        .route("/v1/freezes/end", post(acts::unfreeze))
+        .route("/v1/freezes", get(read::freezes).post(freezes::freeze))
+        .route("/v1/freezes/end", post(freezes::unfreeze))
         .route("/v1/tenants/{tenant}/assignments", get(read::assignments).post(acts::assign))
         .route("/v1/tenants/{tenant}/workflows", get(read::workflows).post(acts::open_workflow))
+        .route("/v1/tenants/{tenant}/workflows/{workflow}/move", post(moves::go))
         .route("/v1/tenants/{tenant}/workflows/{workflow}/close", post(acts::close_workflow))
         .route("/v1/tenants/{tenant}/delegations", get(read::delegations).post(acts::delegate))
         .route("/v1/tenants/{tenant}/delegations/{delegation}/revoke", post(acts::revoke))

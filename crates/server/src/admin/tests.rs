@@ -10,12 +10,14 @@ use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
 use placet_core::{DecisionId, Digest, Name, Revision, TenantId, Timestamp};
 use placet_facts::{ChangeError, Keys, Live, Place, Transaction, World, parse_file};
+use placet_gateway::InFlight;
 use placet_jose::{
     Algorithm, KeySet, SigningKey, Stamp, digest::ContentDigest, htu::Htu, keys::random_id, mint,
     tokens::OperatorAssertion,
 };
 use placet_json::{Limits, Value, object};
 use placet_oauth::vault::MasterKey;
+use placet_policy::{Release, Tree};
 use placet_record::DecisionRecord;
 
 use super::{openapi::OPERATIONS, *};
@@ -37,6 +39,8 @@ struct Shelf {
     keys: Mutex<Keys>,
     deeds: Mutex<Vec<Deed>>,
     denials: BTreeMap<DecisionId, String>,
+    calls: Mutex<Vec<InFlight>>,
+    release: Option<Arc<Release>>,
 }
 
 impl Shelf {
@@ -52,6 +56,8 @@ impl Shelf {
             keys: Mutex::default(),
             deeds: Mutex::default(),
             denials,
+            calls: Mutex::default(),
+            release: Some(Arc::new(release())),
         }
     }
 }
@@ -137,6 +143,12 @@ impl Books for Shelf {
     fn decision(&self, id: &DecisionId) -> Result<Vec<Value>, String> {
         Ok(self.remediable(id)?.map(|record| record.document).into_iter().collect())
     }
+    fn in_flight(&self) -> Result<Vec<InFlight>, String> {
+        Ok(self.calls.lock().unwrap().clone())
+    }
+    fn release(&self) -> Option<Arc<Release>> {
+        self.release.clone()
+    }
     fn in_force(&self) -> Option<ReleaseInfo> {
         None
     }
@@ -157,6 +169,32 @@ impl Books for Shelf {
     ) -> Pending<'a, Result<u64, Unpromoted>> {
         Box::pin(async move { Err(Unpromoted::Unknown(release)) })
     }
+}
+
+/// The demonstration's release, in which managers may stop some things.
+fn release() -> Release {
+    fn read(folder: &std::path::Path, below: &str, tree: &mut Tree) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let entry = entry.unwrap();
+            let name = entry.file_name().into_string().unwrap();
+            let path = if below.is_empty() { name } else { format!("{below}/{name}") };
+            if entry.file_type().unwrap().is_dir() {
+                read(&entry.path(), &path, tree);
+            } else {
+                tree.insert(path, std::fs::read(entry.path()).unwrap());
+            }
+        }
+    }
+    let mut tree = Tree::new();
+    let demo = concat!(env!("CARGO_MANIFEST_DIR"), "/../../policies/demo");
+    read(std::path::Path::new(demo), "", &mut tree);
+    let mut add = |path: &str, text: &str| tree.get_mut(path).unwrap().extend_from_slice(text.as_bytes());
+    add(
+        "release.toml",
+        "\n[acts.freeze]\ntool = [{ role = \"support_manager\", tenant = \"acme\" }]\ntenant = [{ role = \"support_manager\" }]\n\
+         [acts.unfreeze]\ntenant = [{ role = \"support_manager\" }]\n",
+    );
+    Release::build(&tree).unwrap_or_else(|refused| panic!("{refused}"))
 }
 
 fn is_of(whose: &Whose, transaction: &Transaction) -> bool {
@@ -649,6 +687,55 @@ async fn delegation_narrows_and_is_revoked_by_who_gave_it() {
         fixture.ask("operator", "GET", "/v1/freezes", "").await.1.to_string(),
         r#"{"freezes":[{"what":{"agent":"agent-7"}}]}"#
     );
+}
+
+#[tokio::test]
+async fn ten_1_a_stop_tells_a_person_of_calls_in_their_own_tenants_only() {
+    let fixture = fixture();
+    let call = |at: u64, tenant: &str, tool: &str| InFlight {
+        at,
+        decision: DecisionId::new(&format!("dc_{at}")).unwrap(),
+        workflow: placet_core::WorkflowId::new(TenantId::new(tenant).unwrap(), "wf-9".parse().unwrap()),
+        human: placet_core::HumanId::new("maya").unwrap(),
+        chain: vec!["planner-1".parse::<Name>().unwrap().into(), "agent-7".parse::<Name>().unwrap().into()],
+        tool: tool.parse().unwrap(),
+        upstream: tool.split('.').next().unwrap().parse().unwrap(),
+        since: Timestamp::from_secs(NOW),
+    };
+    *fixture.shelf.calls.lock().unwrap() = vec![
+        call(7, "acme", "billing.refund"),
+        call(8, "globex", "billing.refund"),
+        call(9, "acme", "crm.read"),
+    ];
+    let stop = |who, what: &str| {
+        let body = format!(r#"{{"what":{what},"why":"odd"}}"#);
+        let fixture = &fixture;
+        async move {
+            let (status, told) = fixture.ask(who, "POST", "/v1/freezes", &body).await;
+            let calls = told.get("in_flight").and_then(Value::as_array).unwrap_or_default();
+            let ids: Vec<String> = calls.iter().map(|call| text(call, "/decision").to_owned()).collect();
+            (status, ids, told.get("elsewhere").and_then(Value::as_u64))
+        }
+    };
+    let told = |ids: &[&str], elsewhere| {
+        (StatusCode::OK, ids.iter().map(|id| (*id).to_owned()).collect::<Vec<_>>(), elsewhere)
+    };
+    let tool = r#"{"tool":"billing.refund"}"#;
+    assert_eq!(stop("maya", tool).await, told(&["dc_7"], Some(1)), "a manager of acme");
+    assert_eq!(stop("operator", tool).await, told(&["dc_7", "dc_8"], None));
+    assert_eq!(stop("operator", r#"{"upstream":"crm"}"#).await, told(&["dc_9"], None));
+    assert_eq!(stop("operator", r#"{"tenant":"globex"}"#).await, told(&["dc_8"], None));
+    assert_eq!(stop("operator", r#"{"agent":"agent-7"}"#).await, told(&["dc_7", "dc_8", "dc_9"], None));
+    assert_eq!(stop("maya", r#"{"agent":"agent-7"}"#).await, told(&["dc_7", "dc_9"], Some(1)), "its owner");
+    for (who, what) in
+        [("gil", tool), ("gil", r#"{"tenant":"acme"}"#), ("mo", r#"{"agent":"agent-7"}"#), ("mo", r#""all""#)]
+    {
+        assert_eq!(stop(who, what).await.0, StatusCode::FORBIDDEN, "{who} {what}");
+    }
+    // Not even whether there is such a tenant or agent.
+    let (_, body) = fixture.ask("gil", "POST", "/v1/freezes", r#"{"what":{"tenant":"acme"}}"#).await;
+    let (_, none) = fixture.ask("gil", "POST", "/v1/freezes", r#"{"what":{"tenant":"nowhere"}}"#).await;
+    assert_eq!(body.to_string().replace("acme", "nowhere"), none.to_string());
 }
 
 #[tokio::test]

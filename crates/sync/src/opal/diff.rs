@@ -99,7 +99,11 @@ pub fn changes(mapped: &Mapped, owned: &Owned, world: &World, tenant: &TenantId,
     let mut fresh: Vec<Change> = Vec::new();
     for (at, attributes) in &mapped.resources {
         if facts.resource(at).is_none_or(|known| !same(&known.attributes, attributes)) {
-            fresh.push(Change::ResourceSet(Resource { at: at.clone(), attributes: attributes.clone() }));
+            fresh.push(Change::ResourceSet(Resource {
+                at: at.clone(),
+                attributes: attributes.clone(),
+                known: placet_core::Known::Told,
+            }));
         }
     }
     for tuple in &mapped.tuples {

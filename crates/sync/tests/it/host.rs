@@ -108,7 +108,7 @@ tuples = ["case:{id}#owner@human:{/owner}"]
 pub(crate) struct Following {
     pub(crate) host: Arc<Memory>,
     pub(crate) task: JoinHandle<Result<(), String>>,
-    pub(crate) dir: tempfile::TempDir,
+    _dir: tempfile::TempDir,
 }
 
 impl Drop for Following {
@@ -134,7 +134,7 @@ pub(crate) fn follow(url: &str, token: &str, policy: bool, fetch_from: &str, hos
         snapshot: dir.path().join("hr.json"),
     };
     let task = tokio::spawn(run(settings, host.clone()));
-    Following { host, task, dir }
+    Following { host, task, _dir: dir }
 }
 
 /// Publishes an update by the server's REST.

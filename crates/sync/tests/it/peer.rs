@@ -50,9 +50,6 @@ impl Peer {
         let log = dir.path().join("log");
         Self { app, port, env: all, child: None, log, dir }
     }
-    pub(crate) fn dir(&self) -> &Path {
-        self.dir.path()
-    }
     pub(crate) fn set(&mut self, name: &str, value: &str) {
         self.env.insert(name.to_owned(), value.to_owned());
     }
