@@ -9,7 +9,7 @@ use std::{
 
 use axum::Router;
 use placet_core::{Digest, Facts as _, FactsView, Name, Revision, TenantId};
-use placet_facts::{Place, Transaction, World, tenant_of};
+use placet_facts::{Mode, Place, Source, Transaction, World, tenant_of};
 use placet_gateway::{Act, Ledger, Refused};
 use placet_jose::{Algorithm, SigningKey};
 use placet_json::{Limits, Value, object};

@@ -112,6 +112,8 @@ enum Verb {
         #[command(flatten)]
         remote: Remote,
     },
+    #[command(flatten)]
+    Relations(Question),
 }
 
 /// What a history is about.
@@ -225,6 +227,7 @@ impl Facts {
                     stale => format!("`{source}` {stale}"),
                 })?;
             }
+            Verb::Relations(question) => return question.run(),
         }
         Ok(Answer::Yes)
     }
