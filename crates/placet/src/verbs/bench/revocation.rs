@@ -234,7 +234,7 @@ fn calls(
                     all.push(call);
                     if all.len() == third {
                         // Nobody listens any more if that side has failed, and then it says why.
-                        drop(began.send(()));
+                        let _unheard = began.send(());
                     }
                 }
             }));
