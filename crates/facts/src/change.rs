@@ -196,7 +196,6 @@ impl Change {
             Self::HumanEnded { human, ending } => {
                 Value::Object(object! { "human" => human.as_str(), "ending" => ending.as_str() })
             }
-            Self::HumanReturned(human) => of("human", human.as_str()),
             Self::DirectorySet(record) => directory::value(record),
             Self::DirectoryRemoved { feed, kind, id } => Value::Object(
                 object! { "feed" => feed.as_str(), "kind" => kind.as_str(), "id" => id.as_str() },
@@ -205,7 +204,7 @@ impl Change {
                 Value::Object(object! { "what" => noun::freeze_value(what) })
             }
             Self::AssignmentSet(assignment) => noun::assignment_value(assignment),
-            Self::AssignmentRemoved(human) => of("human", human.as_str()),
+            Self::HumanReturned(human) | Self::AssignmentRemoved(human) => of("human", human.as_str()),
             Self::WorkflowOpened(workflow) => noun::workflow_value(workflow),
             Self::WorkflowMoved(moved) => moved.to_value(),
             Self::WorkflowClosed(id) => of("id", id.local().as_str()),

@@ -47,9 +47,9 @@ impl Faulty {
         }
     }
     fn ready(&self) -> (u16, String) {
-        let address = self.road.server.admin.strip_prefix("http://").unwrap().parse().unwrap();
-        let answer =
-            exchange(address, b"GET /readyz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+        let host = self.road.server.admin.strip_prefix("http://").unwrap();
+        let request = format!("GET /readyz HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+        let answer = exchange(host.parse().unwrap(), request.as_bytes());
         (status(&answer), answer)
     }
     fn sent(&self) -> usize {

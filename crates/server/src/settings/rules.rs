@@ -115,7 +115,12 @@ fn plain_http(reader: &Reader<'_>, settings: &Settings, key: &str, url: &str, li
         return;
     }
     let message = format!("`{key}` is plain HTTP on a public address");
-    let listener = if key.ends_with("admin_url") { "server.admin_listen" } else { "server.listen" };
+    let listener = match key {
+        "server.admin_url" => "server.admin_listen",
+        "feeds.url" | "feeds.listen" => "feeds.listen",
+        "opal_server.url" => "opal_server.listen",
+        _ => "server.listen",
+    };
     let line = match reader.line_of(key) {
         0 => reader.line_of(listener),
         line => line,

@@ -327,8 +327,9 @@ async fn arg_7_what_was_decided_is_what_was_received() {
         permitted > CALLS / 5 && permitted < CALLS,
         "{permitted} of {CALLS}: the generator makes only one kind"
     );
+    // One decision a call; of many refusals in ten seconds the first 128 (`ops_4_a_flood_of_refusals_is_counted`).
     let decisions = entries.iter().filter(|entry| entry.kind == Kind::Decision).count();
-    assert_eq!(decisions, CALLS, "one decision a call");
+    assert!((permitted + (CALLS - permitted).min(128)..=CALLS).contains(&decisions), "{decisions} decisions");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -149,6 +149,12 @@ fn patch(active: &str) -> String {
 async fn del_2_a_leaver_of_the_provider_is_refused_at_the_next_call() {
     let mut feeds = Feeds::start().await;
     let id = feeds.user("maya").await;
+    // The role of the desk is the group's to give.
+    let group = format!(
+        r#"{{"schemas":["urn:ietf:params:scim:schemas:core:2.0:Group"],"displayName":"Support","members":[{{"value":"{id}"}}]}}"#
+    );
+    let answer = feeds.scim("POST", "/Groups", SCIM, &group).await;
+    assert_eq!(answer.status, 201, "{}", answer.text());
     let seven = feeds.stage.seven().await;
     let answer = seven.call(NOTE.0, NOTE.1).await;
     assert_eq!(answer.code(), "", "{}", answer.text());
