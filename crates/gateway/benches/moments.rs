@@ -109,8 +109,10 @@ fn change(i: u64, tenants: u64) -> Transaction {
     let at = parse_resource(&format!("support_case:CASE-{i}")).unwrap();
     let customer = (Name::new("customer_id").unwrap(), placet_json::Value::from(format!("cust-{i}")));
     let tuple = parse_tuple(&format!("support_case:CASE-{i}#assignee@user:u{}", i % 1000)).unwrap();
-    let changes =
-        vec![Change::ResourceSet(Resource { at, attributes: [customer].into() }), Change::TupleAdded(tuple)];
+    let changes = vec![
+        Change::ResourceSet(Resource { at, attributes: [customer].into(), known: placet_core::Known::Told }),
+        Change::TupleAdded(tuple),
+    ];
     transaction(Place::Tenant(tenant(i % tenants)), changes)
 }
 

@@ -52,6 +52,7 @@ impl Release {
     }
 
     /// Whether a call is within its limits on these facts; else the denial.
+    #[expect(clippy::result_large_err, reason = "the denial is the verdict, passed on at once")]
     pub(crate) fn within(
         &self,
         envelope: &Envelope,

@@ -418,7 +418,8 @@ fn build(
             );
         }
     };
-    files.retain(|path, _| !(path.starts_with("policies/") && path.ends_with(".rego")));
+    let is_rego = |path: &str| std::path::Path::new(path).extension().is_some_and(|kind| kind == "rego");
+    files.retain(|path, _| !(path.starts_with("policies/") && is_rego(path)));
     for (path, rego) in modules {
         files.insert(format!("policies/{path}"), rego.into_bytes());
     }
@@ -490,7 +491,7 @@ mod tests {
     const GOOD: &str =
         "package a\n\nimport rego.v1\n\ndefault allow := false\n\nallow if input.action == \"read\"\n";
 
-    async fn host(dir: &Path, promote: Promote) -> SourceHost {
+    fn host(dir: &Path, promote: Promote) -> SourceHost {
         let (data, base) = (dir.join("data"), dir.join("release"));
         std::fs::create_dir_all(base.join("policies")).unwrap();
         std::fs::create_dir_all(&data).unwrap();
@@ -515,7 +516,7 @@ mod tests {
     #[tokio::test]
     async fn a_bundle_becomes_a_candidate_and_a_broken_one_changes_nothing() {
         let dir = tempfile::tempdir().unwrap();
-        let host = host(dir.path(), Promote::Never).await;
+        let host = host(dir.path(), Promote::Never);
         let says = host.take(policy("h1", &[("sub/a.rego", GOOD)])).await.unwrap();
         assert!(says.contains("is a candidate"), "{says}");
         let all = host.opal.candidates().unwrap();
@@ -532,7 +533,7 @@ mod tests {
     #[tokio::test]
     async fn a_green_candidate_comes_into_force_where_the_settings_say_so() {
         let dir = tempfile::tempdir().unwrap();
-        let host = host(dir.path(), Promote::WhenGreen).await;
+        let host = host(dir.path(), Promote::WhenGreen);
         let says = host.take(policy("h1", &[("a.rego", GOOD)])).await.unwrap();
         assert!(says.contains("is in force"), "{says}");
         let in_force = host.ledger.releases().current().unwrap();
@@ -545,7 +546,7 @@ mod tests {
     #[tokio::test]
     async fn a_source_that_isnt_live_makes_its_tenants_facts_stale() {
         let dir = tempfile::tempdir().unwrap();
-        let host = host(dir.path(), Promote::Never).await;
+        let host = host(dir.path(), Promote::Never);
         let (name, now) = (Name::new("hr").unwrap(), host.ledger.now());
         let sources = Arc::clone(host.ledger.live());
         let sources = sources.sources();

@@ -174,6 +174,7 @@ impl Running {
 }
 
 /// Starts a server. It serves once this returns.
+#[expect(clippy::too_many_lines, reason = "the wiring, in the order of a start")]
 pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<Running, StartError> {
     let started = Instant::now();
     let data = settings.server.data.clone();

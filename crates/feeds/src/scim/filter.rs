@@ -148,10 +148,7 @@ fn values<'v>(of: &'v Value, name: &str) -> Vec<&'v Value> {
     for step in steps {
         found = found
             .into_iter()
-            .flat_map(|value| match value {
-                Value::Array(values) => values.iter().collect::<Vec<_>>(),
-                other => vec![other],
-            })
+            .flat_map(each)
             .filter_map(|value| {
                 value
                     .as_object()?
@@ -161,13 +158,12 @@ fn values<'v>(of: &'v Value, name: &str) -> Vec<&'v Value> {
             })
             .collect();
     }
-    found
-        .into_iter()
-        .flat_map(|value| match value {
-            Value::Array(values) => values.iter().collect::<Vec<_>>(),
-            other => vec![other],
-        })
-        .collect()
+    found.into_iter().flat_map(each).collect()
+}
+
+/// The values of a list, or the one value.
+fn each(value: &Value) -> Vec<&Value> {
+    value.as_array().map_or_else(|| vec![value], |values| values.iter().collect())
 }
 
 fn is_empty(value: &Value) -> bool {
@@ -379,14 +375,14 @@ mod tests {
             (r#"id eq "u1" and active eq true"#, true),
             (r#"active eq "True""#, true),
             (r#"active eq false or userName sw "maya""#, true),
-            (r#"not (active eq true)"#, false),
+            (r"not (active eq true)", false),
             (r#"emails[type eq "work" and value co "x.example"]"#, true),
             (r#"emails[type eq "work" and value co "home"]"#, false),
             (r#"emails.value eq "m@home.example""#, true),
             (r#"emails.type eq "other""#, false),
             (r#"members.value eq "u2""#, true),
             (r#"members eq "u2""#, true),
-            (r#"externalId pr"#, false),
+            (r"externalId pr", false),
             (r#"title ne "x""#, true),
             (r#"urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:department eq "support""#, true),
         ] {

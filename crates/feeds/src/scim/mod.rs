@@ -128,7 +128,7 @@ impl Scim<'_> {
     ) -> Result<Outcome, ScimError> {
         let Some(id) = rest else {
             return match request.method {
-                "GET" => self.list(&[kind], &Query::of_url(request.query)?),
+                "GET" => Ok(self.list(&[kind], &Query::of_url(request.query)?)),
                 "POST" => {
                     let wanted = Query::of_url(request.query)?.wanted;
                     self.created(kind, &body(request)?, &wanted)
@@ -189,10 +189,10 @@ impl Scim<'_> {
         if request.method != "POST" {
             return Err(ScimError::method());
         }
-        self.list(kinds, &Query::of_body(&body(request)?)?)
+        Ok(self.list(kinds, &Query::of_body(&body(request)?)?))
     }
 
-    fn list(&self, kinds: &[RecordKind], query: &Query) -> Result<Outcome, ScimError> {
+    fn list(&self, kinds: &[RecordKind], query: &Query) -> Outcome {
         let org = self.world.organisation();
         let mut found: Vec<&Arc<DirectoryRecord>> = Vec::new();
         for kind in kinds {
@@ -224,7 +224,7 @@ impl Scim<'_> {
             .take(query.count)
             .map(|record| query.wanted.of(show::resource(org, self.base, record)).into())
             .collect();
-        Ok(Outcome::shown(200, listed(total, query.start, page)))
+        Outcome::shown(200, listed(total, query.start, page))
     }
 
     /// A record as an answer, in the world that holds it.

@@ -262,14 +262,13 @@ fn remove(
         Some(sent) if attribute.many && !sent.is_null() => value::assigned(attribute, sent, "")?,
         _ => None,
     };
-    match (listed, container.remove(attribute.name)) {
-        (Some(Value::Array(gone)), Some(Value::Array(mut had))) => {
-            had.retain(|value| !gone.iter().any(|gone| is_same(value, gone)));
-            if !had.is_empty() {
-                container.insert(attribute.name, Value::Array(had));
-            }
+    if let (Some(Value::Array(gone)), Some(Value::Array(mut had))) =
+        (listed, container.remove(attribute.name))
+    {
+        had.retain(|value| !gone.iter().any(|gone| is_same(value, gone)));
+        if !had.is_empty() {
+            container.insert(attribute.name, Value::Array(had));
         }
-        (_, _) => {}
     }
     Ok(())
 }

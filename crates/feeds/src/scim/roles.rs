@@ -77,10 +77,10 @@ fn one(
     groups: &BTreeSet<&str>,
     now: Timestamp,
 ) -> Vec<Change> {
-    let rules = || feed.groups.iter().filter(|rule| rule.tenant == *facts.id());
+    let own = || feed.groups.iter().filter(|rule| rule.tenant == *facts.id());
     let meant = |rule: &&crate::GroupRule| groups.contains(rule.name.as_str());
-    let governed: BTreeSet<&Name> = rules().filter_map(|rule| rule.role.as_ref()).collect();
-    let wanted: BTreeSet<&Name> = rules().filter(meant).filter_map(|rule| rule.role.as_ref()).collect();
+    let governed: BTreeSet<&Name> = own().filter_map(|rule| rule.role.as_ref()).collect();
+    let wanted: BTreeSet<&Name> = own().filter(meant).filter_map(|rule| rule.role.as_ref()).collect();
     let mut changes = Vec::new();
     let had = facts.assignment(human);
     let lives = had.filter(|had| had.until.lives(now));
@@ -100,11 +100,11 @@ fn one(
     else {
         return changes;
     };
-    let relations: BTreeSet<&(ResourceRef, Name)> = rules().filter_map(|rule| rule.tuple.as_ref()).collect();
+    let relations: BTreeSet<&(ResourceRef, Name)> = own().filter_map(|rule| rule.tuple.as_ref()).collect();
     for relation in relations {
         let tuple =
             Tuple { object: relation.0.clone(), relation: relation.1.clone(), subject: subject.clone() };
-        let wanted = rules().filter(meant).any(|rule| rule.tuple.as_ref() == Some(relation));
+        let wanted = own().filter(meant).any(|rule| rule.tuple.as_ref() == Some(relation));
         match (facts.has_tuple(&tuple), wanted) {
             (false, true) => changes.push(Change::TupleAdded(tuple)),
             (true, false) => changes.push(Change::TupleRemoved(tuple)),

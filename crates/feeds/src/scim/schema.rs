@@ -31,6 +31,7 @@ pub(crate) enum Mutability {
 }
 
 /// One attribute.
+#[expect(clippy::struct_excessive_bools, reason = "the characteristics of RFC 7643 section 2.2")]
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Attribute {
     pub(crate) name: &'static str,

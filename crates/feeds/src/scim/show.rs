@@ -124,7 +124,7 @@ fn keep(name: &str, value: Value, names: &[String]) -> Option<Value> {
         return None;
     }
     Some(each(value, &|object| {
-        object.retain(|key, _| parts.iter().any(|part| part.eq_ignore_ascii_case(key)))
+        object.retain(|key, _| parts.iter().any(|part| part.eq_ignore_ascii_case(key)));
     }))
 }
 
@@ -134,7 +134,7 @@ fn leave(name: &str, value: Value, names: &[String]) -> Option<Value> {
     }
     let parts: Vec<&str> = names.iter().filter_map(|one| part(one, name)).collect();
     Some(each(value, &|object| {
-        object.retain(|key, _| !parts.iter().any(|part| part.eq_ignore_ascii_case(key)))
+        object.retain(|key, _| !parts.iter().any(|part| part.eq_ignore_ascii_case(key)));
     }))
 }
 

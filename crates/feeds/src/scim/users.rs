@@ -74,7 +74,7 @@ impl Scim<'_> {
         let document: Value = document.into();
         if document == former.document && active == former.active {
             let reply = self.shown(200, self.world, former, wanted);
-            return Ok(Outcome { reply, transaction: None, affected: self.person(former) });
+            return Ok(Outcome { reply, transaction: None, affected: Self::person(former) });
         }
         let name = user_name(document.as_object().unwrap_or(&Object::new()))?;
         self.free(&name, Some(former))?;
@@ -94,7 +94,7 @@ impl Scim<'_> {
         if let Some(human) = record.human.as_ref().filter(|_| !active && former.active) {
             changes.push(Change::HumanEnded { human: human.clone(), ending: Ending::Deactivated });
         }
-        self.done(200, changes, &record, self.person(former), wanted)
+        self.done(200, changes, &record, Self::person(former), wanted)
     }
 
     /// The record goes, and out of every group; the person stays known, and may not act.
@@ -131,10 +131,10 @@ impl Scim<'_> {
             kind: RecordKind::User,
             id: record.id.clone(),
         });
-        self.done(204, changes, record, self.person(record), &Wanted::default())
+        self.done(204, changes, record, Self::person(record), &Wanted::default())
     }
 
-    fn person(&self, record: &DirectoryRecord) -> Affected {
+    fn person(record: &DirectoryRecord) -> Affected {
         record.human.clone().map_or(Affected::Nobody, Affected::One)
     }
 

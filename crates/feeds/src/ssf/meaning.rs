@@ -125,6 +125,7 @@ fn usual(known: Known, event: &Object) -> Effect {
 
 /// The error of RFC 8935 §2.4 for a token that was refused.
 #[must_use]
+#[expect(clippy::wildcard_enum_match_arm, reason = "whatever else is wrong is a wrong request")]
 pub fn refusal(refused: Refused) -> &'static str {
     match refused {
         Refused::UnknownKey

@@ -3,6 +3,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::indexing_slicing,
+    clippy::panic,
     clippy::string_slice,
     clippy::arithmetic_side_effects,
     reason = "a test that can't go on has failed"

@@ -210,13 +210,13 @@ impl Facts {
                 })?;
             }
             Verb::Source { source, state, moment, why, remote } => {
-                let state = match state {
+                let said = match state {
                     State::Seen => "seen",
                     State::Broken => "broken",
                     State::Gap => "gap",
                     State::Closed => "closed",
                 };
-                let mut body = object! { "state" => state };
+                let mut body = object! { "state" => said };
                 if let Some(moment) = moment {
                     body.insert("at", moment);
                 }

@@ -404,7 +404,7 @@ fn cases_begin_in_the_middle_of_a_day_and_carry_what_they_spend() {
 "#;
     let budgets = "[budgets.issue_refund]\namount = \"100\"\nhuman_day = { amount = \"200\" }";
     let mut tree = bounded(budgets, "duplicates = \"10s\"");
-    tree.retain(|path, _| !(path.starts_with("tests/") && path.ends_with(".yaml")));
+    tree.retain(|path, _| !(path.starts_with("tests/") && path.contains(".yaml")));
     tree.insert("tests/limits.yaml".to_owned(), CASES.as_bytes().to_vec());
     let report = build(&tree).test(&load);
     let cases: Vec<_> = report.results.iter().filter(|result| result.file == "tests/limits.yaml").collect();

@@ -6,6 +6,7 @@
 mod common;
 #[cfg(test)]
 mod limits;
+#[cfg(test)]
 mod models;
 #[cfg(test)]
 mod ours;

@@ -112,14 +112,15 @@ async fn ask(
     })?;
     let revision = facts.revision();
     let answered = tokio::task::spawn_blocking(move || question(&facts, &model)).await;
-    let mut answer =
-        answered.map_err(|_| ApiError::down("the question could not be answered"))?.map_err(refused)?;
+    let mut answer = answered
+        .map_err(|_| ApiError::down("the question could not be answered"))?
+        .map_err(|error| refused(&error))?;
     answer.insert("release", release.to_string());
     answer.insert("revision", revision.0);
     Ok(json(StatusCode::OK, &answer.into()))
 }
 
-fn refused(error: CheckError) -> ApiError {
+fn refused(error: &CheckError) -> ApiError {
     let message = error.to_string();
     match error {
         CheckError::Unknown { .. } => ApiError::new(

@@ -237,21 +237,21 @@ async fn take(inner: &Inner, listened: &Listened, token: &str) -> Result<String,
     let turn = listened.turn.lock().await;
     let full = || Untaken { err: None, why: "too many events are remembered".to_owned() };
     {
-        let taken = inner.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        if taken.contains(&key) {
+        let seen = inner.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.contains(&key) {
             inner.metrics.fed(name, "seen");
             return Ok(event.jti);
         }
     }
-    let digest: String = key.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest = placet_core::Digest::from_bytes(*key.as_bytes()).to_string().replace("sha256:", "");
     let Ok(digest) = Name::new(&format!("set:{digest}")) else {
         return Err(Untaken { err: None, why: "no name for the event".to_owned() });
     };
     let received = receive(&inner.books.live().world(), &listened.source, &event, &digest);
     let outcome = recorded(inner, listened, &event, received).await?;
     let admitted = {
-        let mut taken = inner.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        taken.admit(key, forget_at, now.secs())
+        let mut seen = inner.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.admit(key, forget_at, now.secs())
     };
     drop(turn);
     if admitted == Admission::Full {

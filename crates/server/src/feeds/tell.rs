@@ -40,7 +40,7 @@ const WAIT: Duration = Duration::from_secs(20);
 /// How often is looked for news.
 const LOOK: Duration = Duration::from_millis(100);
 /// The longest pause after a failed push.
-const MAX_BACKOFF: Duration = Duration::from_secs(60);
+const MAX_BACKOFF: Duration = Duration::from_mins(1);
 
 /// A receiver's stream.
 pub(super) struct Told {

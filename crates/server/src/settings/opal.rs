@@ -128,6 +128,7 @@ fn source(mut section: Section<'_, '_>) -> Option<OpalSource> {
 }
 
 /// The inner `None`: there is no such section, so nothing is served.
+#[expect(clippy::option_option, reason = "absent, wrong and given are three things")]
 pub(super) fn server(root: &mut Section<'_, '_>) -> Option<Option<OpalServer>> {
     let mut section = root.section("opal_server");
     if !section.exists() {

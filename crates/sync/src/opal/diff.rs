@@ -49,10 +49,8 @@ impl Owned {
             Change::HumanSet(human) => {
                 self.people.insert(human.id.clone());
             }
-            Change::HumanStanding { human, standing } => {
-                if *standing == Standing::Deactivated {
-                    self.people.remove(human);
-                }
+            Change::HumanStanding { human, standing } if *standing == Standing::Deactivated => {
+                self.people.remove(human);
             }
             _ => {}
         }
@@ -216,7 +214,7 @@ tuples = ["case:{id}#owner@human:{/owner}"]
                 why: String::new(),
                 idempotency_key: None,
             };
-            *world = world.apply(world.revision().0 + 1, &transaction).unwrap();
+            *world = world.apply(world.revision().0.saturating_add(1), &transaction).unwrap();
             owned.note(&transaction);
         }
         changes

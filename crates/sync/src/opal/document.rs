@@ -72,9 +72,10 @@ impl fmt::Display for Path {
 /// there is put at `items`, as OPAL does.
 pub(crate) fn put(document: &mut Value, path: &Path, value: Value) -> Result<(), DocumentError> {
     let Some((last, way)) = path.0.split_last() else {
-        *document = match value {
-            Value::Object(_) => value,
-            other => Value::Object([("items", other)].into_iter().collect()),
+        *document = if value.as_object().is_some() {
+            value
+        } else {
+            Value::Object([("items", value)].into_iter().collect())
         };
         return Ok(());
     };

@@ -43,6 +43,9 @@ pub enum CallerError {
     },
 }
 
+/// Where to, how, with which headers and body.
+type Asked = (Url, Method, Vec<(HeaderName, HeaderValue)>, Bytes);
+
 impl CallerError {
     /// Whether trying again can't help.
     #[must_use]
@@ -185,12 +188,7 @@ impl Caller {
         if self.allowed.contains(&url.origin()) { Ok(()) } else { Err(CallerError::Origin(told(url))) }
     }
 
-    fn request(
-        &self,
-        url: &str,
-        config: Option<&Object>,
-        method: Method,
-    ) -> Result<(Url, Method, Vec<(HeaderName, HeaderValue)>, Bytes), CallerError> {
+    fn request(&self, url: &str, config: Option<&Object>, method: Method) -> Result<Asked, CallerError> {
         let url = self
             .base
             .join(url)

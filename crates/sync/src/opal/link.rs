@@ -93,7 +93,7 @@ impl Backoff {
         let mut byte = [0_u8; 1];
         // Without randomness it is the longest.
         let share = if getrandom::fill(&mut byte).is_ok() { u32::from(byte[0]) } else { 255 };
-        whole.saturating_mul(share.saturating_add(256)) / 512
+        whole.saturating_mul(share.saturating_add(256)).checked_div(512).unwrap_or(whole)
     }
 }
 
@@ -193,7 +193,7 @@ async fn follow(socket: &mut Socket, events: &mpsc::Sender<Event>) -> End {
                             match frame {
                                 // The answer to a ping: all is well.
                                 Frame::Response { .. } => drop(events.try_send(Event::Alive)),
-                                request => if let Err(end) = serve(socket, request, events).await { return end },
+                                request @ Frame::Request { .. } => if let Err(end) = serve(socket, request, events).await { return end },
                             }
                         }
                     }
@@ -220,7 +220,7 @@ async fn answered(socket: &mut Socket, id: &str, events: &mpsc::Sender<Event>) -
             match frame {
                 Frame::Response { call_id, result } if call_id.as_deref() == Some(id) => return Ok(result),
                 Frame::Response { .. } => {}
-                request => serve(socket, request, events).await?,
+                request @ Frame::Request { .. } => serve(socket, request, events).await?,
             }
         }
     }

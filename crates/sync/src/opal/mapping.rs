@@ -263,7 +263,7 @@ impl Mapping {
         };
         match (below, value) {
             (true, Value::Object(object)) => {
-                for (name, value) in object.iter() {
+                for (name, value) in object {
                     down(name.to_owned(), value, mapped);
                 }
             }

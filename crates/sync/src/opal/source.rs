@@ -290,7 +290,7 @@ impl Source {
                 self.status.state = State::Connecting;
                 self.status.why = Some(why);
             }
-            Event::Refused(why) => self.stop_for_good(why),
+            Event::Refused(why) => self.stop_for_good(&why),
             Event::Message { topic, data } if topic.starts_with("policy:") || topic.contains(":policy:") => {
                 tracing::debug!(source = %self.label, topic, data = %text(&data), "policy moved");
                 self.policy.notify_one();
@@ -309,7 +309,7 @@ impl Source {
     async fn inner(&mut self, event: Inner) {
         match event {
             Inner::Config(config) => self.configured(config).await,
-            Inner::ConfigFailed { why, refused: true } => self.stop_for_good(why),
+            Inner::ConfigFailed { why, refused: true } => self.stop_for_good(&why),
             Inner::ConfigFailed { why, refused: false } => self.status.why = Some(why),
             Inner::Fetched { ticket, save, value } => {
                 let of_base = self.is_of_base(ticket);
@@ -352,7 +352,7 @@ impl Source {
                 match &outcome {
                     Ok(text) => tracing::info!(source = %self.label, hash, text, "a candidate release"),
                     Err(why) => {
-                        tracing::error!(source = %self.label, hash, why, "no release comes of this policy")
+                        tracing::error!(source = %self.label, hash, why, "no release comes of this policy");
                     }
                 }
                 self.status.policy = Some((hash, outcome));
@@ -361,7 +361,7 @@ impl Source {
         self.settle();
     }
 
-    fn stop_for_good(&mut self, why: String) {
+    fn stop_for_good(&mut self, why: &str) {
         tracing::error!(source = %self.label, why, "the token is refused; give a new one and restart");
         self.connected = false;
         self.base = None;
@@ -666,7 +666,7 @@ impl Source {
                     tracing::error!(source = %self.label, down, "changes wait: the ledger takes none");
                     self.status.missing.insert(u64::MAX, format!("the ledger takes no changes: {down}"));
                     self.due = Some(step);
-                    self.again = Some(Instant::now() + AGAIN);
+                    self.again = Instant::now().checked_add(AGAIN);
                     return;
                 }
                 list = rest;
@@ -674,7 +674,7 @@ impl Source {
         }
         self.due = None;
         // What the facts don't admit today they may admit once a tenant or a person is there.
-        self.again = (told.count > 0).then(|| Instant::now() + UNADMITTED);
+        self.again = (told.count > 0).then(|| Instant::now().checked_add(UNADMITTED)).flatten();
         self.status.missing.remove(&u64::MAX);
         if told.count > 0 && told != self.status.wrong {
             tracing::error!(source = %self.label, some = ?told.some, count = told.count, "parts of the document can't be used as facts");

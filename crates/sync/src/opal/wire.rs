@@ -185,13 +185,11 @@ impl Entry {
 
 impl Callback {
     fn read(value: &Value) -> Result<Self, WireError> {
-        match value {
-            Value::Array(pair) => Ok(Self {
-                url: text_of(pair.first(), "callback")?,
-                config: pair.get(1).and_then(Value::as_object).cloned(),
-            }),
-            other => Ok(Self { url: text_of(Some(other), "callback")?, config: None }),
+        if let Some(pair) = value.as_array() {
+            let config = pair.get(1).and_then(Value::as_object).cloned();
+            return Ok(Self { url: text_of(pair.first(), "callback")?, config });
         }
+        Ok(Self { url: text_of(Some(value), "callback")?, config: None })
     }
 }
 

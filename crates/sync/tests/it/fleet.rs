@@ -158,7 +158,7 @@ impl Socket {
     /// The next message; the close code where the server closed.
     async fn next(&mut self) -> Result<Value, u16> {
         loop {
-            match tokio::time::timeout(Duration::from_secs(20), self.0.next()).await.expect("nothing came") {
+            match tokio::time::timeout(Duration::from_secs(20), self.0.next()).await.unwrap() {
                 Some(Ok(Message::Text(text))) => return Ok(serde_json::from_str(&text).unwrap()),
                 Some(Ok(Message::Close(frame))) => return Err(frame.map_or(0, |frame| frame.code.into())),
                 Some(Ok(_)) => {}

@@ -59,7 +59,7 @@ impl Peer {
             .args(["-m", "uvicorn", self.app, "--host", "127.0.0.1", "--port", &self.port.to_string()])
             .current_dir(self.dir.path())
             .env_clear()
-            .env("PATH", std::env::var("PATH").unwrap_or_default())
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .envs(&self.env)
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
@@ -69,7 +69,7 @@ impl Peer {
         self.child = Some(child);
         let began = Instant::now();
         while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
-            assert!(began.elapsed() < Duration::from_secs(60), "{}", self.told());
+            assert!(began.elapsed() < Duration::from_mins(1), "{}", self.told());
             std::thread::sleep(Duration::from_millis(50));
         }
     }

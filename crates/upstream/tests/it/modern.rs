@@ -203,7 +203,7 @@ async fn ten_3_a_thousand_pairs_each_get_their_own_answer() {
     };
     let pairs = (0..1000).map(|n| async move { futures::join!(one("acme", n), one("globex", n)) });
     futures::stream::StreamExt::for_each_concurrent(futures::stream::iter(pairs), 100, |pair| async {
-        pair.await;
+        Box::pin(pair).await;
     })
     .await;
     let ids: std::collections::BTreeSet<u64> = server.of("tools/call").iter().map(Seen::id).collect();

@@ -78,7 +78,7 @@ async fn ten_3_many_calls_at_once_each_get_their_own_answer() {
     };
     let pairs = (0..1000).map(|n| async move { futures::join!(one("acme", n), one("globex", n)) });
     futures::stream::StreamExt::for_each_concurrent(futures::stream::iter(pairs), 50, |pair| async {
-        pair.await;
+        Box::pin(pair).await;
     })
     .await;
 }

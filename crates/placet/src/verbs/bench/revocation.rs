@@ -114,8 +114,7 @@ impl Revocation {
         load::run(&mut placet, self.clients, self.clients.saturating_mul(BEFORE))?;
         let facts = facts();
         let mut rounds: Vec<(&str, Round)> = Vec::new();
-        for number in 0..self.rounds {
-            let Some(fact) = facts.get(number % facts.len().max(1)) else { break };
+        for fact in facts.iter().cycle().take(self.rounds) {
             rounds.push((fact.name, self.round(&mut placet, fact)?));
         }
         let rows: Vec<Value> = facts

@@ -68,6 +68,7 @@ pub(super) fn bundle(release: &Release, base: Option<&Release>, paths: &[String]
 }
 
 /// Rego by path below `policies/`; tests aren't policy.
+#[expect(clippy::case_sensitive_file_extension_comparisons, reason = "a release's own files, spelled so")]
 fn modules(release: &Release) -> BTreeMap<&str, &str> {
     release
         .tree()

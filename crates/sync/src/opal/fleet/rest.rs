@@ -221,10 +221,10 @@ pub(super) async fn report(State(fleet): Shared, headers: HeaderMap, body: Bytes
         let reports = report.get("reports").and_then(Value::as_array).unwrap_or_default();
         let saved = reports.iter().all(|entry| entry.get("saved").and_then(Value::as_bool) == Some(true));
         let client = fleet.clients().get(&client).cloned();
-        if let Some(client) = client {
-            if client.reports.try_send((update, saved)).is_err() {
-                tracing::debug!(update, "a report more than can be looked at");
-            }
+        if let Some(client) = client
+            && client.reports.try_send((update, saved)).is_err()
+        {
+            tracing::debug!(update, "a report more than can be looked at");
         }
     }
     json(StatusCode::OK, &policy::nothing())
@@ -246,15 +246,9 @@ pub(super) async fn token(State(fleet): Shared, headers: HeaderMap, body: Bytes)
     let Ok(request) = parse(&body, &Limits::MESSAGE) else {
         return error(StatusCode::UNPROCESSABLE_ENTITY, "the request is no JSON");
     };
-    let peer_type = match request
-        .get("type")
-        .and_then(Value::as_str)
-        .map_or(Some(PeerType::Client), PeerType::parse)
-    {
-        Some(peer_type) => peer_type,
-        None => {
-            return error(StatusCode::UNPROCESSABLE_ENTITY, "`type` is none of client, datasource, listener");
-        }
+    let peer_type = request.get("type").and_then(Value::as_str);
+    let Some(peer_type) = peer_type.map_or(Some(PeerType::Client), PeerType::parse) else {
+        return error(StatusCode::UNPROCESSABLE_ENTITY, "`type` is none of client, datasource, listener");
     };
     let life = match request.get("ttl") {
         None | Some(Value::Null) => LIFE,
@@ -296,6 +290,7 @@ pub(super) async fn keys(State(fleet): Shared) -> Response {
 }
 
 /// The bearer's token, checked; else the answer.
+#[expect(clippy::result_large_err, reason = "the answer goes straight to the client")]
 fn bearer(fleet: &Fleet, headers: &HeaderMap) -> Result<FleetToken, Response> {
     authorization(headers).and_then(|token| fleet.open(token).ok()).ok_or_else(|| {
         fleet.host.counted("opal_unauthenticated");
@@ -303,6 +298,7 @@ fn bearer(fleet: &Fleet, headers: &HeaderMap) -> Result<FleetToken, Response> {
     })
 }
 /// The same before the upgrade to a WebSocket, where OPAL answers 403.
+#[expect(clippy::result_large_err, reason = "the answer goes straight to the client")]
 pub(super) fn subscriber(fleet: &Fleet, headers: &HeaderMap) -> Result<(FleetToken, String), Response> {
     let token = authorization(headers).map(str::to_owned);
     let opened = token.and_then(|token| Some((fleet.open(&token).ok()?, token)));

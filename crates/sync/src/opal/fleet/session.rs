@@ -362,7 +362,7 @@ impl Session {
     }
     fn next_settled(&self) -> Option<Instant> {
         let flights = self.tenants.values().filter_map(|told| told.flight.as_ref()?.acknowledged);
-        flights.min().map(|at| at + self.patience())
+        flights.min().and_then(|at| at.checked_add(self.patience()))
     }
     /// Updates that were acknowledged long enough ago count as done.
     fn settle(&mut self) {
