@@ -248,13 +248,21 @@ impl<F: Fold> Writer<F> {
 
     fn write(&mut self, inbox: &Receiver<Message<F>>) -> io::Result<()> {
         loop {
+            let full = self.shared.full.load(Ordering::Relaxed);
             let message = match self.batch.due {
-                None => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
                 Some(due) => inbox.recv_timeout(due.saturating_duration_since(Instant::now())),
+                // Nobody calls a server that isn't ready: that there is room again must be found out here.
+                None if full => inbox.recv_timeout(RETRY),
+                None => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
             let mut open = match message {
                 Ok(message) => self.take(message)?,
-                Err(RecvTimeoutError::Timeout) => true,
+                Err(RecvTimeoutError::Timeout) => {
+                    if full {
+                        self.look_for_room();
+                    }
+                    true
+                }
                 Err(RecvTimeoutError::Disconnected) => false,
             };
             while open
@@ -271,6 +279,13 @@ impl<F: Fold> Writer<F> {
                 return Ok(());
             }
         }
+    }
+
+    /// Whether another entry fits; who asks whether the disk is full is told the same.
+    fn look_for_room(&mut self) -> bool {
+        let room = self.segments.has_room(self.encoder.bytes().len(), self.bounds.entry_bytes);
+        self.shared.full.store(!room, Ordering::Relaxed);
+        room
     }
 
     fn batch_is_full(&self) -> bool {
@@ -294,9 +309,7 @@ impl<F: Fold> Writer<F> {
 
     fn admit(&mut self, entry: F::Entry, reply: Option<Reply<F::Refusal>>) -> io::Result<()> {
         // Before the fold sees it: an entry that it applied must be written or the journal is lost.
-        let room = self.segments.has_room(self.encoder.bytes().len(), self.bounds.entry_bytes);
-        self.shared.full.store(!room, Ordering::Relaxed);
-        if !room {
+        if !self.look_for_room() {
             answer(reply, Err(SubmitError::Full));
             return Ok(());
         }

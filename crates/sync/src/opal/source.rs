@@ -1,5 +1,7 @@
 //! A source at work: messages become documents, documents become facts.
 
+mod snapshot;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     path::PathBuf,
@@ -163,7 +165,7 @@ pub async fn run(settings: SourceSettings, host: Arc<dyn Host>) -> Result<(), St
     let label = Name::new(&format!("opal:{}", settings.name)).map_err(|error| error.to_string())?;
     let (internal, mut inner) = mpsc::channel(QUEUE);
     let (events, mut messages) = mpsc::channel(QUEUE);
-    let snapshot = read_snapshot(&settings.snapshot);
+    let snapshot = snapshot::read_snapshot(&settings.snapshot);
     let mut source = Source {
         label,
         caller: Arc::new(caller),
@@ -642,7 +644,7 @@ impl Source {
             self.due_entry(ticket, |entry| entry.failed = true);
         }
         self.settle();
-        if let Err(error) = write_snapshot(&self.settings.snapshot, &document).await {
+        if let Err(error) = snapshot::write_snapshot(&self.settings.snapshot, &document).await {
             tracing::error!(source = %self.label, error, "the document can't be kept");
         }
         let mapped = self.settings.mapping.facts(&document);
@@ -883,31 +885,4 @@ async fn bundle(
     let bundle = Bundle::read(&reply.body).map_err(|error| (error.to_string(), true))?;
     let next = bundle.onto(at, modules).map_err(|error| (error.to_string(), true))?;
     Ok((bundle.hash, next))
-}
-
-fn read_snapshot(path: &std::path::Path) -> Option<Value> {
-    let bytes = std::fs::read(path).ok()?;
-    parse(&bytes, &LIMITS).ok().filter(|value| value.as_object().is_some())
-}
-
-/// Before the facts: a restart in between then finds a document that is no older than they are.
-async fn write_snapshot(path: &std::path::Path, document: &Value) -> Result<(), String> {
-    let (path, bytes) = (path.to_owned(), document.to_bytes());
-    let write = move || -> std::io::Result<()> {
-        if let Some(dir) = path.parent() {
-            std::fs::create_dir_all(dir)?;
-        }
-        let fresh = path.with_extension("partial");
-        let mut file = {
-            use std::os::unix::fs::OpenOptionsExt as _;
-            std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?
-        };
-        std::io::Write::write_all(&mut file, &bytes)?;
-        file.sync_data()?;
-        std::fs::rename(&fresh, &path)
-    };
-    tokio::task::spawn_blocking(write)
-        .await
-        .map_err(|error| error.to_string())?
-        .map_err(|error| error.to_string())
 }
