@@ -277,6 +277,7 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
     });
 
     let app = Router::new().merge(mcp::routes(endpoint)).merge(oauth::routes(oauth)).merge(feeds.agents());
+    let feed = Arc::clone(&admin);
     let admin_app = admin::routes(admin).merge(feeds.admins());
     let every = Duration::from_millis(settings.limits.resolve_every_ms);
     let (stop, mut tasks) = at_work((agents, app), (admins, admin_app), upstreams, settings.limits);
@@ -290,6 +291,11 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
             }
         });
     }
+    let stopped = told(stop.subscribe());
+    tasks.spawn(async move {
+        stopped.await;
+        feed.waiters.end();
+    });
     let feeds_addr = feeds.address();
     feeds.work(&mut tasks, &stop, settings.limits.header_bytes);
     opal::start(&mut tasks, sources, fleet, || Box::pin(told(stop.subscribe())));

@@ -9,7 +9,7 @@ use axum::{
 use http::StatusCode;
 use placet_core::TenantId;
 use placet_json::{Value, object};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use super::{
     Admin, Caller,
@@ -30,11 +30,21 @@ const WAITERS: usize = 32;
 
 /// Places for those who wait.
 #[derive(Debug)]
-pub struct Waiters(Semaphore);
+pub struct Waiters {
+    places: Semaphore,
+    ended: watch::Sender<bool>,
+}
 
 impl Default for Waiters {
     fn default() -> Self {
-        Self(Semaphore::new(WAITERS))
+        Self { places: Semaphore::new(WAITERS), ended: watch::Sender::new(false) }
+    }
+}
+
+impl Waiters {
+    /// Nobody waits any more: the server stops, and who waits is answered now.
+    pub fn end(&self) {
+        self.ended.send_replace(true);
     }
 }
 
@@ -68,7 +78,7 @@ pub(super) async fn changes(
     let whose = whose(&admin, &by, tenant.as_ref())?;
     let mut page = look(&admin, whose, from, limit).await?;
     if wait > 0 && page.entries.is_empty() && !page.more {
-        let Ok(_place) = admin.waiters.0.try_acquire() else {
+        let Ok(_place) = admin.waiters.places.try_acquire() else {
             return Err(ApiError::new(
                 StatusCode::TOO_MANY_REQUESTS,
                 "busy",
@@ -87,8 +97,14 @@ pub(super) async fn changes(
             }
             Ok::<(), ApiError>(())
         };
-        if let Ok(result) = tokio::time::timeout(Duration::from_millis(wait), waited).await {
-            result?;
+        let mut ended = admin.waiters.ended.subscribe();
+        tokio::select! {
+            waited = tokio::time::timeout(Duration::from_millis(wait), waited) => {
+                if let Ok(result) = waited {
+                    result?;
+                }
+            }
+            _ = ended.wait_for(|ended| *ended) => {}
         }
         drop(self::whose(&admin, &by, tenant.as_ref())?);
     }
