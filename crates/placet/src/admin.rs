@@ -26,11 +26,14 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// How long an assertion lives, in seconds.
 const LIFE: u64 = 30;
 
+/// Where a server in dev listens for administrators.
+pub(crate) const DEFAULT_SERVER: &str = "http://127.0.0.1:8718";
+
 /// Which server, and as whom.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ServerArgs {
     /// The administrators' listener of the server, exactly as its `server.admin_url`
-    #[arg(long, env = "PLACET_SERVER", default_value = "http://127.0.0.1:8718", value_name = "URL")]
+    #[arg(long, env = "PLACET_SERVER", default_value = DEFAULT_SERVER, value_name = "URL")]
     pub(crate) server: String,
     /// The private key that signs: the operator's, or with `--as` that person's
     #[arg(long, env = "PLACET_KEY", default_value = "data/keys/operator.pem", value_name = "FILE")]

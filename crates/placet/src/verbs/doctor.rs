@@ -9,7 +9,7 @@ use placet_store::{Projection, Reader};
 
 use super::{common::cell, serve::variable};
 use crate::{
-    admin::{ServerArgs, block_on},
+    admin::{DEFAULT_SERVER, ServerArgs, block_on},
     failure::{Failure, OrFail},
     output::{Answer, Colour, Format, paint, show},
 };
@@ -75,7 +75,7 @@ impl Doctor {
             }
         }
         if !self.offline {
-            looked.extend(self.ask());
+            looked.extend(self.ask(settings.as_ref()));
         }
         let fine = looked.iter().all(|looked| looked.problem.is_none());
         let checks = looked.iter().map(|looked| {
@@ -93,9 +93,17 @@ impl Doctor {
         Ok(Answer::of(fine))
     }
 
-    fn ask(&self) -> Vec<Looked> {
-        let what = format!("server {}", self.server.server);
-        let answer = self.server.open().and_then(|admin| {
+    fn ask(&self, settings: Option<&Settings>) -> Vec<Looked> {
+        let mut server = self.server.clone();
+        // Who names settings means their server, unless another is named.
+        if let Some(settings) = settings.filter(|_| server.server == DEFAULT_SERVER) {
+            server.server.clone_from(&settings.server.admin_url);
+            if !server.key.exists() {
+                server.key = settings.server.data.join("keys/operator.pem");
+            }
+        }
+        let what = format!("server {}", server.server);
+        let answer = server.open().and_then(|admin| {
             block_on(async {
                 let status = admin.get("/v1/status").await?;
                 let upstreams = admin.get("/v1/upstreams").await?;
