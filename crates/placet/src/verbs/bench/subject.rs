@@ -294,7 +294,7 @@ fn settings(base: &str, admin: &str, stub: &Part) -> String {
     let stub = stub.address;
     format!(
         "[server]\norganisation = \"bench\"\nlisten = \"{}\"\nadmin_listen = \"{}\"\npublic_url = \"{base}\"\nadmin_url = \"{admin}\"\n\
-         data = \"data\"\n\n[release]\ndir = \"release\"\n\n[log]\nlevel = \"warn\"\n\n\
+         data = \"data\"\n\n[release]\ndir = \"release\"\n\n[log]\nlevel = \"warn\"\n\n[limits]\nstreams = 1000\n\n\
          [[upstream]]\nname = \"crm\"\nurl = \"http://{stub}/mcp\"\nallow_private = true\n\n\
          [[upstream]]\nname = \"billing\"\nurl = \"http://{stub}/mcp\"\nallow_private = true\n",
         listen(base),
