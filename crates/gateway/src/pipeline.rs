@@ -21,7 +21,9 @@ use tracing::Instrument as _;
 use crate::{
     Credentials, Effects, Ledger, MAX_CLOCK_BEHIND, Observer, Public, Stage,
     lookup::{Lookups, Reader},
+    shadow::Shadow,
     trace,
+    waived::Waived,
 };
 
 /// The method of a call.
@@ -94,6 +96,7 @@ pub struct Gateway {
     lookups: Arc<Lookups>,
     effects: Effects,
     observer: Arc<dyn Observer>,
+    shadow: Shadow,
 }
 
 impl std::fmt::Debug for Gateway {
@@ -119,7 +122,13 @@ impl Gateway {
         };
         let effects = Effects::new(reader.clone());
         let lookups = Arc::new(Lookups::new(reader, Arc::clone(&observer)));
-        Self { authority, ledger, upstreams, credentials, lookups, effects, observer }
+        let shadow = Shadow::default();
+        Self { authority, ledger, upstreams, credentials, lookups, effects, observer, shadow }
+    }
+    /// The place of a candidate beside the release in force.
+    #[must_use]
+    pub fn shadow(&self) -> &Shadow {
+        &self.shadow
     }
     /// The ledger.
     #[must_use]
@@ -227,6 +236,16 @@ impl Gateway {
         let began = Instant::now();
         let now = self.ledger.now();
         let judged = self.judged(&envelope);
+        let watched = self.shadow.watch(
+            &envelope,
+            upstream.as_str(),
+            &tool,
+            &arguments,
+            || self.offered(&upstream, &tool),
+            &looked_up,
+            || self.ledger.live().snapshot(envelope.tenant()).ok(),
+            (now, &id),
+        );
         let admitted = trace::stage(Stage::Classify)
             .in_scope(|| self.classify(&judged, &envelope, &upstream, &tool, &arguments, id, &looked_up));
         // Before it is decided: a permit that can't be sent would spend what it rests on.
@@ -250,13 +269,19 @@ impl Gateway {
                 (self.authority.refuse(envelope, attempt, reason, &judged, now), None)
             }
         };
+        if let Some(watched) = watched {
+            watched.decided(&decision);
+        }
         let gateway = Arc::clone(self);
         // Detached before it is recorded: once the entry is on its way to the journal, somebody must carry the warrant.
         let run = async move {
             match (gateway.record(decision).await?, entry) {
                 (Recorded::Granted(warrant), Some((entry, _pass))) => {
-                    gateway.decided("permit", "");
-                    gateway.carry_out(warrant, entry, client, departed).await
+                    let waived = Waived::of(&warrant);
+                    let (decision, code) = waived.counted();
+                    gateway.decided(decision, code);
+                    let answered = gateway.carry_out(warrant, entry, client, departed).await;
+                    answered.map(|answered| waived.onto(answered))
                 }
                 (Recorded::Granted(_), None) => {
                     Err(Unavailable("a permit without a catalog entry".to_owned()))

@@ -252,7 +252,7 @@ impl Release {
     pub fn test(&self, load: LoadFacts<'_>) -> Report {
         let mut report = Report::default();
         for (path, bytes) in self.tree() {
-            if is_cases(path) {
+            if is_cases(self.layout().inner(path)) {
                 let text = String::from_utf8_lossy(bytes);
                 match parse(path, &text) {
                     Ok(cases) => report.results.extend(cases.iter().map(|case| self.run(path, case, load))),
@@ -389,7 +389,9 @@ impl Release {
         for (path, bytes) in self
             .tree()
             .iter()
-            .filter(|(path, _)| path.starts_with("policies/") && path.ends_with("_test.rego"))
+            .filter(|(path, _)| {
+                self.layout().inner(path).starts_with("policies/") && path.ends_with("_test.rego")
+            })
         {
             match ast::parse(path, &String::from_utf8_lossy(bytes), self.rego_v1) {
                 Ok(parsed) => tests.push(parsed),
@@ -634,6 +636,9 @@ impl FactsView for View<'_> {
     }
     fn delegation(&self, id: &DelegationId) -> Option<&Delegation> {
         self.facts.delegation(id)
+    }
+    fn waivers(&self, agent: &AgentId) -> Vec<&placet_core::Waiver> {
+        self.facts.waivers(agent)
     }
     fn approvals(&self, workflow: &WorkflowId) -> Vec<&Approval> {
         self.facts.approvals(workflow)

@@ -23,7 +23,7 @@ pub fn permitted(permit: &Permit) -> String {
         chain: permit.chain(),
         basis: Some(permit.basis()),
         time: permit.basis().now,
-        reasons: &[],
+        reasons: permit.evaluation().passed_over.as_ref().map_or(&[], |it| &it.reasons),
         determining: permit.determining(),
         obligations: permit.obligations(),
         remedy: None,

@@ -11,6 +11,7 @@ pub(crate) mod decide;
 pub(crate) mod demo;
 pub(crate) mod doctor;
 pub(crate) mod effects;
+pub(crate) mod envelope;
 pub(crate) mod facts;
 pub(crate) mod import;
 pub(crate) mod init;
@@ -21,12 +22,15 @@ pub(crate) mod people;
 pub(crate) mod promote;
 pub(crate) mod relations;
 pub(crate) mod release;
+pub(crate) mod review;
+pub(crate) mod rollback;
 pub(crate) mod scim;
 pub(crate) mod serve;
 pub(crate) mod test;
 pub(crate) mod tool_proxy;
 pub(crate) mod totals;
 pub(crate) mod vault;
+pub(crate) mod waivers;
 
 /// Resolves at the first SIGTERM or SIGINT.
 pub(crate) async fn shutdown() {

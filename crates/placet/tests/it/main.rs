@@ -10,6 +10,7 @@
 mod cancel;
 mod connect;
 mod disk;
+mod lifecycle;
 mod pure;
 mod server;
 mod support;

@@ -10,6 +10,7 @@ mod limits;
 mod models;
 #[cfg(test)]
 mod ours;
+mod packages;
 #[cfg(test)]
 mod platform;
 #[cfg(test)]

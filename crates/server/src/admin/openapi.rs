@@ -232,12 +232,62 @@ pub(super) const OPERATIONS: &[Operation] = &[
         "200",
         &[("happened", "boolean", false), WHY],
     ),
+    read("/v1/waivers", "Permissions to observe, and exceptions"),
+    act(
+        "/v1/waivers",
+        "Ask for a waiver",
+        "201",
+        &[
+            ("kind", "string", true),
+            ("agent", "string", true),
+            ("upstream", "string", true),
+            ("tool", "string", false),
+            ("effect", "string", true),
+            ("tenant", "string", false),
+            ("life_ms", "integer", true),
+            WHY,
+        ],
+    ),
+    act("/v1/waivers/{waiver}/confirm", "Confirm a waiver as a second person", "200", &[WHY]),
+    act("/v1/waivers/{waiver}/end", "End a waiver", "200", &[WHY]),
+    act(
+        "/v1/agents/{agent}/enforce",
+        "End permissions to observe an agent",
+        "200",
+        &[("effect", "string", false), WHY],
+    ),
     read("/v1/releases", "Releases that are kept"),
     Operation {
         body: None,
         ..act("/v1/releases", "Take a release's archive (application/octet-stream)", "201", &[])
     },
-    act("/v1/releases/{release}/promote", "Put a release in force", "200", &[WHY]),
+    act(
+        "/v1/releases/{release}/promote",
+        "Put a release in force that passes every gate",
+        "200",
+        &[("emergency", "boolean", false), WHY],
+    ),
+    read("/v1/releases/{release}", "A release: what it changes, who signed and reviewed it, its gates"),
+    read("/v1/releases/{release}/archive", "A release's archive and envelope, for another server"),
+    Operation {
+        body: None,
+        ..act("/v1/releases/{release}/envelope", "Take a release's signatures (a DSSE envelope)", "201", &[])
+    },
+    act(
+        "/v1/releases/{release}/review",
+        "Approve or refuse a release",
+        "200",
+        &[("approve", "boolean", true), WHY],
+    ),
+    read("/v1/releases/shadow", "What the candidate beside the release in force came to so far"),
+    act("/v1/releases/shadow", "Take the candidate away", "200", &[WHY]),
+    act("/v1/releases/{release}/shadow", "Put a candidate beside the release in force", "200", &[WHY]),
+    act(
+        "/v1/releases/rollback",
+        "Go back to a release that was in force",
+        "200",
+        &[("to", "string", false), WHY],
+    ),
     read("/v1/releases/candidates", "Releases that came of policy bundles"),
     read("/v1/opal", "OPAL sources, and clients that are connected"),
     act(
