@@ -789,7 +789,8 @@ fn decide_on(
                     input,
                     labels_at: _,
                     totals: _,
-                    claims: _, passed_over: _,
+                    claims: _,
+                    passed_over: _,
                 } => Decision::Deny(Box::new(Denial {
                     flow_at: flow.at(),
                     envelope,

@@ -98,7 +98,9 @@ impl Waiver {
             (WaiverKind::Observe, _, EffectClass::Destructive) => {
                 Err(("effect", "is destructive, which is never observed"))
             }
-            (WaiverKind::Observe, Some(_), _) => Err(("tool", "is for an exception; to observe is of an upstream")),
+            (WaiverKind::Observe, Some(_), _) => {
+                Err(("tool", "is for an exception; to observe is of an upstream"))
+            }
             (WaiverKind::Exception, None, _) => Err(("tool", "is missing: an exception is of one tool")),
         }
     }

@@ -301,10 +301,9 @@ impl Change {
                 thumbprint: fields.parsed("thumbprint", noun::thumbprint)?,
             },
             "frozen" => Self::Frozen(noun::freeze(fields.required("what")?, &fields.at("what"))?),
-            "waiver_confirmed" => Self::WaiverConfirmed {
-                id: fields.name("id")?,
-                by: fields.parsed("by", HumanId::new)?,
-            },
+            "waiver_confirmed" => {
+                Self::WaiverConfirmed { id: fields.name("id")?, by: fields.parsed("by", HumanId::new)? }
+            }
             "waiver_ended" => Self::WaiverEnded(fields.name("id")?),
             "unfrozen" => Self::Unfrozen(noun::freeze(fields.required("what")?, &fields.at("what"))?),
             _ => return Ok(None),

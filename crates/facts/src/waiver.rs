@@ -58,7 +58,8 @@ pub(crate) fn read(value: &Value, path: &str) -> Result<Waiver, ChangeError> {
 /// As JSON.
 #[must_use]
 pub fn waiver_value(waiver: &Waiver) -> Value {
-    let Waiver { id, kind, agent, upstream, tool, effect, tenant, owner, second, since, ends, reason } = waiver;
+    let Waiver { id, kind, agent, upstream, tool, effect, tenant, owner, second, since, ends, reason } =
+        waiver;
     let mut value = object! {
         "agent" => agent.as_str(), "effect" => effect.as_str(), "ends" => ends.to_string(), "id" => id.as_str(),
         "kind" => kind.as_str(), "owner" => owner.as_str(), "reason" => reason.as_str(), "since" => since.to_string(),
@@ -90,10 +91,14 @@ pub(crate) fn apply(org: &mut OrgFacts, change: &Change, author: &Name) -> Resul
             known_agent(org, &waiver.agent)?;
             active(org, &waiver.owner)?;
             if org.waivers.contains_key(&waiver.id) {
-                return Err(ChangeError::conflict(format!("there is a waiver `{}`", waiver.id), "name it otherwise"));
+                return Err(ChangeError::conflict(
+                    format!("there is a waiver `{}`", waiver.id),
+                    "name it otherwise",
+                ));
             }
             if org.waivers.len() >= MAX_KEPT {
-                let first = org.waivers.values().min_by_key(|waiver| waiver.ends).map(|waiver| waiver.id.clone());
+                let first =
+                    org.waivers.values().min_by_key(|waiver| waiver.ends).map(|waiver| waiver.id.clone());
                 first.map(|id| org.waivers.remove(&id));
             }
             org.waivers.insert(waiver.id.clone(), Arc::new(waiver.clone()));
@@ -101,7 +106,10 @@ pub(crate) fn apply(org: &mut OrgFacts, change: &Change, author: &Name) -> Resul
         Change::WaiverConfirmed { id, by } => {
             let known = org.waivers.get(id).ok_or_else(|| no("waiver", id, "list the waivers"))?;
             if !is(by) || known.owner == *by {
-                return Err(ChangeError::conflict("a waiver takes two people", "somebody else must confirm it"));
+                return Err(ChangeError::conflict(
+                    "a waiver takes two people",
+                    "somebody else must confirm it",
+                ));
             }
             if known.second.is_some() {
                 return Err(ChangeError::conflict("it is confirmed already", ""));
@@ -135,4 +143,3 @@ pub(crate) fn take(org: &mut OrgFacts, body: &Value, path: &str) -> Applied {
     org.waivers.insert(waiver.id.clone(), Arc::new(waiver));
     Ok(())
 }
-

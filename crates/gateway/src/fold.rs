@@ -262,7 +262,19 @@ impl State {
         let (world, open, keys) = (World::new(), OrdMap::new(), Keys::default());
         let unresolved = Unresolved::default();
         let lives = Lives::default();
-        Self { world, open, unresolved, keys, release: None, lives, live, seen, releases, fetch, started: false }
+        Self {
+            world,
+            open,
+            unresolved,
+            keys,
+            release: None,
+            lives,
+            live,
+            seen,
+            releases,
+            fetch,
+            started: false,
+        }
     }
     pub(crate) fn world(&self) -> &World {
         &self.world

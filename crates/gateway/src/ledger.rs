@@ -337,7 +337,14 @@ impl Ledger {
     }
 
     /// Records a step in a release's life.
-    pub async fn step(&self, release: Digest, step: Step, by: &Name, verb: &str, why: &str) -> Result<u64, Refused> {
+    pub async fn step(
+        &self,
+        release: Digest,
+        step: Step,
+        by: &Name,
+        verb: &str,
+        why: &str,
+    ) -> Result<u64, Refused> {
         let record = object! {
             "by" => by.as_str(), "refused" => false, "step" => step.to_value(release), "time" => self.now().to_string(),
             "v" => 1_u64, "verb" => verb, "why" => why,

@@ -35,5 +35,5 @@ pub use lives::{Entry as ComesInForce, Life, Lives, Review, Step};
 pub use observe::{NoObserver, Observer, Stage};
 pub use pipeline::{Answered, Departure, Gateway, ToolCall, Unavailable};
 pub use public::Public;
-pub use shadow::Shadow;
 pub use resolve::{Effects, Unresolvable};
+pub use shadow::Shadow;

@@ -278,8 +278,10 @@ impl Gateway {
             match (gateway.record(decision).await?, entry) {
                 (Recorded::Granted(warrant), Some((entry, _pass))) => {
                     let waived = Waived::of(&warrant);
-                    let (decision, code) = waived.counted();
-                    gateway.decided(decision, code);
+                    gateway.decided("permit", "");
+                    if let Some((how, code)) = waived.counted() {
+                        gateway.observer.waived(how, code);
+                    }
                     let answered = gateway.carry_out(warrant, entry, client, departed).await;
                     answered.map(|answered| waived.onto(answered))
                 }

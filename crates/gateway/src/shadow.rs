@@ -180,9 +180,8 @@ impl Watched {
             },
         };
         // What was decided on other facts or by the candidate itself says nothing.
-        let same = basis.is_some_and(|basis| {
-            basis.revision == asked.facts.revision() && basis.release != run.candidate
-        });
+        let same = basis
+            .is_some_and(|basis| basis.revision == asked.facts.revision() && basis.release != run.candidate);
         let came = match decision {
             Decision::Permit(permit) => Came {
                 verdict: "permit".to_owned(),

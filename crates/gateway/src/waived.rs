@@ -33,9 +33,9 @@ impl Waived {
         Self(told)
     }
 
-    /// How it is counted: the decision, and the code of the denial that it would have been.
-    pub(crate) fn counted(&self) -> (&'static str, &str) {
-        self.0.as_ref().map_or(("permit", ""), |told| (told.decided, &*told.code))
+    /// How it is counted: by which obligation, and the code of the denial that it would have been.
+    pub(crate) fn counted(&self) -> Option<(&'static str, &str)> {
+        self.0.as_ref().map(|told| (told.decided, &*told.code))
     }
 
     /// Marks the answer. A result that is no object can't be marked; the ledger says it all the same.

@@ -55,12 +55,15 @@ impl Envelope {
         let limits = Limits { bytes: MAX_ENVELOPE, depth: 8, members: 1024 };
         let document = parse(bytes, &limits).map_err(|error| EnvelopeError::Malformed(error.to_string()))?;
         let text = |of: &Value, name: &str| {
-            of.get(name).and_then(Value::as_str).map(str::to_owned).ok_or_else(|| {
-                EnvelopeError::Malformed(format!("`{name}` is missing"))
-            })
+            of.get(name)
+                .and_then(Value::as_str)
+                .map(str::to_owned)
+                .ok_or_else(|| EnvelopeError::Malformed(format!("`{name}` is missing")))
         };
         let bytes = |of: &Value, name: &str| {
-            STANDARD.decode(text(of, name)?).map_err(|_| EnvelopeError::Malformed(format!("`{name}` is no base64")))
+            STANDARD
+                .decode(text(of, name)?)
+                .map_err(|_| EnvelopeError::Malformed(format!("`{name}` is no base64")))
         };
         let signatures = document.get("signatures").and_then(Value::as_array);
         let signatures = signatures.ok_or_else(|| malformed("`signatures` is missing"))?;
@@ -109,7 +112,8 @@ impl Envelope {
     /// The bytes that are signed: `DSSEv1`, the lengths and the bytes of type and payload.
     #[must_use]
     pub fn signed(&self) -> Vec<u8> {
-        let mut out = format!("DSSEv1 {} {} {} ", self.kind.len(), self.kind, self.payload.len()).into_bytes();
+        let mut out =
+            format!("DSSEv1 {} {} {} ", self.kind.len(), self.kind, self.payload.len()).into_bytes();
         out.extend_from_slice(&self.payload);
         out
     }
@@ -157,7 +161,8 @@ impl Envelope {
             return Vec::new();
         }
         let signed = self.signed();
-        let has = |key: &PublicKey| self.signatures.iter().any(|(_, signature)| key.verifies(&signed, signature));
+        let has =
+            |key: &PublicKey| self.signatures.iter().any(|(_, signature)| key.verifies(&signed, signature));
         let mut signers: Vec<Thumbprint> = Vec::new();
         for (_, key) in trusted.iter().filter(|(_, key)| has(key)) {
             if !signers.contains(&key.thumbprint()) {
@@ -181,8 +186,10 @@ mod tests {
 
     #[test]
     fn rel_1_a_signature_counts_once_for_a_trusted_key_and_for_this_payload_alone() {
-        let (ours, theirs) =
-            (SigningKey::generate(Algorithm::EdDsa).unwrap(), SigningKey::generate(Algorithm::EdDsa).unwrap());
+        let (ours, theirs) = (
+            SigningKey::generate(Algorithm::EdDsa).unwrap(),
+            SigningKey::generate(Algorithm::EdDsa).unwrap(),
+        );
         let trusted = KeySet::of(ours.public());
         let mut envelope = Envelope::new("text/plain", b"one".to_vec());
         assert!(envelope.signers("text/plain", &trusted).is_empty(), "unsigned");

@@ -302,10 +302,12 @@ impl PublicKey {
     /// Whether this key made the signature of exactly this message.
     pub(crate) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         match self.algorithm {
-            Algorithm::EdDsa => UnparsedPublicKey::new(&ED25519, &self.bytes).verify(message, signature).is_ok(),
-            Algorithm::Es256 => {
-                UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, &self.bytes).verify(message, signature).is_ok()
+            Algorithm::EdDsa => {
+                UnparsedPublicKey::new(&ED25519, &self.bytes).verify(message, signature).is_ok()
             }
+            Algorithm::Es256 => UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, &self.bytes)
+                .verify(message, signature)
+                .is_ok(),
             Algorithm::Rs256 => false,
         }
     }

@@ -386,13 +386,9 @@ impl Release {
     fn rules(&self) -> Vec<CaseResult> {
         let mut results = Vec::new();
         let mut tests = Vec::new();
-        for (path, bytes) in self
-            .tree()
-            .iter()
-            .filter(|(path, _)| {
-                self.layout().inner(path).starts_with("policies/") && path.ends_with("_test.rego")
-            })
-        {
+        for (path, bytes) in self.tree().iter().filter(|(path, _)| {
+            self.layout().inner(path).starts_with("policies/") && path.ends_with("_test.rego")
+        }) {
             match ast::parse(path, &String::from_utf8_lossy(bytes), self.rego_v1) {
                 Ok(parsed) => tests.push(parsed),
                 Err(finding) => results.push(broken(path, path, &finding.to_string())),

@@ -2,7 +2,8 @@
 
 use placet_core::{
     Approval, ApprovalId, Call, Claims, Code, Determining, Engine, EngineFault, Envelope, Evaluation,
-    FactsView, Moving, Name, PassedOver, Reason, Reasons, RelationModel, Remedy, ResourceRef, Timestamp, Verdict,
+    FactsView, Moving, Name, PassedOver, Reason, Reasons, RelationModel, Remedy, ResourceRef, Timestamp,
+    Verdict,
 };
 use placet_json::{Object, Value};
 
@@ -158,13 +159,7 @@ impl Release {
         })
     }
 
-    fn decide(
-        &self,
-        envelope: &Envelope,
-        call: &Call,
-        facts: &dyn FactsView,
-        now: Timestamp,
-    ) -> Decided {
+    fn decide(&self, envelope: &Envelope, call: &Call, facts: &dyn FactsView, now: Timestamp) -> Decided {
         let standings = match platform::check(self, envelope, call, facts, now) {
             Ok(standings) => standings,
             Err(reasons) => {

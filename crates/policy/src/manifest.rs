@@ -8,8 +8,8 @@ use serde::Deserialize;
 use crate::{
     acts::Acts,
     contract::Shape,
-    packages::{PartFile, ReviewFile},
     finding::{Finding, position},
+    packages::{PartFile, ReviewFile},
     states::{self, ApprovalFile, Chain, StateFile, States, TransitionFile},
 };
 

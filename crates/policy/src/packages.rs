@@ -98,9 +98,8 @@ pub(crate) struct Parts {
 impl Parts {
     /// What the manifest says of parts; findings are what contradicts itself.
     pub(crate) fn of(manifest: &Manifest, text: &str, tree: &Tree, findings: &mut Vec<Finding>) -> Self {
-        let baseline = manifest.baseline.iter().filter_map(|file| {
-            Some(Part::of(Name::new(BASELINE).ok()?, file, true))
-        });
+        let baseline =
+            manifest.baseline.iter().filter_map(|file| Some(Part::of(Name::new(BASELINE).ok()?, file, true)));
         let packages = manifest.package.iter().map(|(name, file)| Part::of(name.clone(), file, false));
         let parts: Vec<Part> = baseline.chain(packages).collect();
         let mut wrong = |word: &str, message: String, help: &str| {
@@ -116,7 +115,11 @@ impl Parts {
             if crate::archive::check_path(path).is_err()
                 || reserved.contains(&path.split('/').next().unwrap_or_default())
             {
-                wrong(path, format!("`{path}` can't be the directory of a part"), "write it as `packages/NAME`");
+                wrong(
+                    path,
+                    format!("`{path}` can't be the directory of a part"),
+                    "write it as `packages/NAME`",
+                );
             }
             if !tree.keys().any(|file| below(file, path).is_some()) {
                 wrong(path, format!("there is no file below `{path}`, the directory of `{name}`"), "");
@@ -133,10 +136,9 @@ impl Parts {
             if part.baseline && !part.upstreams.is_empty() {
                 wrong("[baseline]", "a baseline describes no tools".to_owned(), "remove `upstreams`");
             }
-            if let Some(entry) =
-                part.entrypoints.iter().find(|entry| !inside(entry, &part.namespace))
-            {
-                let message = format!("`{entry}` isn't below `{}`, the namespace of `{name}`", part.namespace);
+            if let Some(entry) = part.entrypoints.iter().find(|entry| !inside(entry, &part.namespace)) {
+                let message =
+                    format!("`{entry}` isn't below `{}`, the namespace of `{name}`", part.namespace);
                 wrong(entry, message, "");
             }
             for other in parts.iter().take(i) {
@@ -193,7 +195,8 @@ impl Parts {
         }
         for (file, text) in files {
             let (part, _) = self.place(file);
-            let (name, baseline) = (part.map(|part| part.name.clone()), part.is_some_and(|part| part.baseline));
+            let (name, baseline) =
+                (part.map(|part| part.name.clone()), part.is_some_and(|part| part.baseline));
             // What doesn't parse was told by the catalog itself.
             let Ok(table) = toml::from_str::<toml::Table>(text) else { continue };
             let tools = table.get("tool").and_then(toml::Value::as_table);
@@ -269,20 +272,36 @@ impl Parts {
                 let id = policy.annotation("id").unwrap_or_default();
                 let at = text.find(&format!("@id(\"{id}\")")).map_or((0, 0), |offset| position(text, offset));
                 let message = format!("`{id}` permits, and a baseline only denies");
-                findings.push(Finding::error(file, at, message, "write it as `forbid`, or move it to a package"));
+                findings.push(Finding::error(
+                    file,
+                    at,
+                    message,
+                    "write it as `forbid`, or move it to a package",
+                ));
             }
         }
     }
 
     /// Reads a part's reasons as its own: they speak of its rules alone.
-    pub(crate) fn own_reasons(&self, file: &str, entries: Vec<ReasonEntry>) -> (Vec<ReasonEntry>, Vec<Finding>) {
+    pub(crate) fn own_reasons(
+        &self,
+        file: &str,
+        entries: Vec<ReasonEntry>,
+    ) -> (Vec<ReasonEntry>, Vec<Finding>) {
         let Some(part) = self.place(file).0 else { return (entries, Vec::new()) };
         let mut findings = Vec::new();
         let own = entries.into_iter().map(|mut entry| {
             if let Some(rule) = entry.rule.as_ref().filter(|rule| !inside(rule, &part.namespace)) {
-                let message =
-                    format!("the reason `{}` speaks of `{rule}`, which isn't below `{}`", entry.code, part.namespace);
-                findings.push(Finding::error(file, (0, 0), message, "a package gives reasons of its own rules"));
+                let message = format!(
+                    "the reason `{}` speaks of `{rule}`, which isn't below `{}`",
+                    entry.code, part.namespace
+                );
+                findings.push(Finding::error(
+                    file,
+                    (0, 0),
+                    message,
+                    "a package gives reasons of its own rules",
+                ));
             }
             entry.scope = Some(format!("{}/", part.path));
             entry

@@ -102,10 +102,9 @@ impl Book {
 
     /// The reason of a Cedar forbid that fired.
     pub(crate) fn forbidden(&self, policy: &str, at: &str) -> Reason {
-        let entry =
-            self.entries().find(|entry| {
-                entry.policy.as_deref() == Some(policy) && entry.when.is_none() && entry.is_of(at)
-            });
+        let entry = self
+            .entries()
+            .find(|entry| entry.policy.as_deref() == Some(policy) && entry.when.is_none() && entry.is_of(at));
         reason(
             entry,
             Code::PolicyDenies,

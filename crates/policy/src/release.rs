@@ -309,8 +309,10 @@ pub(crate) fn read(tree: &Tree, archived: Option<(&[u8], &Tree)>) -> Parts {
             findings,
         );
     }
-    let files: Vec<(String, String)> =
-        below("catalog", ".toml").into_iter().filter_map(|path| Some((path.clone(), text(&path, findings)?))).collect();
+    let files: Vec<(String, String)> = below("catalog", ".toml")
+        .into_iter()
+        .filter_map(|path| Some((path.clone(), text(&path, findings)?)))
+        .collect();
     let catalog = Catalog::parse(&files).unwrap_or_else(|problems| {
         findings.extend(problems.into_iter().map(|problem| {
             let line = problem.line.and_then(|line| u32::try_from(line).ok()).unwrap_or(0);
@@ -376,8 +378,10 @@ pub(crate) fn read(tree: &Tree, archived: Option<(&[u8], &Tree)>) -> Parts {
             .ok(),
         (Some(_) | None, _) => None,
     };
-    let cedar_files: Vec<(String, String)> =
-        below("policies", ".cedar").into_iter().filter_map(|path| Some((path.clone(), text(&path, findings)?))).collect();
+    let cedar_files: Vec<(String, String)> = below("policies", ".cedar")
+        .into_iter()
+        .filter_map(|path| Some((path.clone(), text(&path, findings)?)))
+        .collect();
     let cedar = if manifest.cedar.is_some() {
         let actions = catalog
             .entries()

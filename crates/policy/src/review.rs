@@ -36,9 +36,8 @@ pub fn touched(before: Option<&Release>, after: &Release) -> Vec<Touched> {
     let one = |name: Option<&Name>| {
         let find = |parts: &'_ [Part]| parts.iter().find(|part| Some(&part.name) == name).cloned();
         let (was, is) = (find(old), find(new));
-        let of = |release: &Release, path: &str| {
-            release.layout().place(path).0.map(|part| &part.name) == name
-        };
+        let of =
+            |release: &Release, path: &str| release.layout().place(path).0.map(|part| &part.name) == name;
         let mut files = Vec::new();
         for (path, bytes) in after.tree().iter().filter(|(path, _)| of(after, path)) {
             match before.filter(|before| of(before, path)).and_then(|before| before.tree().get(path)) {

@@ -174,8 +174,17 @@ impl Statement {
         let document = parse(bytes, &Limits::MESSAGE).map_err(|e| BadStatement::Unreadable(e.to_string()))?;
         let members =
             document.as_object().ok_or_else(|| BadStatement::Unreadable("it is no object".to_owned()))?;
-        let known =
-            ["cases", "emergency_ms", "engines", "input_schema", "name", "provenance", "release", "serial", "v"];
+        let known = [
+            "cases",
+            "emergency_ms",
+            "engines",
+            "input_schema",
+            "name",
+            "provenance",
+            "release",
+            "serial",
+            "v",
+        ];
         if let Some(name) = members.keys().find(|name| !known.contains(name)) {
             let name: String = name.chars().take(64).collect();
             return Err(BadStatement::Unreadable(format!("`{name}` isn't known")));
@@ -199,19 +208,20 @@ impl Statement {
             None => None,
             Some(of) => {
                 let dirty = of.get("dirty").and_then(Value::as_bool);
-                let dirty = dirty.ok_or_else(|| BadStatement::Member("dirty", "is neither yes nor no".to_owned()))?;
+                let dirty =
+                    dirty.ok_or_else(|| BadStatement::Member("dirty", "is neither yes nor no".to_owned()))?;
                 Some(Provenance { commit: text(of, "commit")?, dirty, author: text(of, "author")? })
             }
         };
-        let emergency = if members.contains_key("emergency_ms") { Some(number("emergency_ms")?) } else { None };
+        let emergency =
+            if members.contains_key("emergency_ms") { Some(number("emergency_ms")?) } else { None };
         if emergency.is_some_and(|life| life == 0 || life > MAX_EMERGENCY) {
             return Err(BadStatement::Member("emergency_ms", format!("isn't between 1 and {MAX_EMERGENCY}")));
         }
         let engines = document.get("engines").and_then(Value::as_object);
         let engines = engines.ok_or_else(|| BadStatement::Member("engines", "is no object".to_owned()))?;
-        let engines = engines.iter().map(|(name, version)| {
-            Some((name.to_owned(), version.as_str()?.to_owned()))
-        });
+        let engines =
+            engines.iter().map(|(name, version)| Some((name.to_owned(), version.as_str()?.to_owned())));
         Ok(Self {
             release: digest("release")?,
             name: text(&document, "name")?,
@@ -220,9 +230,9 @@ impl Statement {
             cases: number("cases")?,
             emergency,
             input_schema: digest("input_schema")?,
-            engines: engines
-                .collect::<Option<_>>()
-                .ok_or_else(|| BadStatement::Member("engines", "names a version that is no text".to_owned()))?,
+            engines: engines.collect::<Option<_>>().ok_or_else(|| {
+                BadStatement::Member("engines", "names a version that is no text".to_owned())
+            })?,
         })
     }
 }
@@ -246,7 +256,11 @@ mod tests {
             release: Digest::of(b"a"),
             name: "desk".to_owned(),
             serial: 7,
-            provenance: Some(Provenance { commit: "c0ffee".to_owned(), dirty: true, author: "maya".to_owned() }),
+            provenance: Some(Provenance {
+                commit: "c0ffee".to_owned(),
+                dirty: true,
+                author: "maya".to_owned(),
+            }),
             cases: 3,
             emergency: Some(60_000),
             input_schema: Digest::of(b"b"),

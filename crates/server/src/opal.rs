@@ -505,7 +505,14 @@ mod tests {
         let (ledger, _) = Ledger::open(&data, Options::new(|| 1_800_000_000_000, notary)).unwrap();
         let lifecycle = Lifecycle::new(ledger.clone(), Rules::default());
         let opal = Arc::new(Opal { candidates: data.join("opal/candidates"), ..Opal::default() });
-        SourceHost { ledger, lifecycle, opal, tenant: TenantId::new("acme").unwrap(), base: Some(base), promote }
+        SourceHost {
+            ledger,
+            lifecycle,
+            opal,
+            tenant: TenantId::new("acme").unwrap(),
+            base: Some(base),
+            promote,
+        }
     }
     fn policy(hash: &str, modules: &[(&str, &str)]) -> PolicyOf {
         let modules = modules.iter().map(|(path, rego)| ((*path).to_owned(), (*rego).to_owned())).collect();
@@ -526,7 +533,10 @@ mod tests {
         assert_eq!(host.ledger.release_in_journal(), None, "an operator promotes");
         let why = host.take(policy("h2", &[("sub/a.rego", "package a\n\nallow if {\n")])).await.unwrap_err();
         assert!(why.contains("policies/sub/a.rego"), "{why}");
-        assert_eq!((host.opal.candidates().unwrap().len(), host.ledger.archives().list().unwrap().len()), (1, 1));
+        assert_eq!(
+            (host.opal.candidates().unwrap().len(), host.ledger.archives().list().unwrap().len()),
+            (1, 1)
+        );
     }
 
     #[tokio::test]

@@ -40,10 +40,7 @@ use crate::{
     metrics::Metrics,
     oauth::{self, OAuth},
     opal,
-    settings::{
-        Limits, ListWith, SecretError, Server, Settings, Transport, Upstream,
-        Variables,
-    },
+    settings::{Limits, ListWith, SecretError, Server, Settings, Transport, Upstream, Variables},
     shared,
     uses::Uses,
     vault::{VaultFile, VaultFileError},
@@ -656,6 +653,9 @@ impl Observer for Metrics {
     }
     fn ended(&self, ending: &'static str) {
         Metrics::ended(self, ending);
+    }
+    fn waived(&self, how: &'static str, code: &str) {
+        Metrics::waived(self, how, code);
     }
     fn looked_up(&self, lookup: &str, outcome: &'static str) {
         Metrics::looked_up(self, lookup, outcome);

@@ -58,7 +58,8 @@ pub(crate) fn stated(envelope: &Envelope, release: &Release) -> Result<Statement
     if envelope.kind() != STATEMENT_TYPE {
         return Err(Failure::new("the envelope holds no statement about a release").no());
     }
-    let statement = Statement::read(envelope.payload()).map_err(|error| Failure::new(error.to_string()).no())?;
+    let statement =
+        Statement::read(envelope.payload()).map_err(|error| Failure::new(error.to_string()).no())?;
     statement.check(release).map_err(|error| Failure::new(error.to_string()).no())?;
     Ok(statement)
 }
@@ -73,8 +74,10 @@ pub(crate) fn state(
     let report = release.test(&facts);
     // Milliseconds: two statements within a second are still in order.
     let serial = serial.unwrap_or_else(clock::millis);
-    let statement = Statement::of(release, &report, serial, provenance(path), emergency)
-        .map_err(|error| Failure::new(format!("it can't be signed: {error}")).no().remedy("see `placet test`"))?;
+    let statement =
+        Statement::of(release, &report, serial, provenance(path), emergency).map_err(|error| {
+            Failure::new(format!("it can't be signed: {error}")).no().remedy("see `placet test`")
+        })?;
     let payload = statement.to_bytes().or_fail("the statement can't be written")?;
     Ok(Envelope::new(STATEMENT_TYPE, payload))
 }

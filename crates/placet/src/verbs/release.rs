@@ -83,7 +83,9 @@ enum Verb {
         format: Format,
     },
     /// Verify a release's signatures without a server
-    #[command(after_help = "Example:\n  placet release verify support.tar --signers signers.jwks --signatures 2")]
+    #[command(
+        after_help = "Example:\n  placet release verify support.tar --signers signers.jwks --signatures 2"
+    )]
     Verify {
         /// The release's directory or archive
         release: PathBuf,
@@ -112,7 +114,9 @@ enum Verb {
         remote: Remote,
     },
     /// Show what the candidate beside the release in force would have said; `placet promote R --shadow` puts one there
-    #[command(after_help = "Example:\n  placet release shadow\n  placet release shadow --end --why 'seen enough'")]
+    #[command(
+        after_help = "Example:\n  placet release shadow\n  placet release shadow --end --why 'seen enough'"
+    )]
     Shadow {
         /// Take it away; what it came to is recorded
         #[arg(long)]
@@ -275,7 +279,13 @@ fn signed(release: &Release, envelope: &Envelope, path: &Path, format: Format) -
         "keys" => Value::Array(keys.iter().map(|key| Value::from(*key)).collect()), "statement" => statement.to_value(),
     });
     show(format, &document, |_| {
-        format!("signed: {}\nserial: {}\nkeys:   {}\nin:     {}", release.digest(), statement.serial, keys.join(", "), path.display())
+        format!(
+            "signed: {}\nserial: {}\nkeys:   {}\nin:     {}",
+            release.digest(),
+            statement.serial,
+            keys.join(", "),
+            path.display()
+        )
     })?;
     Ok(Answer::Yes)
 }
@@ -299,7 +309,12 @@ fn verify(
     });
     show(format, &document, |_| {
         let verdict = if good { "verified" } else { "not verified" };
-        format!("{verdict}: {}\n{} of {needed} keys that count signed it: {}", release.digest(), signers.len(), signers.join(", "))
+        format!(
+            "{verdict}: {}\n{} of {needed} keys that count signed it: {}",
+            release.digest(),
+            signers.len(),
+            signers.join(", ")
+        )
     })?;
     Ok(Answer::of(good))
 }

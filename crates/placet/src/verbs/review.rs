@@ -109,7 +109,9 @@ fn difference(before: &str, after: &str) -> String {
     let middle = |lines: &[&str], mark: &str, colour: Colour| {
         let until = lines.len().saturating_sub(end);
         let lines = lines.get(begin..until).unwrap_or_default();
-        lines.iter().fold(String::new(), |text, line| text + &paint(&format!("    {mark} {line}"), colour) + "\n")
+        lines
+            .iter()
+            .fold(String::new(), |text, line| text + &paint(&format!("    {mark} {line}"), colour) + "\n")
     };
     middle(&old, "-", Colour::Red) + &middle(&new, "+", Colour::Green)
 }
@@ -120,7 +122,8 @@ mod tests {
 
     #[test]
     fn only_the_lines_that_differ_are_shown() {
-        let plain = |text: String| text.replace("\u{1b}[31m", "").replace("\u{1b}[32m", "").replace("\u{1b}[0m", "");
+        let plain =
+            |text: String| text.replace("\u{1b}[31m", "").replace("\u{1b}[32m", "").replace("\u{1b}[0m", "");
         assert_eq!(plain(difference("a\nb\nc\n", "a\nx\nc\n")), "    - b\n    + x\n");
         assert_eq!(plain(difference("a\na\n", "a\na\na\n")), "    + a\n");
         assert_eq!(plain(difference("", "a\n")), "    + a\n");

@@ -23,7 +23,9 @@ pub(crate) struct Observe {
 #[derive(Debug, Subcommand)]
 enum ObserveVerb {
     /// Ask for it, as the agent's owner; it holds once somebody who reviews policy confirms it
-    #[command(after_help = "Example:\n  placet observe ask agent-7 --upstream crm --effect read --for 14d --why 'before rules are written' --as maya --key maya.pem")]
+    #[command(
+        after_help = "Example:\n  placet observe ask agent-7 --upstream crm --effect read --for 14d --why 'before rules are written' --as maya --key maya.pem"
+    )]
     Ask {
         /// The agent
         agent: String,
@@ -65,7 +67,9 @@ pub(crate) struct Exception {
 #[derive(Debug, Subcommand)]
 enum ExceptionVerb {
     /// Ask for one, as the agent's owner; it holds once somebody who reviews policy confirms it
-    #[command(after_help = "Example:\n  placet exception ask agent-7 --tool billing.refund --effect destructive --for 2d --why 'the refunds of ticket 4711' --as maya --key maya.pem")]
+    #[command(
+        after_help = "Example:\n  placet exception ask agent-7 --tool billing.refund --effect destructive --for 2d --why 'the refunds of ticket 4711' --as maya --key maya.pem"
+    )]
     Ask {
         /// The agent
         agent: String,
@@ -102,7 +106,9 @@ enum ExceptionVerb {
 
 /// End permissions to observe an agent: from the next call on policy is enforced on it
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  placet enforce agent-7\n  placet enforce agent-7 --effect write --why 'its rules are in force'")]
+#[command(
+    after_help = "Example:\n  placet enforce agent-7\n  placet enforce agent-7 --effect write --why 'its rules are in force'"
+)]
 pub(crate) struct Enforce {
     /// The agent
     agent: String,
@@ -233,7 +239,10 @@ fn ask(remote: &Remote, body: &Value) -> Result<Answer, Failure> {
     let answer = block_on(admin.post("/v1/waivers", body))?;
     show(remote.format, &answer, |answer| {
         let (id, kind) = (cell(answer, "id"), cell(answer, "kind"));
-        format!("{id} waits for a second person until {}\nnext: placet {kind} confirm {id} --as SOMEBODY", cell(answer, "ends"))
+        format!(
+            "{id} waits for a second person until {}\nnext: placet {kind} confirm {id} --as SOMEBODY",
+            cell(answer, "ends")
+        )
     })?;
     Ok(Answer::Yes)
 }

@@ -41,7 +41,8 @@ owners = ["bob"]
 namespace = "acme.chat"
 upstreams = ["chat"]
 "#;
-const TOOL: &str = "effect = \"write\"\nresource = { type = \"case\", id = \"$args.id\" }\ncredential = \"none\"\n";
+const TOOL: &str =
+    "effect = \"write\"\nresource = { type = \"case\", id = \"$args.id\" }\ncredential = \"none\"\n";
 const ARGS: &str = "id = { type = \"id\", pattern = \"C-[0-9]+\" }\n";
 
 fn tool(tool: &str, action: &str) -> String {
@@ -53,12 +54,18 @@ fn composed() -> Tree {
         ("release.toml", MANIFEST),
         ("policies/root.rego", "package root.authz\n\nallow if input.action == \"read_case\"\n"),
         ("catalog/crm.toml", &tool("crm.get", "read_case")),
-        ("workflow_types/case.toml", "name = \"support_case\"\nintents = [\"help\"]\nagents = [\"bot\"]\nlongest_life = \"8h\"\n"),
+        (
+            "workflow_types/case.toml",
+            "name = \"support_case\"\nintents = [\"help\"]\nagents = [\"bot\"]\nlongest_life = \"8h\"\n",
+        ),
         (
             "baseline/policies/denies.rego",
             "package baseline.denies\n\ndeny contains \"nothing on sundays\" if input.intent == \"sunday\"\n",
         ),
-        ("baseline/reasons.toml", "[[reason]]\ndeny = \"nothing on sundays\"\ncode = \"sunday\"\ntext = \"not today\"\n"),
+        (
+            "baseline/reasons.toml",
+            "[[reason]]\ndeny = \"nothing on sundays\"\ncode = \"sunday\"\ntext = \"not today\"\n",
+        ),
         (
             "packages/billing/policies/authz.rego",
             "package acme.billing.authz\n\nallow if input.action == \"refund\"\n",
@@ -85,7 +92,12 @@ fn decided(release: &Release, action: &str, intent: &str) -> (bool, String) {
     ));
     let decided = release.decide_document(&document, None, Some(now()));
     let told = decided.denied.as_ref().map(|reasons| reasons.first());
-    let code = told.map(|reason| if reason.code == "input_invalid" { reason.operator.clone() } else { reason.code.clone() });
+    let code =
+        told.map(
+            |reason| {
+                if reason.code == "input_invalid" { reason.operator.clone() } else { reason.code.clone() }
+            },
+        );
     let code = code.unwrap_or_default();
     (decided.denied.is_none(), code)
 }
@@ -141,7 +153,10 @@ fn a_package_permits_its_own_actions_and_no_others() {
     assert!(decided(&release, "refund", "help").0);
     assert!(!decided(&release, "read_case", "other").0, "what the root's rule doesn't permit");
     let mut tree = with("packages/billing/policies/authz.rego", wide);
-    tree.insert("policies/root.rego".to_owned(), b"package root.authz\n\nallow if input.intent == \"help\"\n".to_vec());
+    tree.insert(
+        "policies/root.rego".to_owned(),
+        b"package root.authz\n\nallow if input.intent == \"help\"\n".to_vec(),
+    );
     change(&mut tree, "packages/chat/policies/chat.cedar", "\"post\"", "\"read_case\"");
     let release = build(&tree);
     assert!(decided(&release, "refund", "help").0 && decided(&release, "read_case", "help").0);
@@ -153,9 +168,17 @@ fn nothing_is_defined_in_anothers_namespace() {
     let cases = [
         ("packages/chat/policies/x.rego", "package acme.billing.more\n\nx := 1\n", "isn't below `acme.chat`"),
         ("packages/chat/policies/x.rego", "package baseline.denies\n\nx := 1\n", "isn't below `acme.chat`"),
-        ("policies/x.rego", "package baseline.denies\n\nx := 1\n", "reaches into the namespace of `baseline`"),
+        (
+            "policies/x.rego",
+            "package baseline.denies\n\nx := 1\n",
+            "reaches into the namespace of `baseline`",
+        ),
         ("policies/x.rego", "package acme\n\nbilling := 1\n", "reaches into the namespace of `billing`"),
-        ("packages/chat/catalog/x.toml", &tool("billing.other", "other"), "`billing` is the package `billing`'s"),
+        (
+            "packages/chat/catalog/x.toml",
+            &tool("billing.other", "other"),
+            "`billing` is the package `billing`'s",
+        ),
         ("catalog/x.toml", &tool("billing.other", "other"), "`billing` is the package `billing`'s"),
         ("packages/chat/catalog/x.toml", &tool("chat.other", "refund"), "the action `refund` is `billing`'s"),
         ("baseline/catalog/x.toml", &tool("sec.other", "other"), "can't be described here"),
@@ -200,9 +223,12 @@ fn a_change_needs_the_review_of_the_parts_that_it_touches_as_the_release_in_forc
     let who = |tree: &Tree| -> Vec<(Option<String>, Vec<String>, u32)> {
         let after = build(tree);
         let told = touched(Some(&before), &after);
-        let reviewers = |touched: &Touched| touched.reviewers.iter().flatten().map(ToString::to_string).collect();
+        let reviewers =
+            |touched: &Touched| touched.reviewers.iter().flatten().map(ToString::to_string).collect();
         told.iter()
-            .map(|touched| (touched.part.as_ref().map(ToString::to_string), reviewers(touched), touched.approvals))
+            .map(|touched| {
+                (touched.part.as_ref().map(ToString::to_string), reviewers(touched), touched.approvals)
+            })
             .collect()
     };
     let mut tree = composed();
@@ -212,15 +238,26 @@ fn a_change_needs_the_review_of_the_parts_that_it_touches_as_the_release_in_forc
     tree.insert("packages/chat/reasons.toml".to_owned(), Vec::new());
     tree.remove("packages/billing/tests/refund.yaml");
     let told = who(&tree);
-    assert_eq!(told.iter().map(|(part, ..)| part.as_deref()).collect::<Vec<_>>(), [Some("billing"), Some("chat")]);
+    assert_eq!(
+        told.iter().map(|(part, ..)| part.as_deref()).collect::<Vec<_>>(),
+        [Some("billing"), Some("chat")]
+    );
     assert_eq!(told.last().unwrap().1, ["bob"]);
     // A candidate that names its own reviewers is reviewed by those that are in force.
     let mut tree = composed();
-    change(&mut tree, "release.toml", "reviewers = [\"sec\", \"ciso\"]\napprovals = 2", "reviewers = [\"mallory\"]");
+    change(
+        &mut tree,
+        "release.toml",
+        "reviewers = [\"sec\", \"ciso\"]\napprovals = 2",
+        "reviewers = [\"mallory\"]",
+    );
     change(&mut tree, "release.toml", "reviewers = [\"ruth\"]", "reviewers = [\"mallory\"]");
     let told = who(&tree);
     assert_eq!(told.first().unwrap(), &(None, vec!["ruth".to_owned()], 1));
-    assert_eq!(told.last().unwrap(), &(Some("baseline".to_owned()), vec!["ciso".to_owned(), "sec".to_owned()], 2));
+    assert_eq!(
+        told.last().unwrap(),
+        &(Some("baseline".to_owned()), vec!["ciso".to_owned(), "sec".to_owned()], 2)
+    );
     // Without the baseline: its reviewers, too.
     let mut tree = composed();
     tree.retain(|path, _| !path.starts_with("baseline/"));
@@ -229,7 +266,10 @@ fn a_change_needs_the_review_of_the_parts_that_it_touches_as_the_release_in_forc
     let rest = rest.split_once("[package.billing]").unwrap().1;
     tree.insert("release.toml".to_owned(), format!("{head}[package.billing]{rest}").into_bytes());
     let told = who(&tree);
-    assert!(told.iter().any(|(part, _, needed)| part.as_deref() == Some("baseline") && *needed == 2), "{told:?}");
+    assert!(
+        told.iter().any(|(part, _, needed)| part.as_deref() == Some("baseline") && *needed == 2),
+        "{told:?}"
+    );
     assert_eq!(touched(Some(&before), &before), []);
     assert_eq!(touched(None, &before).len(), 4);
     assert_eq!(before.parts().first().unwrap().name, name("baseline"));

@@ -34,18 +34,30 @@ impl From<NotInForce> for ApiError {
         let refused = |status, code, remedy: &str| Self::new(status, code, error.to_string(), remedy);
         match &error {
             NotInForce::Unknown(digest) => Self::missing(format_args!("release `{digest}` here")),
-            NotInForce::NoRelease(_) => {
-                refused(StatusCode::UNPROCESSABLE_ENTITY, "release_invalid", "run `placet check` on its directory")
+            NotInForce::NoRelease(_) => refused(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "release_invalid",
+                "run `placet check` on its directory",
+            ),
+            NotInForce::Shut(_) => refused(
+                StatusCode::CONFLICT,
+                "release_refused",
+                "`placet review` shows what it lacks; the release in force stays",
+            ),
+            NotInForce::Envelope(_) => refused(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "signature_invalid",
+                "sign it with a key that is configured: `placet release sign`",
+            ),
+            NotInForce::Reviewer(_) => {
+                refused(StatusCode::FORBIDDEN, "forbidden", "somebody else must review it")
             }
-            NotInForce::Shut(_) => {
-                refused(StatusCode::CONFLICT, "release_refused", "`placet review` shows what it lacks; the release in force stays")
+            NotInForce::Nothing(_) => {
+                refused(StatusCode::CONFLICT, "conflict", "`placet release list` shows what was in force")
             }
-            NotInForce::Envelope(_) => {
-                refused(StatusCode::UNPROCESSABLE_ENTITY, "signature_invalid", "sign it with a key that is configured: `placet release sign`")
+            NotInForce::Overtaken => {
+                refused(StatusCode::CONFLICT, "conflict", "review it against the one in force now")
             }
-            NotInForce::Reviewer(_) => refused(StatusCode::FORBIDDEN, "forbidden", "somebody else must review it"),
-            NotInForce::Nothing(_) => refused(StatusCode::CONFLICT, "conflict", "`placet release list` shows what was in force"),
-            NotInForce::Overtaken => refused(StatusCode::CONFLICT, "conflict", "review it against the one in force now"),
             NotInForce::Down(_) => Self::down(error.to_string()),
         }
     }
@@ -62,11 +74,7 @@ pub(super) fn digest(text: &str) -> Result<Digest, ApiError> {
 }
 
 /// `GET /v1/releases/{release}`: to operators and to people, as these review.
-pub(super) async fn show(
-    State(admin): Shared,
-    Caller(_): Caller,
-    Path(release): Path<String>,
-) -> Answer {
+pub(super) async fn show(State(admin): Shared, Caller(_): Caller, Path(release): Path<String>) -> Answer {
     let (digest, lifecycle) = (digest(&release)?, lifecycle(&admin)?);
     let document = tokio::task::spawn_blocking(move || described(&lifecycle, digest))
         .await
@@ -81,9 +89,7 @@ fn described(lifecycle: &Lifecycle, digest: Digest) -> Result<Value, ApiError> {
     let Life { brought_by, envelope, reviews, at: _ } = &life;
     let signed = envelope.as_ref().map(|envelope| lifecycle.rules().read(envelope.as_bytes(), release));
     let (statement, signers, claimed) = match &signed {
-        Some(Ok(signed)) => {
-            (signed.statement.to_value(), names(&signed.signers), names(&signed.claimed))
-        }
+        Some(Ok(signed)) => (signed.statement.to_value(), names(&signed.signers), names(&signed.claimed)),
         Some(Err(_)) | None => (Value::Null, names(&[]), names(&[])),
     };
     let reviews = reviews.iter().map(|(by, review)| {
@@ -153,7 +159,9 @@ pub(super) async fn archive(State(admin): Shared, Caller(by): Caller, Path(relea
         .map_err(|_| ApiError::down("the release could not be loaded"))??;
     let envelope = match envelope {
         None => Value::Null,
-        Some(text) => parse(text.as_bytes(), &Limits::MESSAGE).map_err(|error| ApiError::down(error.to_string()))?,
+        Some(text) => {
+            parse(text.as_bytes(), &Limits::MESSAGE).map_err(|error| ApiError::down(error.to_string()))?
+        }
     };
     let archive = STANDARD.encode(tested.release.archive());
     let answer = object! { "archive" => archive, "digest" => digest.to_string(), "envelope" => envelope };
@@ -193,8 +201,9 @@ pub(super) async fn review(
     let (digest, lifecycle) = (digest(&release)?, lifecycle(&admin)?);
     let mut body = Body::parse(&body)?;
     let approves = body.required("approve")?.as_bool();
-    let approves =
-        approves.ok_or_else(|| ApiError::malformed("`approve` is neither true nor false", "write `true` or `false`"))?;
+    let approves = approves.ok_or_else(|| {
+        ApiError::malformed("`approve` is neither true nor false", "write `true` or `false`")
+    })?;
     let why = body.why()?;
     body.finish()?;
     lifecycle.review(digest, &by.name()?, approves, &why).await?;
@@ -202,8 +211,7 @@ pub(super) async fn review(
         .await
         .map_err(|_| ApiError::down("the release could not be loaded"))??;
     let open = gates.iter().all(|gate| gate.open);
-    let answer =
-        object! { "approve" => approves, "digest" => digest.to_string(), "gates" => shown(&gates), "open" => open };
+    let answer = object! { "approve" => approves, "digest" => digest.to_string(), "gates" => shown(&gates), "open" => open };
     Ok(json(StatusCode::OK, &answer.into()))
 }
 

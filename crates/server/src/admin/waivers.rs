@@ -48,16 +48,23 @@ pub(super) async fn ask(State(admin): Shared, Caller(by): Caller, body: Bytes) -
     let human = person(&by)?;
     let mut body = Body::parse(&body)?;
     let kind = body.text("kind")?;
-    let kind = WaiverKind::parse(&kind)
-        .ok_or_else(|| ApiError::malformed("`kind` is no kind of waiver", "write `observe` or `exception`"))?;
+    let kind = WaiverKind::parse(&kind).ok_or_else(|| {
+        ApiError::malformed("`kind` is no kind of waiver", "write `observe` or `exception`")
+    })?;
     let effect = match body.text("effect")?.as_str() {
         "read" => EffectClass::Read,
         "write" => EffectClass::Write,
         "destructive" => EffectClass::Destructive,
-        _ => return Err(ApiError::malformed("`effect` is no class of effects", "write `read`, `write` or `destructive`")),
+        _ => {
+            return Err(ApiError::malformed(
+                "`effect` is no class of effects",
+                "write `read`, `write` or `destructive`",
+            ));
+        }
     };
     let life = body.required("life_ms")?.as_u64();
-    let life = life.ok_or_else(|| ApiError::malformed("`life_ms` is no whole number", "write milliseconds"))?;
+    let life =
+        life.ok_or_else(|| ApiError::malformed("`life_ms` is no whole number", "write milliseconds"))?;
     let (agent, upstream) = (AgentId::from(body.name("agent")?), body.name("upstream")?);
     let tool = body.optional_text("tool")?.map(|tool| named(&tool, "tool")).transpose()?;
     let tenant = body.optional_text("tenant")?.map(|tenant| named(&tenant, "tenant")).transpose()?;
@@ -77,10 +84,14 @@ pub(super) async fn ask(State(admin): Shared, Caller(by): Caller, body: Bytes) -
     if let Some(tool) = &tool {
         let release = admin.books.release();
         let entry = release.as_ref().and_then(|release| release.catalog().entry(tool.as_str()));
-        let entry = entry.ok_or_else(|| ApiError::missing(format_args!("tool `{tool}` in the release in force")))?;
+        let entry =
+            entry.ok_or_else(|| ApiError::missing(format_args!("tool `{tool}` in the release in force")))?;
         if entry.effect() != effect || *entry.upstream() != upstream {
             let (effect, upstream) = (entry.effect().as_str(), entry.upstream());
-            return Err(ApiError::conflict(format!("`{tool}` is of `{upstream}`, and its effect is {effect}"), ""));
+            return Err(ApiError::conflict(
+                format!("`{tool}` is of `{upstream}`, and its effect is {effect}"),
+                "",
+            ));
         }
     }
     let waiver = Waiver {
@@ -188,7 +199,10 @@ fn may_end(admin: &Admin, by: &Principal, waiver: &Waiver) -> Result<(), ApiErro
     let Principal::Human(human) = by else { return Ok(()) };
     let world = admin.books.live().world();
     let owner = world.organisation().agent(&waiver.agent).is_some_and(|agent| agent.owner == *human);
-    if owner || waiver.owner == *human || waiver.second.as_ref() == Some(human) || reviewers(admin).contains(human.name())
+    if owner
+        || waiver.owner == *human
+        || waiver.second.as_ref() == Some(human)
+        || reviewers(admin).contains(human.name())
     {
         return Ok(());
     }
@@ -216,6 +230,7 @@ fn reviewers(admin: &Admin) -> BTreeSet<Name> {
 /// How many hold now, by kind, for `/metrics`.
 pub(super) fn count(admin: &Admin, kind: WaiverKind) -> u64 {
     let (world, now) = (admin.books.live().world(), admin.books.now());
-    let holding = world.organisation().waivers().filter(|waiver| waiver.kind == kind && waiver.holds(now)).count();
+    let holding =
+        world.organisation().waivers().filter(|waiver| waiver.kind == kind && waiver.holds(now)).count();
     u64::try_from(holding).unwrap_or(u64::MAX)
 }

@@ -19,10 +19,14 @@ pub(crate) async fn watch(lifecycle: Lifecycle) {
             continue;
         }
         match lifecycle.rollback(None, &by, "the emergency release's time is over").await {
-            Ok((_, to, _)) => tracing::warn!(release = %to, "the emergency release is over; this one is in force again"),
+            Ok((_, to, _)) => {
+                tracing::warn!(release = %to, "the emergency release is over; this one is in force again")
+            }
             // Another gateway was faster.
             Err(NotInForce::Overtaken) => {}
-            Err(error) => tracing::error!(%error, "the emergency release is over, and the one before can't be put in force"),
+            Err(error) => {
+                tracing::error!(%error, "the emergency release is over, and the one before can't be put in force")
+            }
         }
     }
 }

@@ -114,9 +114,8 @@ pub fn gates(
         Way::Emergency => all.push(emergency(stated, true)),
         Way::Promotion => {
             all.push(emergency(stated, false));
-            let standing = before.and_then(|(release, life)| {
-                rules.read(life.envelope.as_ref()?.as_bytes(), release).ok()
-            });
+            let standing = before
+                .and_then(|(release, life)| rules.read(life.envelope.as_ref()?.as_bytes(), release).ok());
             all.push(lineage(rules, stated, standing.as_ref()));
             all.push(review(rules, candidate, stated, before.map(|(release, _)| release), world));
         }
@@ -134,7 +133,8 @@ fn signature(rules: &Rules, way: Way, signed: Option<&Result<Signed, String>>) -
         Some(Ok(Signed { signers, claimed, .. })) => {
             let open = signers.len() >= needed;
             let says = if open {
-                let by = if signers.is_empty() { "nobody who is asked".to_owned() } else { signers.join(", ") };
+                let by =
+                    if signers.is_empty() { "nobody who is asked".to_owned() } else { signers.join(", ") };
                 format!("signed by {by}")
             } else if rules.signers.is_empty() {
                 "no keys are configured that sign releases: set `release.signers`".to_owned()
@@ -181,7 +181,12 @@ fn lineage(rules: &Rules, stated: Option<&Signed>, standing: Option<&Signed>) ->
             if ours > theirs {
                 gate(true, format!("serial {ours}, above {theirs}"))
             } else {
-                gate(false, format!("serial {ours} is not above {theirs} of the release in force: it is older; going back is `placet rollback`"))
+                gate(
+                    false,
+                    format!(
+                        "serial {ours} is not above {theirs} of the release in force: it is older; going back is `placet rollback`"
+                    ),
+                )
             }
         }
     }
@@ -237,7 +242,10 @@ fn review(
             let who = if who.is_empty() { "nobody is named who may: set `release.reviewers`" } else { &who };
             missing.push(format!("{part}: {} of {needed} approvals, of: {who}", given.len()));
         } else {
-            said.push(format!("{part}: {}", given.iter().map(|by| by.as_str()).collect::<Vec<_>>().join(", ")));
+            said.push(format!(
+                "{part}: {}",
+                given.iter().map(|by| by.as_str()).collect::<Vec<_>>().join(", ")
+            ));
         }
     }
     if missing.is_empty() {

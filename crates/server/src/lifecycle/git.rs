@@ -131,13 +131,17 @@ impl Puller {
             GitRef::Tags(pattern) => format!("+refs/tags/{pattern}:refs/tags/{pattern}"),
         };
         let url = self.source.url.as_str();
-        self.git(&["fetch", "--quiet", "--depth=1", "--no-tags", "--no-write-fetch-head", "--", url, &refs], b"")
-            .await?;
+        self.git(
+            &["fetch", "--quiet", "--depth=1", "--no-tags", "--no-write-fetch-head", "--", url, &refs],
+            b"",
+        )
+        .await?;
         let (name, tag) = match &self.source.at {
             GitRef::Branch(_) => ("refs/placet/head".to_owned(), None),
             GitRef::Tags(pattern) => {
                 let pattern = format!("refs/tags/{pattern}");
-                let newest = ["for-each-ref", "--sort=-version:refname", "--count=1", "--format=%(refname)", &pattern];
+                let newest =
+                    ["for-each-ref", "--sort=-version:refname", "--count=1", "--format=%(refname)", &pattern];
                 let name = text(&self.git(&newest, b"").await?);
                 if name.is_empty() {
                     return Err(format!("`{url}` has no tag `{pattern}`"));
@@ -146,14 +150,18 @@ impl Puller {
             }
         };
         if let Some(tag) = tag {
-            let signers = self.source.allowed_signers.display();
+            // `git` runs elsewhere.
+            let signers =
+                std::path::absolute(&self.source.allowed_signers).map_err(|error| error.to_string())?;
+            let signers = signers.display();
             let trusted = format!("gpg.ssh.allowedSignersFile={signers}");
             let verify = ["-c", "gpg.format=ssh", "-c", &trusted, "verify-tag", "--", &tag];
-            self.git(&verify, b"").await.map_err(|why| {
-                format!("the tag `{tag}` isn't signed by a key of `{signers}`: {why}")
-            })?;
+            self.git(&verify, b"")
+                .await
+                .map_err(|why| format!("the tag `{tag}` isn't signed by a key of `{signers}`: {why}"))?;
         }
-        let commit = text(&self.git(&["rev-parse", "--verify", "--quiet", &format!("{name}^{{commit}}")], b"").await?);
+        let commit =
+            text(&self.git(&["rev-parse", "--verify", "--quiet", &format!("{name}^{{commit}}")], b"").await?);
         if commit.is_empty() { Err(format!("`{url}` has no `{name}`")) } else { Ok(commit) }
     }
 
@@ -162,7 +170,8 @@ impl Puller {
         let tree = self.tree(commit).await?;
         let envelope = self.envelope(commit).await?;
         let built = tokio::task::spawn_blocking(move || Release::build(&tree));
-        let release = built.await.map_err(|error| error.to_string())?.map_err(|refused| refused.to_string())?;
+        let release =
+            built.await.map_err(|error| error.to_string())?.map_err(|refused| refused.to_string())?;
         let digest = release.digest();
         let ledger = self.lifecycle.ledger().clone();
         let kept = tokio::task::spawn_blocking(move || ledger.archives().keep(&release, release.archive()));
@@ -246,7 +255,8 @@ impl Puller {
     async fn envelope(&self, commit: &str) -> Result<Option<Vec<u8>>, String> {
         let path = &self.source.path;
         let name = if path.is_empty() { "release.dsse.json".to_owned() } else { format!("{path}.dsse.json") };
-        let there = self.git(&["ls-tree", "-z", "--full-tree", "--name-only", commit, "--", &name], b"").await?;
+        let there =
+            self.git(&["ls-tree", "-z", "--full-tree", "--name-only", commit, "--", &name], b"").await?;
         if there.is_empty() {
             return Ok(None);
         }
@@ -269,7 +279,7 @@ impl Puller {
             .args(["-c", "protocol.ext.allow=never", "-c", "core.hooksPath=/dev/null", "-c", "gc.auto=0"])
             .args(arguments)
             .current_dir(&self.dir)
-            .env("GIT_DIR", &self.dir)
+            .env("GIT_DIR", ".")
             .env("GIT_TERMINAL_PROMPT", "0")
             .env("GIT_CONFIG_NOSYSTEM", "1")
             .env_remove("GIT_WORK_TREE")

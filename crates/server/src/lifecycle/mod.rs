@@ -178,11 +178,8 @@ impl Lifecycle {
         let current = self.ledger.releases().current();
         let standing = current.as_ref().map(|release| lives.of(release.digest()));
         let before = current.as_deref().zip(standing.as_ref());
-        let candidate = Candidate {
-            release: &tested.release,
-            life: &life,
-            tested: (&tested.failed, tested.cases),
-        };
+        let candidate =
+            Candidate { release: &tested.release, life: &life, tested: (&tested.failed, tested.cases) };
         gates(&self.rules, way, candidate, before, &self.ledger.live().world())
     }
 
@@ -223,7 +220,13 @@ impl Lifecycle {
     }
 
     /// Takes a person's review.
-    pub async fn review(&self, digest: Digest, by: &Name, approves: bool, why: &str) -> Result<(), NotInForce> {
+    pub async fn review(
+        &self,
+        digest: Digest,
+        by: &Name,
+        approves: bool,
+        why: &str,
+    ) -> Result<(), NotInForce> {
         let tested = self.load(digest).await?;
         let (life, world) = (self.ledger.lives().of(digest), self.ledger.live().world());
         may_review(by, &self.rules, &tested.release, &life, &world).map_err(NotInForce::Reviewer)?;
@@ -266,12 +269,13 @@ impl Lifecycle {
         let stack: Vec<Digest> = self.ledger.lives().stack().collect();
         let mut earlier = stack.iter().rev().skip(1);
         let to = match to {
-            None => *earlier.next().ok_or_else(|| {
-                NotInForce::Nothing("no release was in force before this one".to_owned())
-            })?,
+            None => *earlier
+                .next()
+                .ok_or_else(|| NotInForce::Nothing("no release was in force before this one".to_owned()))?,
             Some(to) if earlier.any(|digest| *digest == to) => to,
             Some(to) => {
-                let why = format!("`{to}` wasn't in force before this one; `placet promote` brings a new one");
+                let why =
+                    format!("`{to}` wasn't in force before this one; `placet promote` brings a new one");
                 return Err(NotInForce::Nothing(why));
             }
         };
@@ -318,7 +322,8 @@ impl Lifecycle {
     /// When an emergency release that comes into force now ends.
     fn ends(&self, tested: &Tested) -> Result<Timestamp, NotInForce> {
         let life: Life = self.ledger.lives().of(tested.release.digest());
-        let signed = life.envelope.as_ref().map(|envelope| self.rules.read(envelope.as_bytes(), &tested.release));
+        let signed =
+            life.envelope.as_ref().map(|envelope| self.rules.read(envelope.as_bytes(), &tested.release));
         let length = signed.and_then(Result::ok).and_then(|signed| signed.statement.emergency);
         let length = length.ok_or_else(|| NotInForce::Nothing("it is no emergency release".to_owned()))?;
         Ok(self.ledger.now().plus_millis(length))

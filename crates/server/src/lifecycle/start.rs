@@ -43,9 +43,7 @@ pub(crate) async fn put_in_force(
     }
     let (from, built) = match &settings.release {
         ReleaseSource::None => return Ok(()),
-        ReleaseSource::Dir(dir) => {
-            (dir, Release::build(&tree::read(dir).map_err(|error| io(dir, &error))?))
-        }
+        ReleaseSource::Dir(dir) => (dir, Release::build(&tree::read(dir).map_err(|error| io(dir, &error))?)),
         ReleaseSource::Archive(path) => {
             (path, Release::from_archive(&std::fs::read(path).map_err(|error| io(path, &error))?))
         }
@@ -67,8 +65,9 @@ pub(crate) async fn put_in_force(
     kept.map_err(|error| refused(error.to_string()))?;
     lifecycle.brought(digest, &by, why).await.map_err(|error| refused(error.to_string()))?;
     let envelope = settings.promotion.envelope.clone().unwrap_or_else(|| beside(from));
-    let signed = std::fs::read(&envelope)
-        .map_err(|error| NotInForce::Envelope(format!("the envelope `{}` can't be read: {error}", envelope.display())));
+    let signed = std::fs::read(&envelope).map_err(|error| {
+        NotInForce::Envelope(format!("the envelope `{}` can't be read: {error}", envelope.display()))
+    });
     let outcome = match signed {
         Ok(signed) => match lifecycle.sign(digest, &signed, &by).await {
             Ok(_) => lifecycle.promote(digest, &by, why, Way::Start).await.map(drop),

@@ -418,10 +418,7 @@ fn origin(text: &str) -> Option<String> {
     if plain { Some(url.as_str().trim_end_matches('/').to_owned()) } else { None }
 }
 
-fn release(
-    root: &mut read::Section<'_, '_>,
-    server: Option<&Server>,
-) -> Option<(ReleaseSource, Promotion)> {
+fn release(root: &mut read::Section<'_, '_>, server: Option<&Server>) -> Option<(ReleaseSource, Promotion)> {
     let mut section = root.section("release");
     let (dir, archive) = (section.optional_path("dir"), section.optional_path("archive"));
     let promotion = promotion::read(&mut section, server.map(|server| server.environment));

@@ -83,7 +83,8 @@ fn git(mut section: Section<'_, '_>) -> Option<Option<GitSource>> {
         return Some(None);
     }
     let plain = |text: &str| {
-        let fine = !text.is_empty() && !text.starts_with('-') && !text.contains([' ', ':', '\\', '\0', '~', '^']);
+        let fine =
+            !text.is_empty() && !text.starts_with('-') && !text.contains([' ', ':', '\\', '\0', '~', '^']);
         (fine && !text.contains("..")).then(|| text.to_owned())
     };
     let url = section.required(
@@ -97,7 +98,9 @@ fn git(mut section: Section<'_, '_>) -> Option<Option<GitSource>> {
     let path = section.word(
         "path",
         "release",
-        |text| if text == "." { Some(String::new()) } else { plain(text).filter(|text| !text.starts_with('/')) },
+        |text| {
+            if text == "." { Some(String::new()) } else { plain(text).filter(|text| !text.starts_with('/')) }
+        },
         "write a directory of the repository, as in `release`, or `.`",
     );
     let every_ms = section.number("every_ms", 30_000, 100..=86_400_000);
@@ -122,7 +125,11 @@ fn git(mut section: Section<'_, '_>) -> Option<Option<GitSource>> {
         (None, Some(pattern)) => GitRef::Tags(pattern),
     };
     if matches!(at, GitRef::Tags(_)) && allowed.is_none() {
-        section.problem("tags", "tags are followed only if they are signed", "name the keys' file: `allowed_signers`");
+        section.problem(
+            "tags",
+            "tags are followed only if they are signed",
+            "name the keys' file: `allowed_signers`",
+        );
         return None;
     }
     Some(Some(GitSource {
