@@ -118,7 +118,7 @@ impl Fixture {
             jti: random_id().unwrap(),
             txn: "dc_1".into(),
             key: self.sender.public().thumbprint(),
-            req: SignedRequest { htm: "POST".into(), htu: url.clone(), digest },
+            req: SignedRequest { htm: "POST".into(), htu: url.clone(), query: None, digest },
             detail: CallDetail {
                 tenant: "acme".into(),
                 action: "issue_refund".into(),
