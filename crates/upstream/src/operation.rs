@@ -12,7 +12,7 @@ use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue, Method as Verb, Request as HttpRequest};
 use http_body_util::Full;
 use placet_core::authority::{Answer, Dispatch, Ending, Outcome};
-use placet_core::{Call, Digest, EffectClass};
+use placet_core::{Digest, EffectClass};
 use placet_json::{Limits, Object, Value, object, parse};
 
 use crate::answer::{refused, unanswered};
