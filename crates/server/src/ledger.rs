@@ -219,12 +219,12 @@ impl Offers for LiveOffers {
             .map(|(name, circuit, opened)| (name.clone(), word(circuit), opened))
             .collect()
     }
+    fn protocol(&self, upstream: &Name) -> &'static str {
+        if self.upstreams.is_rest(upstream) { "rest" } else { "mcp" }
+    }
     fn pull<'a>(&'a self, upstream: &'a Name) -> Pending<'a, Option<Result<Vec<Offer>, String>>> {
         Box::pin(async move {
             self.upstreams.names().find(|name| *name == upstream)?;
-            if let Err(error) = self.upstreams.sync(upstream).await {
-                return Some(Err(error.to_string()));
-            }
             let release = self.ledger.releases().current();
             if self.upstreams.is_rest(upstream) {
                 // It offers what the release says of it.
@@ -241,6 +241,9 @@ impl Offers for LiveOffers {
                     release.catalog().entries().filter(own).filter_map(offer).collect()
                 });
                 return Some(Ok(all.unwrap_or_default()));
+            }
+            if let Err(error) = self.upstreams.sync(upstream).await {
+                return Some(Err(error.to_string()));
             }
             let tools = self.upstreams.tools(upstream)?;
             let offer = |tool: &placet_mcp::tools::ToolDef| {

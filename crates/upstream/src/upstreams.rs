@@ -21,7 +21,7 @@ use crate::road::HttpRoad;
 use crate::scan::Scanner;
 use crate::stdio::StdioUpstream;
 use crate::sync::{self, Stale, ToolSet};
-use crate::{Circuit, Config, Pass, Request, Transport, UpstreamError, listen, wire};
+use crate::{Circuit, Config, Partition, Pass, Request, Transport, UpstreamError, listen, wire};
 
 /// How often what rests is looked through.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -106,8 +106,11 @@ impl Upstreams {
     /// Reads an upstream's tool list to its end. Whoever asks while it is being read waits for that.
     pub async fn sync(&self, name: &Name) -> Result<(), UpstreamError> {
         let upstream = self.get(name)?;
-        // Documents aren't listed.
-        if matches!(upstream.wire, Wire::Rest(_)) {
+        // An HTTP API lists nothing; whether it is there can be told all the same.
+        if let Wire::Rest(rest) = &upstream.wire {
+            let reached = rest.pool.take(&Partition::Service).await;
+            upstream.note(reached.as_ref().err(), (self.now)());
+            rest.pool.give(reached?);
             return Ok(());
         }
         let before = upstream.tools();

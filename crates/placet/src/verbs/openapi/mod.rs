@@ -139,7 +139,7 @@ impl Draft {
         let rows = |rows: &[[String; 3]], names: [&str; 3]| {
             let row = |row: &[String; 3]| {
                 let members = names.iter().zip(row);
-                Value::Object(members.map(|(name, text)| ((*name).to_owned(), text.as_str().into())).collect())
+                Value::Object(members.map(|(name, text)| ((*name).to_owned(), Value::from(text.as_str()))).collect())
             };
             Value::Array(rows.iter().map(row).collect())
         };
@@ -215,6 +215,3 @@ pub(super) fn quoted(text: &str) -> String {
     placet_json::write_string(text, &mut out);
     out
 }
-
-#[cfg(test)]
-mod tests;
