@@ -149,6 +149,10 @@ pub trait Offers: Send + Sync + 'static {
     fn circuits(&self) -> Vec<(Name, &'static str, u64)>;
     /// The effects that nobody knows; none where there is no gateway.
     fn effects(&self) -> Option<placet_gateway::Effects>;
+    /// What an upstream speaks: `mcp`, or `rest` where it is an HTTP API.
+    fn protocol(&self, _upstream: &Name) -> &'static str {
+        "mcp"
+    }
     /// Reads the definitions of an upstream anew: name, digest, definition. `None`: there is no such upstream.
     fn pull<'a>(&'a self, upstream: &'a Name) -> Pending<'a, Option<Result<Vec<Offer>, String>>>;
 }

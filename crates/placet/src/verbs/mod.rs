@@ -17,6 +17,7 @@ pub(crate) mod init;
 pub(crate) mod key;
 pub(crate) mod moves;
 pub(crate) mod opal;
+mod openapi;
 pub(crate) mod people;
 pub(crate) mod promote;
 pub(crate) mod relations;
