@@ -17,6 +17,7 @@ mod observe;
 mod pipeline;
 mod public;
 mod resolve;
+mod sources;
 pub mod trace;
 mod writes;
 
@@ -32,3 +33,4 @@ pub use observe::{NoObserver, Observer, Stage};
 pub use pipeline::{Answered, Departure, Gateway, ToolCall, Unavailable};
 pub use public::Public;
 pub use resolve::{Effects, Unresolvable};
+pub use sources::{SourceReport, SourceSays};
