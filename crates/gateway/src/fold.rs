@@ -38,6 +38,8 @@ const MAX_REMEDIABLE: usize = 65_536;
 pub(crate) enum Commit {
     /// A change of facts.
     Facts(Box<Transaction>),
+    /// A change of facts, if this is still the last one of its place.
+    FactsOn(Box<Transaction>, Revision),
     /// A permit, with what it reserves.
     Permit(Box<Reservation>),
     /// A denial.
@@ -516,6 +518,18 @@ impl Fold for State {
     fn admit(&mut self, at: At, entry: Commit, out: &mut FrameSink<'_>) -> Result<Token, Refusal> {
         let At { sequence, time_ms } = at;
         match entry {
+            Commit::FactsOn(transaction, on) => {
+                let now = match &transaction.place {
+                    Place::Organisation => Some(self.world.organisation().revision()),
+                    Place::Tenant(tenant) => self.world.tenant(tenant).map(|facts| facts.revision()),
+                };
+                // What stands there already under the same key is told again.
+                let repeated = self.keys.repeated(&transaction).is_ok_and(|at| at.is_some());
+                if !repeated && now.is_some_and(|now| now != on) {
+                    return Err(Refusal::Moved);
+                }
+                self.admit(at, Commit::Facts(transaction), out)
+            }
             Commit::Facts(mut transaction) => {
                 if let Some(revision) = self.keys.repeated(&transaction).map_err(Refusal::Change)? {
                     return Err(Refusal::Repeated(revision));

@@ -20,7 +20,9 @@ use placet_facts::{ChangeError, Live, Mode, Place, Transaction, World};
 use placet_json::{Value, object};
 use placet_policy::Release;
 use placet_record::{Amendment, DecisionRecord, Kind, denied, ended, permitted, returns};
-use placet_store::{Commons, DatabaseError, Journal, OpenError, OpenReport, Options, Reader, SubmitError};
+use placet_store::{
+    Commons, DatabaseError, Journal, OpenError, OpenReport, Options, Reader, Receipt, SubmitError,
+};
 
 use crate::{
     ArchiveError, Archives,
@@ -259,6 +261,11 @@ impl Ledger {
         let last = self.inner.last.load(Ordering::Acquire).max(self.inner.journal.time_ms());
         last.saturating_sub((self.inner.wall)())
     }
+    /// How long commits to the gateways' database took; all zero where there is one gateway.
+    #[must_use]
+    pub fn commits(&self) -> placet_store::Commits {
+        self.inner.journal.commits()
+    }
     /// Whether entries are taken and the clock is right; else why not, for operators.
     pub fn ready(&self) -> Result<(), String> {
         let status = self.inner.journal.status();
@@ -290,6 +297,22 @@ impl Ledger {
     /// idempotency key is applied once, and its revision is told again.
     pub async fn transact(&self, transaction: Transaction) -> Result<Revision, Refused> {
         self.commit(Commit::Facts(Box::new(transaction))).await.map(Revision)
+    }
+
+    /// As [`Ledger::transact`], if the last change of the transaction's place is still the one of this revision. None where
+    /// it isn't: nothing is applied, and what moved can be read.
+    pub async fn transact_on(
+        &self,
+        transaction: Transaction,
+        on: Revision,
+    ) -> Result<Option<Revision>, Refused> {
+        match self.inner.journal.durable(Commit::FactsOn(Box::new(transaction), on)).await {
+            Err(SubmitError::Refused(Refusal::Moved)) => {
+                self.inner.journal.flush().await;
+                Ok(None)
+            }
+            answer => self.committed(answer).await.map(Revision).map(Some),
+        }
     }
 
     /// Whether this transaction was applied under its idempotency key already, and at which revision.
@@ -428,7 +451,12 @@ impl Ledger {
     }
 
     async fn commit(&self, entry: Commit) -> Result<u64, Refused> {
-        match self.inner.journal.durable(entry).await {
+        let answer = self.inner.journal.durable(entry).await;
+        self.committed(answer).await
+    }
+
+    async fn committed(&self, answer: Result<Receipt, SubmitError<Refusal>>) -> Result<u64, Refused> {
+        match answer {
             Ok(receipt) => {
                 self.inner.last.fetch_max(receipt.time_ms, Ordering::AcqRel);
                 Ok(receipt.first)

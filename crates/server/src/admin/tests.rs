@@ -282,6 +282,7 @@ fn fixture() -> Fixture {
         codes: Arc::default(),
         vault: Some(Arc::new(vault)),
         opal: Arc::default(),
+        databases: Arc::default(),
         metrics: Arc::default(),
         environment: "dev",
         public_url: "http://127.0.0.1:8717".into(),
