@@ -5,10 +5,14 @@ use std::{collections::BTreeMap, fmt, path::Path};
 use placet_core::{Timestamp, authority::Ending};
 use placet_json::{Value, object};
 use placet_ledger::checkpoint::VerifyingKey;
-use placet_record::{Amendment, DecisionRecord, EffectRecord, Kind, Refusals};
+use placet_ledger::note;
+use placet_record::{Amendment, DecisionRecord, EffectRecord, Gap, Kind, Refusals};
 use placet_store::{Reader, Record};
 
-use crate::report::MAX_DETAILS;
+use crate::{
+    handover::{self, Handover, Keys},
+    report::MAX_DETAILS,
+};
 
 /// A permit whose effect isn't recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,6 +58,10 @@ pub struct VerifyReport {
     pub open: Vec<OpenWarrant>,
     /// Records that can't stand where they stand, at most [`MAX_DETAILS`].
     pub misfits: Vec<Misfit>,
+    /// Restored backups, each with its position, signed by a key of the ledger.
+    pub gaps: Vec<(u64, Gap)>,
+    /// Keys that took over from one that was lost.
+    pub unvouched: Vec<Handover>,
 }
 
 impl VerifyReport {
@@ -66,7 +74,7 @@ impl VerifyReport {
     /// As JSON.
     #[must_use]
     pub fn to_value(&self) -> Value {
-        let Self { ledger, followed, permits, denials, counted, effects, open, misfits } = self;
+        let Self { ledger, followed, permits, denials, counted, effects, open, misfits, gaps, unvouched } = self;
         let trees = ledger.trees.iter().map(|tree| {
             Value::from(object! { "tree" => tree.tree.as_str(), "records" => tree.records, "signed" => tree.signed.map_or(Value::Null, Value::from) })
         });
@@ -86,6 +94,8 @@ impl VerifyReport {
             "followed" => *followed, "permits" => *permits, "denials" => *denials, "counted" => *counted, "effects" => *effects,
             "open" => open.collect::<Vec<_>>(),
             "misfits" => misfits.collect::<Vec<_>>(),
+            "gaps" => gaps.iter().map(|(sequence, gap)| gap_value(*sequence, gap)).collect::<Vec<_>>(),
+            "unvouched_keys" => unvouched.iter().map(|it| Value::from(object! { "time" => it.time.to_string(), "key" => it.new.vkey("placet"), "why" => it.why.as_str() })).collect::<Vec<_>>(),
         })
     }
 }
@@ -93,7 +103,7 @@ impl VerifyReport {
 impl fmt::Display for VerifyReport {
     /// For people: what is wrong first.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { ledger, followed, permits, denials, counted, effects, open, misfits } = self;
+        let Self { ledger, followed, permits, denials, counted, effects, open, misfits, gaps, unvouched } = self;
         if let Some(finding) = &ledger.finding {
             writeln!(f, "wrong: {finding}")?;
         }
@@ -112,6 +122,18 @@ impl fmt::Display for VerifyReport {
                 f,
                 "open: record {} of {}: {} in workflow {}/{} has no recorded effect yet",
                 warrant.sequence, warrant.time, warrant.decision, warrant.tenant, warrant.workflow
+            )?;
+        }
+        for (sequence, gap) in gaps {
+            writeln!(f, "{}", gap_text(*sequence, gap))?;
+        }
+        for handover in unvouched {
+            writeln!(
+                f,
+                "key: at {} a new key took over from a lost one, which vouches for nothing: {} ({})",
+                handover.time,
+                handover.new.vkey("placet"),
+                handover.why
             )?;
         }
         for tree in &ledger.trees {
@@ -148,7 +170,12 @@ impl fmt::Display for VerifyReport {
 /// check out.
 #[must_use]
 pub fn verify(data: &Path, organisation: &str, key: VerifyingKey) -> VerifyReport {
-    let ledger = placet_store::verify(data, organisation, key);
+    let keys = handover::keys(data, organisation, key).unwrap_or_else(|_| Keys {
+        newest: key,
+        all: vec![key],
+        unvouched: Vec::new(),
+    });
+    let ledger = placet_store::verify(data, organisation, keys.newest);
     let sound = ledger.records;
     let mut report = VerifyReport {
         ledger,
@@ -159,13 +186,19 @@ pub fn verify(data: &Path, organisation: &str, key: VerifyingKey) -> VerifyRepor
         effects: 0,
         open: Vec::new(),
         misfits: Vec::new(),
+        gaps: Vec::new(),
+        unvouched: keys.unvouched.clone(),
     };
     let (mut open, mut unknown, mut seen) = (BTreeMap::new(), BTreeMap::new(), 0_u64);
     // A record that can't be read is the ledger's finding already, and nothing behind it is believed.
     let reader = Reader::open(data);
     for record in reader.iter().flat_map(|reader| reader.range(1, sound)).map_while(Result::ok) {
         seen = record.sequence;
-        if let Err(what) = follow(&mut report, &mut open, &mut unknown, &record)
+        let followed = match Kind::from_tag(record.kind) {
+            Some(Kind::Gap) => gap(&record, organisation, &keys).map(|gap| report.gaps.push((record.sequence, gap))),
+            _ => follow(&mut report, &mut open, &mut unknown, &record),
+        };
+        if let Err(what) = followed
             && report.misfits.len() < MAX_DETAILS
         {
             report.misfits.push(Misfit { sequence: record.sequence, what });
@@ -176,6 +209,38 @@ pub fn verify(data: &Path, organisation: &str, key: VerifyingKey) -> VerifyRepor
         report.open = open.into_values().collect();
     }
     report
+}
+
+/// A gap that a key of the ledger signed.
+fn gap(record: &Record, organisation: &str, keys: &Keys) -> Result<Gap, String> {
+    let gap = Gap::read(&record.payload).map_err(|error| error.to_string())?;
+    let (name, text) = (Gap::signer(organisation), gap.text(organisation));
+    let signed = keys.all.iter().any(|key| note::open(&gap.note, &name, key) == Ok(text.as_str()));
+    if !signed {
+        return Err("a gap that no key of the ledger signed".to_owned());
+    }
+    if gap.last.saturating_add(1) != record.sequence {
+        return Err(format!("a gap after record {}, which isn't the one before it", gap.last));
+    }
+    Ok(gap)
+}
+
+pub(crate) fn gap_text(sequence: u64, gap: &Gap) -> String {
+    format!(
+        "gap: record {sequence}: {} restored a backup at {} ({}): whatever was recorded after record {}, of {}, isn't here",
+        gap.by, gap.restored, gap.why, gap.last, gap.since
+    )
+}
+
+fn gap_value(sequence: u64, gap: &Gap) -> Value {
+    let trees = gap.trees.iter().map(|tree| {
+        Value::from(object! { "tree" => tree.tree.as_str(), "size" => tree.size, "root" => tree.root.as_str() })
+    });
+    object! {
+        "sequence" => sequence, "by" => gap.by.as_str(), "why" => gap.why.as_str(), "backup" => gap.backup.to_string(), "last" => gap.last,
+        "since" => gap.since.to_string(), "restored" => gap.restored.to_string(), "trees" => trees.collect::<Vec<_>>(),
+    }
+    .into()
 }
 
 fn follow(
@@ -247,7 +312,7 @@ fn follow(
                 return Err(format!("counted refusals of another tenant in the tree `{}`", record.tree));
             }
         }
-        Some(Kind::Facts | Kind::Release | Kind::Act) => {}
+        Some(Kind::Facts | Kind::Release | Kind::Act | Kind::Gap) => {}
         None => return Err(format!("its kind {} is unknown to this version", record.kind)),
     }
     Ok(())

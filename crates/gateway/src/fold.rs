@@ -453,7 +453,7 @@ impl Fold for State {
                     self.put_in_force();
                 }
             }
-            Some(Kind::Act | Kind::Refusals) => {}
+            Some(Kind::Act | Kind::Refusals | Kind::Gap) => {}
             None => {
                 return Err(format!(
                     "a record of the unknown kind {}: it was written by a newer version",
