@@ -5,6 +5,7 @@
 //!
 //! - [`verify`]: journal, trees and signed checkpoints agree, every effect follows its warrant, every warrant ended.
 //! - [`prove`], [`prove_range`], [`held`]: one record, a range of them, a checkpoint of elsewhere: each by its proof.
+//! - [`export`], [`Pack`]: what an auditor takes home, and what it proves.
 //! - [`backup`], [`restore`]: a directory as one archive and back, with a record of what may be missing.
 //! - [`search`]: decisions by agent, person, workflow, action, reason and time.
 //! - [`story`]: one decision told from its record, its effect and its proof.
@@ -18,6 +19,7 @@ mod compare;
 mod data;
 mod handover;
 mod key;
+mod pack;
 mod past;
 mod prove;
 mod replay;
@@ -31,6 +33,7 @@ pub use backup::{BackupError, BackupReport, Restore, Restored, backup, restore};
 pub use data::{Data, DataError};
 pub use handover::{Handover, Keys, Old, RotateError, keys, rotate};
 pub use key::{KeyError, checkpoint_key, organisation, read_key};
+pub use pack::{ExportError, Exported, OpenPackError, Pack, PackReport, Selection, export};
 pub use prove::{Held, ProveError, RangeReport, Shown, held, prove, prove_range};
 pub use replay::{Scope, WINDOW, replay};
 pub use report::{Detail, Difference, MAX_DETAILS, Outcome, ReplayReport, What};

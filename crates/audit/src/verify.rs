@@ -176,39 +176,74 @@ pub fn verify(data: &Path, organisation: &str, key: VerifyingKey) -> VerifyRepor
         unvouched: Vec::new(),
     });
     let ledger = placet_store::verify(data, organisation, keys.newest);
-    let sound = ledger.records;
-    let mut report = VerifyReport {
-        ledger,
-        followed: false,
-        permits: 0,
-        denials: 0,
-        counted: 0,
-        effects: 0,
-        open: Vec::new(),
-        misfits: Vec::new(),
-        gaps: Vec::new(),
-        unvouched: keys.unvouched.clone(),
-    };
-    let (mut open, mut unknown, mut seen) = (BTreeMap::new(), BTreeMap::new(), 0_u64);
+    let (sound, unvouched) = (ledger.records, keys.unvouched.clone());
+    let (mut all, mut seen) = (Followed::new(organisation, keys), 0_u64);
     // A record that can't be read is the ledger's finding already, and nothing behind it is believed.
     let reader = Reader::open(data);
     for record in reader.iter().flat_map(|reader| reader.range(1, sound)).map_while(Result::ok) {
         seen = record.sequence;
-        let followed = match Kind::from_tag(record.kind) {
-            Some(Kind::Gap) => gap(&record, organisation, &keys).map(|gap| report.gaps.push((record.sequence, gap))),
-            _ => follow(&mut report, &mut open, &mut unknown, &record),
-        };
-        if let Err(what) = followed
-            && report.misfits.len() < MAX_DETAILS
-        {
-            report.misfits.push(Misfit { sequence: record.sequence, what });
+        all.record(&record);
+    }
+    let followed = reader.is_ok() && seen == sound;
+    let Followed { permits, denials, counted, effects, open, misfits, gaps, .. } = all;
+    VerifyReport {
+        ledger,
+        followed,
+        permits,
+        denials,
+        counted,
+        effects,
+        open: if followed { open.into_values().collect() } else { Vec::new() },
+        misfits,
+        gaps,
+        unvouched,
+    }
+}
+
+/// What follows from records, one after the other.
+#[derive(Debug)]
+pub(crate) struct Followed {
+    permits: u64,
+    denials: u64,
+    counted: u64,
+    effects: u64,
+    open: BTreeMap<u64, OpenWarrant>,
+    unknown: BTreeMap<u64, OpenWarrant>,
+    pub(crate) misfits: Vec<Misfit>,
+    pub(crate) gaps: Vec<(u64, Gap)>,
+    organisation: String,
+    keys: Keys,
+}
+
+impl Followed {
+    pub(crate) fn new(organisation: &str, keys: Keys) -> Self {
+        Self {
+            permits: 0,
+            denials: 0,
+            counted: 0,
+            effects: 0,
+            open: BTreeMap::new(),
+            unknown: BTreeMap::new(),
+            misfits: Vec::new(),
+            gaps: Vec::new(),
+            organisation: organisation.to_owned(),
+            keys,
         }
     }
-    report.followed = reader.is_ok() && seen == sound;
-    if report.followed {
-        report.open = open.into_values().collect();
+
+    /// The next record; of misfits the first ones are kept.
+    pub(crate) fn record(&mut self, record: &Record) {
+        let followed = if Kind::from_tag(record.kind) == Some(Kind::Gap) {
+            gap(record, &self.organisation, &self.keys).map(|gap| self.gaps.push((record.sequence, gap)))
+        } else {
+            follow(self, record)
+        };
+        if let Err(what) = followed
+            && self.misfits.len() < MAX_DETAILS
+        {
+            self.misfits.push(Misfit { sequence: record.sequence, what });
+        }
     }
-    report
 }
 
 /// A gap that a key of the ledger signed.
@@ -243,12 +278,7 @@ fn gap_value(sequence: u64, gap: &Gap) -> Value {
     .into()
 }
 
-fn follow(
-    report: &mut VerifyReport,
-    open: &mut BTreeMap<u64, OpenWarrant>,
-    unknown: &mut BTreeMap<u64, OpenWarrant>,
-    record: &Record,
-) -> Result<(), String> {
+fn follow(report: &mut Followed, record: &Record) -> Result<(), String> {
     match Kind::from_tag(record.kind) {
         Some(Kind::Decision) => {
             let decision = DecisionRecord::read(&record.payload).map_err(|error| error.to_string())?;
@@ -262,7 +292,7 @@ fn follow(
                     tenant: record.tree.clone(),
                     workflow: workflow.local().as_str().to_owned(),
                 };
-                open.insert(record.sequence, warrant);
+                report.open.insert(record.sequence, warrant);
             } else {
                 report.denials = report.denials.saturating_add(1);
             }
@@ -277,7 +307,7 @@ fn follow(
         Some(Kind::Effect) => {
             report.effects = report.effects.saturating_add(1);
             let effect = EffectRecord::read(&record.payload).map_err(|error| error.to_string())?;
-            let warrant = open.remove(&effect.at).ok_or_else(|| {
+            let warrant = report.open.remove(&effect.at).ok_or_else(|| {
                 format!(
                     "the effect of a permit at {} that isn't there before it, or has ended already",
                     effect.at
@@ -290,12 +320,12 @@ fn follow(
                 ));
             }
             if effect.ending == Ending::Unknown.as_str() {
-                unknown.insert(effect.at, warrant);
+                report.unknown.insert(effect.at, warrant);
             }
         }
         Some(Kind::Amendment) => {
             let found = Amendment::read(&record.payload).map_err(|error| error.to_string())?;
-            let fits = unknown.remove(&found.at).is_some_and(|warrant| {
+            let fits = report.unknown.remove(&found.at).is_some_and(|warrant| {
                 warrant.decision == found.decision.as_str() && warrant.tenant == record.tree
             });
             if !fits {

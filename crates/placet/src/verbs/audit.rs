@@ -27,7 +27,7 @@ pub(crate) struct Audit {
 enum Verb {
     /// Check journal, trees and signed checkpoints, and that every effect follows its permit
     #[command(
-        after_help = "Examples:\n  placet audit verify --data data --key checkpoint.pub\n  placet audit verify --record 4711\n  placet audit verify --from 1000 --to 2000\n  placet audit verify --checkpoint yesterday.checkpoint"
+        after_help = "Examples:\n  placet audit verify --data data --key checkpoint.pub\n  placet audit verify --record 4711\n  placet audit verify --from 1000 --to 2000\n  placet audit verify --checkpoint yesterday.checkpoint\n  placet audit verify acme-2026.tar --key checkpoint.pub"
     )]
     Verify(super::verify::Verify),
     /// Tell one decision whole: for whom, why, on which facts, what came of it, with its proof
@@ -43,6 +43,11 @@ enum Verb {
         after_help = "Example:\n  placet audit replay --data data\n  placet audit replay --release release/"
     )]
     Replay(Replay),
+    /// Write an evidence pack: a tenant's records with the proof that they are all there, and a report that prints well
+    #[command(
+        after_help = "Examples:\n  placet audit export --tenant acme --since 2026-01-01T00:00:00Z --until 2026-04-01T00:00:00Z --out acme-q1.tar\n  placet audit export --tenant acme --workflow wf-9 --out wf-9.tar"
+    )]
+    Export(super::export::Export),
     /// Print the key of the checkpoints as witnesses and verifiers take it
     #[command(after_help = "Example:\n  placet audit vkey --data data >> logs.txt")]
     Vkey(super::rotate::Vkey),
@@ -179,6 +184,9 @@ struct Replay {
     /// Ask this release instead of the recorded ones: its directory, or an archive
     #[arg(long, value_name = "RELEASE")]
     release: Option<PathBuf>,
+    /// Decide again what is in this evidence pack, which takes nothing else
+    #[arg(long, value_name = "PACK", conflicts_with_all = ["data", "postgres"])]
+    pack: Option<PathBuf>,
     #[command(flatten)]
     directory: Directory,
 }
@@ -190,6 +198,7 @@ impl Audit {
             Verb::Show(verb) => verb.run(),
             Verb::Search(verb) => verb.run(),
             Verb::Replay(verb) => verb.run(),
+            Verb::Export(verb) => verb.run(),
             Verb::Vkey(verb) => verb.run(),
             Verb::RotateKey(verb) => verb.run(),
             Verb::Witness(verb) => verb.run(),
@@ -260,7 +269,7 @@ impl Search {
 
 impl Replay {
     fn run(self) -> Result<Answer, Failure> {
-        let Self { decision, tenant, from, to, since, until, release, directory } = self;
+        let Self { decision, tenant, from, to, since, until, release, pack, directory } = self;
         let other = match &release {
             None => None,
             Some(path) => match open(path, directory.format)? {
@@ -271,8 +280,21 @@ impl Replay {
                 }
             },
         };
-        let copy = directory.copy()?;
-        let data = open_data(copy.dir())?;
+        let copy;
+        let data = match &pack {
+            None => {
+                copy = directory.copy()?;
+                open_data(copy.dir())?
+            }
+            Some(pack) => {
+                let pack = super::verify::open_pack(pack)?;
+                if !pack.has_history() {
+                    return Err(Failure::new("the pack lacks what came before: nothing in it can be decided again")
+                        .remedy("export it without `--without-history`"));
+                }
+                Data::of_pack(pack).or_fail("can't read the pack")?
+            }
+        };
         let scope = Scope {
             from,
             to,
@@ -324,6 +346,15 @@ impl Directory {
 }
 
 impl Signer {
+    /// The key, if one is named.
+    pub(super) fn told(&self) -> Result<Option<VerifyingKey>, Failure> {
+        let key = self.key.as_ref().map(|path| placet_audit::read_key(path));
+        key.transpose().map_err(|error| Failure::new(error.to_string()))
+    }
+    /// The organisation, if one is named.
+    pub(super) fn organisation(&self) -> Option<&str> {
+        self.organisation.as_deref()
+    }
     pub(super) fn of(&self, data: &Path) -> Result<(String, VerifyingKey), Failure> {
         let key = match &self.key {
             Some(path) => placet_audit::read_key(path),

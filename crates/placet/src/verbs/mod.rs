@@ -12,6 +12,7 @@ pub(crate) mod decide;
 pub(crate) mod demo;
 pub(crate) mod doctor;
 pub(crate) mod effects;
+mod export;
 pub(crate) mod facts;
 pub(crate) mod import;
 pub(crate) mod init;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use placet_audit::ProveError;
+use placet_audit::{OpenPackError, Pack, ProveError};
 use placet_json::{Value, object};
 
 use super::audit::{Directory, Signer, coloured, no_data, open_data};
@@ -14,6 +14,9 @@ use crate::{
 
 #[derive(Debug, Args)]
 pub(super) struct Verify {
+    /// An evidence pack, in place of a data directory
+    #[arg(value_name = "PACK", conflicts_with_all = ["record", "from", "to", "checkpoint", "data"])]
+    pack: Option<PathBuf>,
     /// Only this record, by its position, with its inclusion proof
     #[arg(long, value_name = "POSITION", conflicts_with_all = ["from", "to", "checkpoint"])]
     record: Option<u64>,
@@ -35,6 +38,13 @@ pub(super) struct Verify {
 impl Verify {
     pub(super) fn run(self) -> Result<Answer, Failure> {
         let format = self.directory.format;
+        if let Some(pack) = &self.pack {
+            let key = self.signer.told()?;
+            let pack = open_pack(pack)?;
+            let report = pack.verify(self.signer.organisation(), key).or_fail("the pack can't be verified")?;
+            show(format, &report.to_value(), |_| coloured(&report.to_string(), report.is_sound()))?;
+            return Ok(Answer::of(report.is_sound()));
+        }
         let copy = self.directory.copy()?;
         let (organisation, key) = self.signer.of(&self.directory.data)?;
         if !copy.dir().join("journal").is_dir() {
@@ -83,6 +93,14 @@ impl Verify {
             Err(error) => wrong(format, &error),
         }
     }
+}
+
+/// A pack that isn't as its manifest says is an answer, too: exit status 1.
+pub(super) fn open_pack(path: &std::path::Path) -> Result<Pack, Failure> {
+    Pack::open(path).map_err(|error| {
+        let failure = Failure::new(error.to_string());
+        if matches!(error, OpenPackError::NoPack { .. }) { failure.no() } else { failure }
+    })
 }
 
 /// A ledger that is wrong is an answer; one that can't be looked at is none.

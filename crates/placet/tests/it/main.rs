@@ -10,6 +10,7 @@
 mod cancel;
 mod connect;
 mod disk;
+mod ledger;
 mod pure;
 mod server;
 mod support;
