@@ -4,6 +4,9 @@
 //! index, which is a projection:
 //!
 //! - [`verify`]: journal, trees and signed checkpoints agree, every effect follows its warrant, every warrant ended.
+//! - [`prove`], [`prove_range`], [`held`]: one record, a range of them, a checkpoint of elsewhere: each by its proof.
+//! - [`export`], [`Pack`]: what an auditor takes home, and what it proves.
+//! - [`backup`], [`restore`]: a directory as one archive and back, with a record of what may be missing.
 //! - [`search`]: decisions by agent, person, workflow, action, reason and time.
 //! - [`story`]: one decision told from its record, its effect and its proof.
 //! - [`replay`]: decides again from record, archived release and the facts of that revision, and tells what differs.
@@ -11,10 +14,14 @@
 //! It asks no server, no network and no model.
 
 mod again;
+mod backup;
 mod compare;
 mod data;
+mod handover;
 mod key;
+mod pack;
 mod past;
+mod prove;
 mod replay;
 mod report;
 mod search;
@@ -22,8 +29,12 @@ mod story;
 mod tell;
 mod verify;
 
+pub use backup::{BackupError, BackupReport, Restore, Restored, backup, restore};
 pub use data::{Data, DataError};
+pub use handover::{Handover, Keys, Old, RotateError, keys, rotate};
 pub use key::{KeyError, checkpoint_key, organisation, read_key};
+pub use pack::{ExportError, Exported, OpenPackError, Pack, PackReport, Selection, export};
+pub use prove::{Held, ProveError, RangeReport, Shown, held, prove, prove_range};
 pub use replay::{Scope, WINDOW, replay};
 pub use report::{Detail, Difference, MAX_DETAILS, Outcome, ReplayReport, What};
 pub use search::{Entry, Query, SearchError, extract, index, search};

@@ -495,7 +495,7 @@ impl Fold for State {
                     self.said(&told, &self.gaps);
                 }
             }
-            Some(Kind::Refusals) => {}
+            Some(Kind::Refusals | Kind::Gap) => {}
             None => {
                 return Err(format!(
                     "a record of the unknown kind {}: it was written by a newer version",

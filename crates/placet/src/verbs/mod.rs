@@ -2,6 +2,7 @@
 
 pub(crate) mod audit;
 pub(crate) mod authority;
+pub(crate) mod backup;
 pub(crate) mod bench;
 pub(crate) mod catalog;
 pub(crate) mod check;
@@ -11,6 +12,7 @@ pub(crate) mod decide;
 pub(crate) mod demo;
 pub(crate) mod doctor;
 pub(crate) mod effects;
+mod export;
 pub(crate) mod facts;
 pub(crate) mod import;
 pub(crate) mod init;
@@ -22,12 +24,15 @@ pub(crate) mod people;
 pub(crate) mod promote;
 pub(crate) mod relations;
 pub(crate) mod release;
+mod rotate;
 pub(crate) mod scim;
 pub(crate) mod serve;
 pub(crate) mod test;
 pub(crate) mod tool_proxy;
 pub(crate) mod totals;
 pub(crate) mod vault;
+mod verify;
+mod witness;
 
 /// Resolves at the first SIGTERM or SIGINT.
 pub(crate) async fn shutdown() {
