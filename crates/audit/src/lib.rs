@@ -6,6 +6,7 @@
 //! - [`verify`]: journal, trees and signed checkpoints agree, every effect follows its warrant, every warrant ended.
 //! - [`search`]: decisions by agent, person, workflow, action, reason and time.
 //! - [`story`]: one decision told from its record, its effect and its proof.
+//! - [`explain`](fn@explain): one decision's rules with the values that it saw, and what would have permitted it.
 //! - [`replay`]: decides again from record, archived release and the facts of that revision, and tells what differs.
 //!
 //! It asks no server, no network and no model.
@@ -13,16 +14,21 @@
 mod again;
 mod compare;
 mod data;
+mod diff;
+mod explain;
 mod key;
 mod past;
 mod replay;
 mod report;
+mod right;
 mod search;
 mod story;
 mod tell;
 mod verify;
 
 pub use data::{Data, DataError};
+pub use diff::{Changed, Count, LedgerDiff, MAX_EXAMPLES, Side, diff};
+pub use explain::{Explained, explain};
 pub use key::{KeyError, checkpoint_key, organisation, read_key};
 pub use replay::{Scope, WINDOW, replay};
 pub use report::{Detail, Difference, MAX_DETAILS, Outcome, ReplayReport, What};

@@ -83,6 +83,11 @@ impl Past {
         }
     }
 
+    /// The world after the last change up to `at`.
+    pub(crate) fn world(&self, at: u64) -> Option<&World> {
+        self.worlds.range(..=at).next_back().or_else(|| self.worlds.first_key_value()).map(|(_, world)| world)
+    }
+
     fn read(&mut self, record: &Record) -> Folded {
         let at = record.sequence;
         match Kind::from_tag(record.kind) {
