@@ -11,6 +11,7 @@
 //!
 //! It asks no server, no network and no model.
 
+mod access;
 mod again;
 mod compare;
 mod data;
@@ -26,6 +27,7 @@ mod story;
 mod tell;
 mod verify;
 
+pub use access::{Present, Uses, digest_of, present};
 pub use data::{Data, DataError};
 pub use diff::{Changed, Count, LedgerDiff, MAX_EXAMPLES, Side, diff};
 pub use explain::{Explained, explain};

@@ -159,6 +159,22 @@ impl Past {
     }
 }
 
+/// The world after everything that a directory's journal holds, and the release in force.
+pub(crate) fn newest(
+    data: &crate::Data,
+) -> Result<Result<(World, Option<Digest>), String>, crate::DataError> {
+    let mut past = Past::new(0);
+    let mut release = None;
+    for record in data.reader().range(1, data.reader().last()) {
+        let record = record?;
+        if Kind::from_tag(record.kind) == Some(Kind::Release) {
+            release = released(&record).or(release);
+        }
+        past.fold(&record);
+    }
+    Ok(past.newest().cloned().map(|world| (world, release)))
+}
+
 fn transact(world: &World, record: &Record) -> Result<World, String> {
     let document = placet_json::parse(&record.payload, &Limits::RESULT).map_err(|error| error.to_string())?;
     let transaction = document.get("transaction").ok_or("it has no `transaction`")?;

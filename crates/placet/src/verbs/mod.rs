@@ -1,8 +1,10 @@
 //! One file a verb.
 
+pub(crate) mod access;
 pub(crate) mod audit;
 pub(crate) mod authority;
 pub(crate) mod bench;
+pub(crate) mod can;
 pub(crate) mod catalog;
 pub(crate) mod check;
 pub(crate) mod common;
