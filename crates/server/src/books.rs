@@ -122,6 +122,8 @@ pub trait Books: Send + Sync + 'static {
     fn remediable(&self, id: &DecisionId) -> Result<Option<DecisionRecord>, String>;
     /// Records of a decision: itself, then how its warrant ended.
     fn decision(&self, id: &DecisionId) -> Result<Vec<Value>, String>;
+    /// What the journal tells of grants and of their use: one reading of it, from its beginning.
+    fn uses(&self) -> Result<placet_audit::Uses, String>;
     /// The calls on their way, the newest first; bounded.
     fn in_flight(&self) -> Result<Vec<InFlight>, String>;
     /// The release in force itself, for what it says of workflows and of people's acts.

@@ -139,6 +139,9 @@ impl Books for LedgerBooks {
         found.sort_by_key(|found| found.sequence);
         found.into_iter().map(|found| self.payload(found.sequence)).collect()
     }
+    fn uses(&self) -> Result<placet_audit::Uses, String> {
+        placet_audit::Uses::read(self.ledger.reader()).map_err(|error| error.to_string())
+    }
     fn in_flight(&self) -> Result<Vec<InFlight>, String> {
         self.ledger.in_flight()
     }
