@@ -10,7 +10,10 @@
 mod cancel;
 mod connect;
 mod disk;
+mod guide;
+mod ledger;
 mod lifecycle;
+mod openapi;
 mod pure;
 mod server;
 mod support;

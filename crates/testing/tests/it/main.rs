@@ -22,6 +22,7 @@ mod operations;
 mod protocol;
 mod races;
 mod releases;
+mod rest;
 mod stops;
 mod support;
 mod tenancy;
