@@ -18,6 +18,7 @@ mod operation;
 mod pipeline;
 mod public;
 mod resolve;
+mod sources;
 pub mod trace;
 mod writes;
 
@@ -34,3 +35,4 @@ pub use operation::{HttpCall, Unrouted};
 pub use pipeline::{Answered, Departure, Gateway, ToolCall, Unavailable};
 pub use public::Public;
 pub use resolve::{Effects, Unresolvable};
+pub use sources::{SourceReport, SourceSays};

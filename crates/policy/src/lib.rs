@@ -15,9 +15,11 @@ mod cases;
 mod cedar;
 mod chain;
 mod check;
+mod compare;
 mod contract;
 mod decide;
 mod document;
+mod explain;
 mod finding;
 mod input;
 mod limits;
@@ -36,11 +38,15 @@ pub use acts::FreezeAct;
 pub use admit::{MAX_EVIDENCE, NotAdmitted, evidence, unknown_tool};
 pub use admits::Unfit;
 pub use archive::{MAX_ARCHIVE, Tree};
-pub use cases::{CaseResult, LoadFacts, Report};
+pub use cases::{
+    CaseResult, ConditionCoverage, Coverage, Decided, LoadFacts, Report, RuleCoverage, TestOptions,
+};
 pub use chain::Sought;
 pub use check::check;
+pub use compare::{CaseDiff, CasesDiff, diff_cases};
 pub use contract::input_schema;
 pub use document::{DecisionDocument, FactsDocument, RemedyDocument};
+pub use explain::{AlterFacts, Alternative, Edit, Explanation, FactEdit};
 pub use finding::{Finding, Refused, Severity};
 pub use lookups::{Lookups, Wanted, looked};
 pub use manifest::{AttributeType, EngineName, Package, WorkflowType};

@@ -4,7 +4,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use placet_core::{DecisionId, Digest, Name, RelationModel, Revision, Timestamp};
 use placet_facts::{ChangeError, Live, Transaction, World};
-use placet_gateway::{Act, ArchiveError, Effects, InFlight, Ledger, ORGANISATION, Refused};
+use placet_gateway::{
+    Act, ArchiveError, Effects, InFlight, Ledger, ORGANISATION, Refused, SourceReport, SourceSays,
+};
 use placet_json::{Limits, Value};
 use placet_policy::Release;
 use placet_record::{DecisionRecord, Kind};
@@ -64,6 +66,15 @@ impl Books for LedgerBooks {
         Box::pin(
             async move { self.ledger.act(Act { by, verb, refused, why, tenant }).await.map_err(unwritten) },
         )
+    }
+    fn source(&self, report: SourceReport) -> Pending<'_, Result<(), Unwritten>> {
+        Box::pin(async move {
+            if let SourceSays::Seen(at) = report.says {
+                self.ledger.source_seen(&report.source, &report.place, at, &report.by);
+                return Ok(());
+            }
+            self.ledger.source(report).await.map(drop).map_err(unwritten)
+        })
     }
     fn as_of(&self, at: Revision) -> Result<World, String> {
         self.ledger.as_of(at)
@@ -127,6 +138,9 @@ impl Books for LedgerBooks {
         let mut found = self.search(&Filter { row, kinds, ..Filter::default() })?;
         found.sort_by_key(|found| found.sequence);
         found.into_iter().map(|found| self.payload(found.sequence)).collect()
+    }
+    fn uses(&self) -> Result<placet_audit::Uses, String> {
+        placet_audit::Uses::read(self.ledger.reader()).map_err(|error| error.to_string())
     }
     fn in_flight(&self) -> Result<Vec<InFlight>, String> {
         self.ledger.in_flight()

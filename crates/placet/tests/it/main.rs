@@ -12,6 +12,7 @@ mod connect;
 mod disk;
 mod guide;
 mod openapi;
+mod ledger;
 mod pure;
 mod server;
 mod support;
