@@ -44,12 +44,7 @@ impl Uses {
                 }
                 Some(Kind::Facts) => uses.facts(&record.payload, &record.tree, record.time_ms),
                 Some(
-                    Kind::Effect
-                    | Kind::Release
-                    | Kind::Act
-                    | Kind::Refusals
-                    | Kind::Amendment
-                    | Kind::Gap,
+                    Kind::Effect | Kind::Release | Kind::Act | Kind::Refusals | Kind::Amendment | Kind::Gap,
                 )
                 | None => {}
             }

@@ -78,15 +78,14 @@ impl Catalog {
         let mut found: Vec<Candidate<'_>> = entries
             .filter_map(|entry| Candidate::of(entry, method, &segments, query.as_deref().unwrap_or_default()))
             .collect();
-        for better in [|candidate: &Candidate<'_>| candidate.fits, |candidate: &Candidate<'_>| candidate.whole] {
+        for better in
+            [|candidate: &Candidate<'_>| candidate.fits, |candidate: &Candidate<'_>| candidate.whole]
+        {
             if found.len() > 1 {
                 found.retain(better);
             }
         }
-        let one = match found.as_slice() {
-            [one] => one,
-            _ => return None,
-        };
+        let [one] = found.as_slice() else { return None };
         let mut reading = Reading {
             entry: one.entry,
             arguments: Object::new(),
@@ -117,7 +116,11 @@ impl<'a> Candidate<'a> {
         }
         let mut slots = Vec::new();
         for (template, segment) in operation.path.iter().zip(segments) {
-            slots.extend(template.read(segment)?.map(|(slot, text)| (slot, text.to_owned())));
+            match template.read(segment) {
+                Form::Other => return None,
+                Form::Fixed => {}
+                Form::Filled(slot, text) => slots.push((slot, text.to_owned())),
+            }
         }
         let mut whole = true;
         for (name, part) in &operation.query {
@@ -133,12 +136,31 @@ impl<'a> Candidate<'a> {
     }
 }
 
+/// What a segment of a request is to one of a template.
+enum Form<'a, 't> {
+    /// Something else.
+    Other,
+    /// Its fixed text.
+    Fixed,
+    /// Its slot's argument, and what stands for it.
+    Filled(&'a str, &'t str),
+}
+
 impl Segment {
-    /// What stands in its slot where a segment is of this form; `None` where it isn't.
-    fn read<'a, 't>(&'a self, segment: &'t str) -> Option<Option<(&'a str, &'t str)>> {
-        let Some(slot) = &self.slot else { return (segment == self.before).then_some(None) };
-        let text = segment.strip_prefix(self.before.as_str())?.strip_suffix(self.after.as_str())?;
-        (!text.is_empty()).then_some(Some((slot, text)))
+    fn read<'a, 't>(&'a self, segment: &'t str) -> Form<'a, 't> {
+        let Some(slot) = &self.slot else {
+            return if segment == self.before { Form::Fixed } else { Form::Other };
+        };
+        let text = segment.strip_prefix(self.before.as_str());
+        match text.and_then(|text| text.strip_suffix(self.after.as_str())) {
+            Some(text) if !text.is_empty() => Form::Filled(slot, text),
+            Some(_) | None => Form::Other,
+        }
+    }
+
+    /// Whether a text is of this form, with a value that its argument can have.
+    fn could_be(&self, entry: &Entry, text: &str) -> bool {
+        matches!(self.read(text), Form::Filled(slot, text) if could_be(entry, slot, text))
     }
 }
 
@@ -189,7 +211,9 @@ impl Reading<'_> {
             match operation.query.get(name) {
                 Some(Part::Argument(argument)) => self.texts(argument, &values),
                 Some(Part::Fixed(_)) => {}
-                None => self.misfit(format!("the query parameter `{}` isn't known to this tool", shown(name))),
+                None => {
+                    self.misfit(format!("the query parameter `{}` isn't known to this tool", shown(name)));
+                }
             }
         }
     }
@@ -209,7 +233,8 @@ impl Reading<'_> {
             return;
         }
         let kind = incoming.headers.iter().find(|(name, _)| *name == "content-type").map(|(_, value)| *value);
-        let kind = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default().trim().to_ascii_lowercase();
+        let kind =
+            kind.and_then(|kind| kind.split(';').next()).unwrap_or_default().trim().to_ascii_lowercase();
         match &operation.body {
             Body::None => self.misfit("this tool takes no body".to_owned()),
             Body::Form if kind == "application/x-www-form-urlencoded" => {
@@ -224,15 +249,19 @@ impl Reading<'_> {
             }
             Body::Form => self.misfit("the body must be application/x-www-form-urlencoded".to_owned()),
             Body::Json | Body::Argument(_)
-                if kind != "application/json" && !(kind.starts_with("application/") && kind.ends_with("+json")) =>
+                if kind != "application/json"
+                    && !(kind.starts_with("application/") && kind.ends_with("+json")) =>
             {
                 self.misfit("the body must be application/json".to_owned());
             }
             Body::Json | Body::Argument(_) => {
-                let document = match parse(incoming.body, &Limits { bytes: incoming.body.len(), ..Limits::MESSAGE }) {
-                    Ok(document) => document,
-                    Err(error) => return self.misfit(format!("the body can't be taken as JSON: {error}")),
-                };
+                let document =
+                    match parse(incoming.body, &Limits { bytes: incoming.body.len(), ..Limits::MESSAGE }) {
+                        Ok(document) => document,
+                        Err(error) => {
+                            return self.misfit(format!("the body can't be taken as JSON: {error}"));
+                        }
+                    };
                 match (&operation.body, document) {
                     (Body::Argument(name), document) => self.value(name, document),
                     (_, Value::Object(members)) => {
@@ -273,22 +302,17 @@ pub(crate) fn ambiguous(one: &Entry, other: &Entry) -> bool {
 fn overlap(one: &Entry, a: &Segment, other: &Entry, b: &Segment) -> bool {
     match (&a.slot, &b.slot) {
         (None, None) => a.before == b.before,
-        (None, Some(slot)) => {
-            b.read(&a.before).flatten().is_some_and(|(_, text)| could_be(other, slot, text))
-        }
-        (Some(slot), None) => a.read(&b.before).flatten().is_some_and(|(_, text)| could_be(one, slot, text)),
+        (None, Some(_)) => b.could_be(other, &a.before),
+        (Some(_), None) => a.could_be(one, &b.before),
         (Some(slot), Some(other_slot)) => {
             let begin = a.before.starts_with(&b.before) || b.before.starts_with(&a.before);
             let end = a.after.ends_with(&b.after) || b.after.ends_with(&a.after);
             let whole = |segment: &Segment, text: &str| format!("{}{text}{}", segment.before, segment.after);
-            let is_of = |segment: &Segment, text: &str, entry: &Entry, slot: &str| {
-                segment.read(text).flatten().is_some_and(|(_, text)| could_be(entry, slot, text))
-            };
             if let Some(values) = all_of(one, slot) {
-                return values.iter().any(|text| is_of(b, &whole(a, text), other, other_slot));
+                return values.iter().any(|text| b.could_be(other, &whole(a, text)));
             }
             if let Some(values) = all_of(other, other_slot) {
-                return values.iter().any(|text| is_of(a, &whole(b, text), one, slot));
+                return values.iter().any(|text| a.could_be(one, &whole(b, text)));
             }
             begin && end
         }

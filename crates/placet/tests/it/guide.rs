@@ -126,7 +126,7 @@ fn an_http_api_is_governed_as_the_guide_says() {
             let _infallible = writeln!(script, "until_open {agents}; until_open {admins}");
         }
         if step.command.contains("connect --http") {
-            let _infallible = writeln!(script, "until_open {face}");
+            script.push_str("for _ in $(seq 200); do [ -s base ] && break; sleep 0.05; done\n");
         }
     }
     std::fs::write(dir.path().join("guide.sh"), &script).unwrap();
@@ -160,6 +160,10 @@ fn an_http_api_is_governed_as_the_guide_says() {
     // Of what was denied, nothing reached the API.
     assert_eq!(
         served.requests(),
-        ["GET /v1/cases/CASE-1837", "GET /v1/cases?limit=20&status=open&tenant=acme", "POST /v1/cases/CASE-1837/refunds"]
+        [
+            "GET /v1/cases/CASE-1837",
+            "GET /v1/cases?limit=20&status=open&tenant=acme",
+            "POST /v1/cases/CASE-1837/refunds"
+        ]
     );
 }

@@ -29,13 +29,9 @@ fn rows(ran: &Ran, name: &str) -> Vec<String> {
 /// The draft in a project, with a resource chosen for each tool: what the catalog says of it.
 fn loaded(dir: &Path, draft: &str) -> Ran {
     placet(dir, &["init", "desk"]).expect(0);
-    let chosen: String = draft
-        .lines()
-        .map(|line| match line.starts_with("# resource = ") {
-            true => "resource = { type = \"support_case\", id = \"$workflow.binding.support_case\" }\n".to_owned(),
-            false => format!("{line}\n"),
-        })
-        .collect();
+    let resource = "resource = { type = \"support_case\", id = \"$workflow.binding.support_case\" }";
+    let chosen = draft.lines().map(|line| if line.starts_with("# resource = ") { resource } else { line });
+    let chosen = chosen.collect::<Vec<_>>().join("\n");
     std::fs::write(dir.join("desk/release/catalog/api.toml"), chosen).unwrap();
     placet(dir, &["check", "desk/release"])
 }
@@ -63,7 +59,9 @@ fn a_hand_written_description_in_yaml_becomes_entries() {
     );
     assert_eq!(
         rows(&json, "left_out"),
-        ["search_cases | query parameter `fields` | a list with commas (`explode: false`) isn't written here"]
+        [
+            "search_cases | query parameter `fields` | a list with commas (`explode: false`) isn't written here"
+        ]
     );
     let text = pull(dir.path(), "cases", desk::DESCRIPTION, &[]).expect(0);
     assert!(text.err.contains("5 operations drafted, 2 not mapped, 1 parts left out"), "{}", text.err);
@@ -115,7 +113,11 @@ fn a_generated_description_in_json_becomes_entries() {
     }
     assert_eq!(unmapped.len(), 4, "{unmapped:?}");
     let left_out = rows(&json, "left_out").join("\n");
-    for why in ["`where`", "`session` | cookies aren't sent", "`metadata` of the body | it is an object of any members"] {
+    for why in [
+        "`where`",
+        "`session` | cookies aren't sent",
+        "`metadata` of the body | it is an object of any members",
+    ] {
         assert!(left_out.contains(why), "{why}: {left_out}");
     }
     let draft = json.text("/draft");
@@ -125,6 +127,7 @@ fn a_generated_description_in_json_becomes_entries() {
         "\"tag\" = { type = \"list\", items = { type = \"text\" }, max_items = 10, required = false }",
         "\"reference\" = { type = \"text\", pattern = \"[A-Z]{2}-\\\\d{1,9}\" }",
         "\"total\" = { type = \"decimal\", min = \"0\", max = \"99999.99\", scale = 2 }",
+        "\"carrier\" = { type = \"enum\", values = [\"new\", \"paid\", \"sent\"], required = false } # review: null isn't passed on",
         "\"priority\" = { type = \"integer\", min = \"1\", max = \"5\", required = false } # review: only 1, 2, 5",
         "http = { method = \"POST\", path = \"/orders/{id}/lines\", body = \"{body}\" }",
         "http = { method = \"POST\", path = \"/orders/{id_in_path}:cancel\", body = \"form\" }",

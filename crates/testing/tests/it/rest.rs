@@ -70,6 +70,13 @@ http = { method = "DELETE", path = "/cases/{id}" }
 [tool."cases.drop".args]
 id = { type = "id" }
 
+[tool."crm.raw"]
+action = "take_note"
+effect = "read"
+resource = { type = "support_case", id = "$workflow.binding.support_case" }
+credential = "none"
+http = { method = "GET", path = "/raw" }
+
 "#;
 
 /// A request as hyper read it.
@@ -99,7 +106,13 @@ impl Api {
     }
 }
 
-async fn serve(State(api): State<Api>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
+async fn serve(
+    State(api): State<Api>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
     let text = |value: &axum::http::HeaderValue| value.to_str().unwrap().to_owned();
     let seen = Seen {
         method: method.to_string(),
@@ -120,8 +133,11 @@ async fn serve(State(api): State<Api>, method: Method, uri: Uri, headers: Header
         };
     }
     match segment.as_str() {
+        "silent" => std::future::pending().await,
         "echo" => (kind, format!(r#"{{"you":"{given}"}}"#)).into_response(),
-        "echo-head" => ([("content-type", "application/json"), ("x-debug", given.as_str())], "{}").into_response(),
+        "echo-head" => {
+            ([("content-type", "application/json"), ("x-debug", given.as_str())], "{}").into_response()
+        }
         "echo-error" => (StatusCode::UNAUTHORIZED, kind, format!(r#"{{"you":"{given}"}}"#)).into_response(),
         "page" => ([("content-type", "text/html")], "<p>hello</p>").into_response(),
         "binary" => ([("content-type", "application/pdf")], "%PDF").into_response(),
@@ -132,20 +148,26 @@ async fn serve(State(api): State<Api>, method: Method, uri: Uri, headers: Header
         "long" => (kind, format!("\"{}\"", "x".repeat(70_000))).into_response(),
         "acme" if uri.path().ends_with("/list") => {
             let owner = if api.count().is_multiple_of(2) { "globex" } else { "acme" };
-            (kind, format!(r#"{{"cases":[{{"tenant_id":"acme"}},{{"tenant_id":"{owner}"}}]}}"#)).into_response()
+            (kind, format!(r#"{{"cases":[{{"tenant_id":"acme"}},{{"tenant_id":"{owner}"}}]}}"#))
+                .into_response()
         }
         _ => (kind, r#"{"case":"CASE-1837","balance":12.50}"#).into_response(),
     }
 }
 
 async fn stage() -> (Stage, Api) {
+    stage_with("", "").await
+}
+
+/// With further limits, and further settings of the upstream.
+async fn stage_with(limits: &str, upstream: &str) -> (Stage, Api) {
     let api = Api::default();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let app = Router::new().fallback(serve).with_state(api.clone());
     tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
     let settings = format!(
-        "[limits]\nanswer_bytes = 65536\n[[upstream]]\nname = \"cases\"\nurl = \"http://{address}/v1\"\nprotocol = \"rest\"\nallow_private = true\n"
+        "[limits]\nanswer_bytes = 65536\n{limits}[[upstream]]\nname = \"cases\"\nurl = \"http://{address}/v1\"\nprotocol = \"rest\"\nallow_private = true\n{upstream}"
     );
     let builder = StageBuilder::default().settings(&settings);
     let stage = builder.change("catalog/crm.toml", ENTRY, &format!("{CATALOG}{ENTRY}")).start().await;
@@ -180,25 +202,38 @@ async fn an_operation_is_a_tool_and_both_faces_send_the_same() {
     let get = tool("cases__get").unwrap();
     assert_eq!(get.get("description").and_then(Value::as_str), Some("Reads one case."));
     let schema = get.get("inputSchema").unwrap();
-    assert_eq!(schema.pointer("/properties/id/description").and_then(Value::as_str), Some("The case's number."));
+    assert_eq!(
+        schema.pointer("/properties/id/description").and_then(Value::as_str),
+        Some("The case's number.")
+    );
     assert_eq!(schema.get("required").unwrap().to_string(), r#"["id"]"#);
     let add = tool("cases__add").unwrap().get("inputSchema").unwrap();
     assert!(add.pointer("/properties/tenant").is_none(), "what the gateway fills isn't shown");
     assert!(tool("cases__drop").is_none(), "what isn't delegated isn't there");
+    assert!(tool("crm__raw").is_none(), "an MCP server has no operations");
+    assert_eq!(agent.call("crm__raw", "{}").await.code(), "tool_unknown");
+    assert_eq!(agent.http("GET", "/proxy/crm/raw").send(stage.address).await.status, 404);
 
     let by_tool = agent.call("cases__add", r#"{"text":"a","weight":1.50,"id":"CASE-1","notify":true}"#).await;
     assert_eq!(by_tool.code(), "", "{}", by_tool.text());
     let result = by_tool.message();
-    let at = |pointer: &str| result.pointer(&format!("/result{pointer}")).map(Value::to_string).unwrap_or_default();
+    let at = |pointer: &str| {
+        result.pointer(&format!("/result{pointer}")).map(Value::to_string).unwrap_or_default()
+    };
     assert_eq!(at("/structuredContent/balance"), "12.50", "the answer as it came");
     assert_eq!(at("/_meta/dev.placet~1http/status"), "200");
     let one = api.last();
     assert_eq!((one.method.as_str(), one.target.as_str()), ("POST", "/v1/cases/CASE-1/notes?notify=true"));
     assert_eq!(one.body, r#"{"tenant":"acme","text":"a","weight":1.5}"#);
 
-    let answer =
-        plain(&stage, &agent, "POST", "/cases/CASE-1/notes?notify=true", r#"{ "weight": 15e-1, "text": "\u0061" }"#)
-            .await;
+    let answer = plain(
+        &stage,
+        &agent,
+        "POST",
+        "/cases/CASE-1/notes?notify=true",
+        r#"{ "weight": 15e-1, "text": "\u0061" }"#,
+    )
+    .await;
     assert_eq!((answer.status, answer.text().as_str()), (200, r#"{"case":"CASE-1837","balance":12.50}"#));
     assert_eq!(answer.header("placet-answered-by"), Some("tool"));
     let other = api.last();
@@ -224,7 +259,7 @@ async fn an_operation_is_a_tool_and_both_faces_send_the_same() {
         .collect();
     assert_eq!(calls.len(), 3, "{calls:?}");
     stage.stop().await;
-    assert_eq!(same(&stage), 3);
+    assert_eq!(same(&stage), 5);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -232,8 +267,21 @@ async fn arg_6_arguments_stay_where_they_belong_by_mcp() {
     let (mut stage, api) = stage().await;
     let agent = stage.seven().await;
     for bad in [
-        "", ".", "..", "../admin", "../../admin", "%2e%2e%2fadmin", "..%2f", "%252e%252e", "//x", "a/b", "a\\\\b", "..;/x",
-        "x\\r\\nHost: evil", "x%0d%0aHost: evil", "\\u0000",
+        "",
+        ".",
+        "..",
+        "../admin",
+        "../../admin",
+        "%2e%2e%2fadmin",
+        "..%2f",
+        "%252e%252e",
+        "//x",
+        "a/b",
+        "a\\\\b",
+        "..;/x",
+        "x\\r\\nHost: evil",
+        "x%0d%0aHost: evil",
+        "\\u0000",
     ] {
         let (watch, before) = (Watch::on(&stage).await, api.count());
         let answer = agent.call("cases__get", &format!(r#"{{"id":"{bad}"}}"#)).await;
@@ -248,7 +296,17 @@ async fn arg_6_arguments_stay_where_they_belong_by_mcp() {
         watch.assert(&stage, bad, Want { ledger: &["deny argument_invalid"], ..Want::default() }).await;
         assert_eq!(api.count(), before, "{bad}: a byte reached the API");
     }
-    for good in ["1?admin=1", "1#x", "1;admin=1", "1&view=full", "1:close", "~a b", "ü\u{2215}..", "100% sure", "{id}"] {
+    for good in [
+        "1?admin=1",
+        "1#x",
+        "1;admin=1",
+        "1&view=full",
+        "1:close",
+        "~a b",
+        "ü\u{2215}..",
+        "100% sure",
+        "{id}",
+    ] {
         let watch = Watch::on(&stage).await;
         let arguments = placet_json::object! { "id" => good, "view" => good };
         let answer = agent.call("cases__get", &Value::from(arguments).to_string()).await;
@@ -326,7 +384,9 @@ async fn arg_6_a_path_is_one_operation_or_nothing() {
     }
     // Of what an agent may not see, nothing can be told: hidden, missing, another upstream, an MCP server.
     let mut bodies = std::collections::BTreeSet::new();
-    for path in ["/proxy/cases/cases/1", "/proxy/cases/nothing", "/proxy/crm/cases/1", "/proxy/nobody/cases/1"] {
+    for path in
+        ["/proxy/cases/cases/1", "/proxy/cases/nothing", "/proxy/crm/cases/1", "/proxy/nobody/cases/1"]
+    {
         let answer = agent.http("DELETE", path).send(stage.address).await;
         assert_eq!(answer.status, 404, "{path}");
         let problem = json(&answer.body);
@@ -363,7 +423,11 @@ async fn ups_4_nothing_of_the_agents_request_passes() {
     let traced = ["accept", "authorization", "host", "traceparent", "user-agent", "x-region"];
     let plain: Vec<&str> = traced.into_iter().filter(|name| *name != "traceparent").collect();
     assert!(names == traced || names == plain, "{names:?}");
-    assert_eq!(seen.header("x-region"), Some("eu"), "an argument is an argument, whatever else is said of it");
+    assert_eq!(
+        seen.header("x-region"),
+        Some("eu"),
+        "an argument is an argument, whatever else is said of it"
+    );
     let all = format!("{seen:?}");
     assert!(!all.contains(&agent.token) && !all.contains("curl") && !all.contains("10.0.0.1"), "{all}");
     // Without token, proof or host, nothing is even looked at.
@@ -424,6 +488,16 @@ async fn a_status_says_what_became_of_the_effect() {
         if status == 502 {
             assert_eq!(json(&answer.body).get("ending").and_then(Value::as_str), Some(ending), "{what}");
         }
+    }
+    let admin = stage.admin.address();
+    let page = format!("GET /metrics HTTP/1.1\r\nhost: {admin}\r\nconnection: close\r\n\r\n");
+    let page = placet_testing::exchange(admin, page.as_bytes()).await.text();
+    for line in [
+        r#"placet_http_answers_total{upstream="cases",status="2xx"} 6"#,
+        r#"placet_http_answers_total{upstream="cases",status="4xx"} 3"#,
+        r#"placet_http_answers_total{upstream="cases",status="5xx"} 1"#,
+    ] {
+        assert!(page.contains(line), "{line}: {page}");
     }
     // The same by MCP: an error that the tool tells is a result that says so.
     let answer = agent.call("cases__get", r#"{"id":"s404"}"#).await.message();
@@ -492,4 +566,29 @@ async fn cre_2_a_call_token_is_for_one_method_path_query_and_body() {
         assert!(!show(method, target, body, Reach::Below), "{method} {target} {body}");
     }
     assert!(!show("POST", target, body, Reach::Endpoint), "an endpoint of MCP takes no other path");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_api_leaves_the_effect_unknown_and_is_left_alone() {
+    let settings = "breaker_failures = 2\nbreaker_rest_ms = 60000\n";
+    let (mut stage, api) = stage_with("call_ms = 200\n", settings).await;
+    let agent = stage.seven().await;
+    for (method, target, body) in
+        [("GET", "/cases/silent", ""), ("POST", "/cases/silent/notes", r#"{"text":"a"}"#)]
+    {
+        let mark = stage.ledger().last();
+        let answer = plain(&stage, &agent, method, target, body).await;
+        assert_eq!(answer.status, 502, "{method}: {}", answer.text());
+        assert_eq!(json(&answer.body).get("ending").and_then(Value::as_str), Some("unknown"));
+        stage.settle().await;
+        let gists: Vec<String> = stage.ledger().after(mark).iter().map(placet_testing::Entry::gist).collect();
+        assert_eq!(gists, ["permit", "unknown"], "{method}");
+    }
+    let (watch, before) = (Watch::on(&stage).await, api.count());
+    let answer = plain(&stage, &agent, "GET", "/cases/1", "").await;
+    assert_eq!((answer.status, api.count()), (403, before), "{}", answer.text());
+    assert_eq!(json(&answer.body).get("code").and_then(Value::as_str), Some("upstream_unavailable"));
+    watch.assert(&stage, "at rest", Want { ledger: &["deny upstream_unavailable"], ..Want::default() }).await;
+    stage.stop().await;
+    assert_eq!(same(&stage), 2);
 }

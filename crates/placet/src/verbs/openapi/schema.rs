@@ -68,7 +68,7 @@ impl Document<'_> {
             return Err("it nests too deeply".to_owned());
         }
         let schema = self.at(schema)?;
-        let (schema, nullable) = self.without_null(schema)?;
+        let (schema, nullable) = without_null(self, schema)?;
         let mut remarks = Vec::new();
         if nullable {
             remarks.push("null isn't passed on".to_owned());
@@ -91,7 +91,8 @@ impl Document<'_> {
                 return Err("its `enum` is neither of texts nor of whole numbers".to_owned());
             }
             let (least, most) = (numbers.iter().min(), numbers.iter().max());
-            let bounds = least.zip(most).map(|(least, most)| format!(", min = \"{least}\", max = \"{most}\""));
+            let bounds =
+                least.zip(most).map(|(least, most)| format!(", min = \"{least}\", max = \"{most}\""));
             let mut out = typed("integer", bounds.unwrap_or_default());
             let all: Vec<String> = numbers.iter().map(i64::to_string).collect();
             out.remarks.push(format!("only {}", all.join(", ")));
@@ -134,7 +135,9 @@ impl Document<'_> {
                             fields.push(format!("{} = {{ {}{optional} }}", quoted(member), inner.keys));
                             more.extend(inner.remarks);
                         }
-                        Err(why) if needed => return Err(format!("its member `{member}` can't be typed: {why}")),
+                        Err(why) if needed => {
+                            return Err(format!("its member `{member}` can't be typed: {why}"));
+                        }
                         Err(why) => more.push(format!("without `{member}`: {why}")),
                     }
                 }
@@ -146,26 +149,22 @@ impl Document<'_> {
             Some(_) | None => Err("its schema names no type".to_owned()),
         }
     }
+}
 
-    /// The schema without `null`, in the ways of 3.0 and 3.1, and whether that was one of its values.
-    fn without_null<'v>(self, schema: &'v Value) -> Result<(&'v Value, bool), String>
-    where
-        Self: 'v,
-    {
-        for keyword in ["oneOf", "anyOf"] {
-            let Some(choices) = schema.get(keyword).and_then(Value::as_array) else { continue };
-            let is_null = |choice: &&Value| choice.get("type").and_then(Value::as_str) == Some("null");
-            let rest: Vec<&Value> = choices.iter().filter(|choice| !is_null(choice)).collect();
-            return match rest.as_slice() {
-                [one] if one.get("$ref").is_none() => Ok((one, rest.len() < choices.len())),
-                [_] => Err(format!("its `{keyword}` holds a reference")),
-                _ => Err(format!("`{keyword}` says that it is one of several things")),
-            };
-        }
-        let nullable = schema.get("nullable").and_then(Value::as_bool) == Some(true);
-        let listed = schema.get("type").and_then(Value::as_array).unwrap_or_default();
-        Ok((schema, nullable || listed.iter().any(|kind| kind.as_str() == Some("null"))))
+/// The schema without `null`, in the ways of 3.0 and 3.1, and whether that was one of its values.
+fn without_null<'v>(document: Document<'v>, schema: &'v Value) -> Result<(&'v Value, bool), String> {
+    for keyword in ["oneOf", "anyOf"] {
+        let Some(choices) = schema.get(keyword).and_then(Value::as_array) else { continue };
+        let is_null = |choice: &&Value| choice.get("type").and_then(Value::as_str) == Some("null");
+        let rest: Vec<&Value> = choices.iter().filter(|choice| !is_null(choice)).collect();
+        return match rest.as_slice() {
+            [one] => Ok((document.at(one)?, rest.len() < choices.len())),
+            _ => Err(format!("`{keyword}` says that it is one of several things")),
+        };
     }
+    let nullable = schema.get("nullable").and_then(Value::as_bool) == Some(true);
+    let listed = schema.get("type").and_then(Value::as_array).unwrap_or_default();
+    Ok((schema, nullable || listed.iter().any(|kind| kind.as_str() == Some("null"))))
 }
 
 /// The one type that isn't `null`.
@@ -177,7 +176,7 @@ fn kind_of(schema: &Value) -> Option<&str> {
             let first = kinds.next()?;
             kinds.next().is_none().then_some(first)
         }
-        _ => None,
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => None,
     }
 }
 
@@ -215,7 +214,8 @@ fn text(
 fn whole(pattern: &str) -> Option<&str> {
     let inner = pattern.strip_prefix('^')?.strip_suffix('$')?;
     let plain = !inner.contains("(?") && !inner.contains('|') && !inner.ends_with('\\');
-    let known = inner.split('\\').skip(1).all(|rest| !rest.starts_with(|c: char| "pPkcux123456789".contains(c)));
+    let known =
+        inner.split('\\').skip(1).all(|rest| !rest.starts_with(|c: char| "pPkcux123456789".contains(c)));
     (plain && known && inner.len() <= 1024).then_some(inner)
 }
 
