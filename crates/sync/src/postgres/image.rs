@@ -246,7 +246,7 @@ impl Image {
         }
         let of = self.given.keys().filter_map(|(of, about)| match about {
             About::Tuple(tuple) if of == tenant && resources.contains(&tuple.object) => Some(tuple.clone()),
-            _ => None,
+            About::Tuple(_) | About::Person(_) | About::Assignment(_) | About::Resource(_) => None,
         });
         of.collect()
     }
@@ -305,7 +305,7 @@ fn join(mapped: &mut Mapped, fact: &Fact) -> Result<(), String> {
                 mapped.assignments.insert(assignment.human.clone(), assignment.clone());
             }
             Some(said) if said.until == assignment.until => {
-                said.roles.extend(assignment.roles.iter().cloned())
+                said.roles.extend(assignment.roles.iter().cloned());
             }
             Some(_) => return Err(format!("`{}` has roles until two different moments", assignment.human)),
         },

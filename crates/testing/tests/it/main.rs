@@ -21,6 +21,8 @@ mod neighbour;
 mod operations;
 mod protocol;
 mod races;
+mod signals;
+mod sources;
 mod stops;
 mod support;
 mod tenancy;
