@@ -498,7 +498,7 @@ impl Fold for State {
                 }
             }
             Some(Kind::Act) => self.acted(frame.payload)?,
-            Some(Kind::Refusals) => {}
+            Some(Kind::Refusals | Kind::Gap) => {}
             None => {
                 return Err(format!(
                     "a record of the unknown kind {}: it was written by a newer version",

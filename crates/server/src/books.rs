@@ -128,6 +128,8 @@ pub trait Books: Send + Sync + 'static {
     fn remediable(&self, id: &DecisionId) -> Result<Option<DecisionRecord>, String>;
     /// Records of a decision: itself, then how its warrant ended.
     fn decision(&self, id: &DecisionId) -> Result<Vec<Value>, String>;
+    /// What the journal tells of grants and of their use: one reading of it, from its beginning.
+    fn uses(&self) -> Result<placet_audit::Uses, String>;
     /// The calls on their way, the newest first; bounded.
     fn in_flight(&self) -> Result<Vec<InFlight>, String>;
     /// The release in force itself, for what it says of workflows and of people's acts.
@@ -157,6 +159,10 @@ pub trait Offers: Send + Sync + 'static {
     fn circuits(&self) -> Vec<(Name, &'static str, u64)>;
     /// The effects that nobody knows; none where there is no gateway.
     fn effects(&self) -> Option<placet_gateway::Effects>;
+    /// What an upstream speaks: `mcp`, or `rest` where it is an HTTP API.
+    fn protocol(&self, _upstream: &Name) -> &'static str {
+        "mcp"
+    }
     /// Reads the definitions of an upstream anew: name, digest, definition. `None`: there is no such upstream.
     fn pull<'a>(&'a self, upstream: &'a Name) -> Pending<'a, Option<Result<Vec<Offer>, String>>>;
 }

@@ -41,11 +41,12 @@ use crate::{
     metrics::Metrics,
     oauth::{self, OAuth},
     opal,
+    outside::{Outside, OutsideError},
     settings::{
         Environment, Limits, ListWith, ReleaseSource, SecretError, Server, Settings, Transport, Upstream,
         Variables,
     },
-    shared, tree,
+    shared, transparency, tree,
     uses::Uses,
     vault::{VaultFile, VaultFileError},
     window::{FileWindow, Outlasts},
@@ -88,6 +89,9 @@ pub enum StartError {
     /// The ledger.
     #[error("{0}")]
     Ledger(#[from] placet_store::OpenError),
+    /// What others saw of the ledger.
+    #[error(transparent)]
+    Outside(#[from] OutsideError),
     /// The search index.
     #[error("the search index: {0}; run `placet doctor --rebuild`")]
     Index(#[from] placet_store::ProjectionError),
@@ -202,8 +206,13 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
         key: Arc::new(checkpoint),
         every: CHECKPOINT,
     };
+    let outside = Outside::of(&settings, &notary, variables)?;
     let options = Options::new(wall, notary);
+    if commons.is_none() {
+        outside.before().await?;
+    }
     let (ledger, report) = shared::ledger(&data, options, commons.as_ref()).await?;
+    outside.after(&ledger, commons.is_some()).await?;
     for source in &settings.sources {
         ledger.live().sources().declare(source.clone(), ledger.now())?;
     }
@@ -284,12 +293,17 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
         waiters: admin::Waiters::default(),
     });
 
-    let app = Router::new().merge(mcp::routes(endpoint)).merge(oauth::routes(oauth)).merge(feeds.agents());
+    let mut app =
+        Router::new().merge(mcp::routes(endpoint)).merge(oauth::routes(oauth)).merge(feeds.agents());
+    if settings.ledger.publish {
+        app = app.merge(transparency::routes(data.clone(), !settings.ledger.witnesses.is_empty()));
+    }
     let feed = Arc::clone(&admin);
     let admin_app = admin::routes(admin).merge(feeds.admins());
     let every = Duration::from_millis(settings.limits.resolve_every_ms);
     let (stop, mut tasks) = at_work((agents, app), (admins, admin_app), upstreams, settings.limits);
-    tasks.spawn(flood::sweep(ledger.clone(), metrics, stop.subscribe()));
+    tasks.spawn(flood::sweep(ledger.clone(), Arc::clone(&metrics), stop.subscribe()));
+    tasks.spawn(outside.follow(metrics, stop.subscribe()));
     if !every.is_zero() {
         let stopped = told(stop.subscribe());
         tasks.spawn(async move {

@@ -5,6 +5,7 @@
 //! name upstreams and lookups, but no tenant, person or tool.
 
 mod about;
+mod access;
 mod acts;
 mod approvals;
 mod body;
@@ -102,6 +103,9 @@ pub fn routes(admin: Arc<Admin>) -> Router {
         .route("/v1/agents", get(read::agents).post(enrolment::create))
         .route("/v1/agents/{agent}/codes", post(enrolment::code))
         .route("/v1/agents/{agent}/standing", post(acts::agent_standing))
+        .route("/v1/agents/{agent}/can", get(access::can))
+        .route("/v1/access", get(access::report))
+        .route("/v1/access/sign", post(access::sign))
         .route("/v1/freezes", get(read::freezes).post(freezes::freeze))
         .route("/v1/freezes/end", post(freezes::unfreeze))
         .route("/v1/tenants/{tenant}/assignments", get(read::assignments).post(acts::assign))

@@ -87,6 +87,21 @@ pub(super) const OPERATIONS: &[Operation] = &[
         "200",
         &[("standing", "string", true), WHY],
     ),
+    Operation {
+        method: "get",
+        path: "/v1/agents/{agent}/can",
+        summary: "What an agent may do now, and by what right",
+        body: None,
+        query: &["workflow"],
+        success: "200",
+    },
+    read("/v1/access", "All agents with what they were granted and used, for a periodic review"),
+    act(
+        "/v1/access/sign",
+        "Sign off a review of access: the digest of the report that was reviewed",
+        "201",
+        &[("digest", "string", true), WHY],
+    ),
     read("/v1/freezes", "Stops in force"),
     act(
         "/v1/freezes",

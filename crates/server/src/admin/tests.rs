@@ -164,6 +164,9 @@ impl Books for Shelf {
     fn decision(&self, id: &DecisionId) -> Result<Vec<Value>, String> {
         Ok(self.remediable(id)?.map(|record| record.document).into_iter().collect())
     }
+    fn uses(&self) -> Result<placet_audit::Uses, String> {
+        Ok(placet_audit::Uses::default())
+    }
     fn in_flight(&self) -> Result<Vec<InFlight>, String> {
         Ok(self.calls.lock().unwrap().clone())
     }

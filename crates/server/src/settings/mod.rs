@@ -5,6 +5,7 @@
 //! never in the file: [`SecretSource`] says where it lies.
 
 mod feeds;
+mod ledger;
 mod opal;
 mod postgres;
 mod print;
@@ -29,6 +30,7 @@ use read::Reader;
 pub use feeds::{
     Delivery, Feeds, FeedsListener, Keys as TransmitterKeys, Receiver, ScimFeed, Transmitter, Verify, Witness,
 };
+pub use ledger::{Transparency, WitnessAt};
 pub use opal::{OpalServer, OpalSource, Promote};
 pub use postgres::PostgresSource;
 pub use print::Printed;
@@ -80,6 +82,8 @@ pub struct Settings {
     pub vault: Vault,
     /// Where the journal is.
     pub journal: Journal,
+    /// Who sees the ledger's checkpoints.
+    pub ledger: Transparency,
     /// Bounds of the listeners.
     pub limits: Limits,
     /// Logs.
@@ -331,6 +335,7 @@ fn sections(root: &mut read::Section<'_, '_>) -> Option<Settings> {
         _ => (None, None),
     };
     let journal = journal(root);
+    let ledger = ledger::read(root);
     let upstreams = upstream::read(root);
     let sources = source::read(root);
     let feeds = feeds::read(root);
@@ -347,6 +352,7 @@ fn sections(root: &mut read::Section<'_, '_>) -> Option<Settings> {
         keys: keys?,
         vault: vault?,
         journal: journal?,
+        ledger: ledger?,
         limits: limits?,
         log: log?,
         telemetry: telemetry?,

@@ -21,6 +21,7 @@ mod neighbour;
 mod operations;
 mod protocol;
 mod races;
+mod rest;
 mod signals;
 mod sources;
 mod stops;
