@@ -97,15 +97,15 @@ fn led_1_after_kill_9_of_a_gateway_under_load_every_acknowledged_record_is_there
                 .unwrap();
             let words = format!("{}\t{}\t{round}", killed.path().display(), cluster.url("placet"));
             writeln!(child.stdin.take().unwrap(), "{words}").unwrap();
-            let mut lines = BufReader::new(child.stdout.take().unwrap());
+            let mut output = BufReader::new(child.stdout.take().unwrap());
             let mut text = String::new();
             while !text.contains(&format!("ok {round}-")) {
-                assert!(lines.read_line(&mut text).unwrap() > 0, "the child ended: {text}");
+                assert!(output.read_line(&mut text).unwrap() > 0, "the child ended: {text}");
             }
             std::thread::sleep(Duration::from_millis(5 + round * 11 % 50));
             child.kill().unwrap();
             child.wait().unwrap();
-            lines.read_to_string(&mut text).unwrap();
+            output.read_to_string(&mut text).unwrap();
             let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
             acknowledged.extend(whole.lines().filter_map(|line| line.strip_prefix("ok ")).map(str::to_owned));
         }

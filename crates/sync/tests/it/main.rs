@@ -5,7 +5,6 @@
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
-    clippy::missing_panics_doc,
     clippy::panic,
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,

@@ -540,19 +540,14 @@ async fn rac_two_gateways_that_read_the_same_rows_never_write_an_older_one() {
     fast.until("the last one", |_| shelf.attribute("acme", "C-1", "amount").as_deref() == Some("30")).await;
     fast.swept().await;
     slow.swept().await;
-    let amounts: Vec<u64> = shelf
-        .log
-        .lock()
-        .unwrap()
-        .iter()
-        .flat_map(|(_, transaction)| &transaction.changes)
-        .filter_map(|change| match change {
-            Change::ResourceSet(resource) => {
-                resource.attributes.get(&"amount".parse::<Name>().unwrap())?.to_string().parse().ok()
-            }
-            _ => None,
-        })
-        .collect();
+    let amount = "amount".parse::<Name>().unwrap();
+    let said = |change: &Change| {
+        let Change::ResourceSet(resource) = change else { return None };
+        resource.attributes.get(&amount)?.to_string().parse::<u64>().ok()
+    };
+    let log = shelf.log.lock().unwrap().clone();
+    let amounts: Vec<u64> =
+        log.iter().flat_map(|(_, transaction)| &transaction.changes).filter_map(said).collect();
     assert!(amounts.is_sorted() && amounts.len() > 3, "{amounts:?}");
     assert_eq!(shelf.attribute("acme", "C-1", "amount").as_deref(), Some("30"));
     // What one of them says after a start is held against what the other wrote.
