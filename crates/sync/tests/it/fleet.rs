@@ -237,7 +237,7 @@ async fn env_2_a_connection_ends_with_its_token() {
     server.case(2);
     socket.notified(true).await;
     // An hour later.
-    server.host.now.fetch_add(3_601, std::sync::atomic::Ordering::SeqCst);
+    server.host.now.fetch_add(3_700, std::sync::atomic::Ordering::SeqCst);
     tokio::time::sleep(Duration::from_millis(1_200)).await;
     server.case(3);
     assert_eq!(socket.next().await, Err(1000), "nothing is told to a token that has ended");
