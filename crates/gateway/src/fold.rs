@@ -361,6 +361,14 @@ impl State {
             }
         }
     }
+    /// Somebody acted: of these only what sources say of themselves is kept in mind.
+    fn acted(&mut self, payload: &[u8]) -> Result<(), Box<dyn Error + Send + Sync>> {
+        if let Some(told) = Told::read(payload)? {
+            told.fold(&mut self.gaps);
+            self.said(&told, &self.gaps);
+        }
+        Ok(())
+    }
     /// Tells the sources what is in the journal now.
     fn said(&self, told: &Told, gaps: &Gaps) {
         let sources = self.live.sources();
@@ -522,6 +530,7 @@ impl Fold for State {
                     self.put_in_force();
                 }
             }
+<<<<<<< HEAD
             Some(Kind::Act) => {
                 let document = placet_json::parse(frame.payload, &Limits::RESULT)?;
                 if let Some(step) = document.get("step") {
@@ -534,6 +543,9 @@ impl Fold for State {
                     self.said(&told, &self.gaps);
                 }
             }
+=======
+            Some(Kind::Act) => self.acted(frame.payload)?,
+>>>>>>> main
             Some(Kind::Refusals | Kind::Gap) => {}
             None => {
                 return Err(format!(

@@ -48,6 +48,8 @@ pub trait Observer: Send + Sync {
     fn waived(&self, _how: &'static str, _code: &str) {}
     /// A warrant's ending.
     fn ended(&self, ending: &'static str);
+    /// The status of an HTTP API's answer that is passed on, as a class: `2xx`.
+    fn http_answered(&self, _upstream: &str, _class: &'static str) {}
     /// A stage's latency.
     fn took(&self, stage: Stage, elapsed: std::time::Duration);
 }

@@ -23,6 +23,8 @@ mod protocol;
 mod races;
 mod releases;
 mod rest;
+mod signals;
+mod sources;
 mod stops;
 mod support;
 mod tenancy;
