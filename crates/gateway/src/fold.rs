@@ -361,8 +361,14 @@ impl State {
             }
         }
     }
-    /// Somebody acted: of these only what sources say of themselves is kept in mind.
-    fn acted(&mut self, payload: &[u8]) -> Result<(), Box<dyn Error + Send + Sync>> {
+    /// Somebody acted: of these steps in a release's life and what sources say of themselves are kept in mind.
+    fn acted(&mut self, at: u64, payload: &[u8]) -> Result<(), Box<dyn Error + Send + Sync>> {
+        let document = placet_json::parse(payload, &Limits::RESULT)?;
+        if let Some(step) = document.get("step") {
+            let (release, step) = Step::from_value(step)?;
+            self.lives.step(at, release, &step);
+            self.seen.lived(&self.lives);
+        }
         if let Some(told) = Told::read(payload)? {
             told.fold(&mut self.gaps);
             self.said(&told, &self.gaps);
@@ -530,22 +536,7 @@ impl Fold for State {
                     self.put_in_force();
                 }
             }
-<<<<<<< HEAD
-            Some(Kind::Act) => {
-                let document = placet_json::parse(frame.payload, &Limits::RESULT)?;
-                if let Some(step) = document.get("step") {
-                    let (release, step) = Step::from_value(step)?;
-                    self.lives.step(at, release, &step);
-                    self.seen.lived(&self.lives);
-                }
-                if let Some(told) = Told::read(frame.payload)? {
-                    told.fold(&mut self.gaps);
-                    self.said(&told, &self.gaps);
-                }
-            }
-=======
-            Some(Kind::Act) => self.acted(frame.payload)?,
->>>>>>> main
+            Some(Kind::Act) => self.acted(at, frame.payload)?,
             Some(Kind::Refusals | Kind::Gap) => {}
             None => {
                 return Err(format!(

@@ -677,13 +677,11 @@ impl Observer for Metrics {
     fn ended(&self, ending: &'static str) {
         Metrics::ended(self, ending);
     }
-<<<<<<< HEAD
     fn waived(&self, how: &'static str, code: &str) {
         Metrics::waived(self, how, code);
-=======
+    }
     fn http_answered(&self, upstream: &str, class: &'static str) {
         Metrics::http_answered(self, upstream, class);
->>>>>>> main
     }
     fn looked_up(&self, lookup: &str, outcome: &'static str) {
         Metrics::looked_up(self, lookup, outcome);
