@@ -10,7 +10,10 @@ use std::{
 
 use placet_core::{Digest, Timestamp};
 use placet_json::{Value, object};
-use placet_ledger::{checkpoint::{Checkpoint, origin}, range};
+use placet_ledger::{
+    checkpoint::{Checkpoint, origin},
+    range,
+};
 use placet_store::{ReadError, TreeReader};
 use tar::{Builder, EntryType, Header};
 
@@ -109,8 +112,10 @@ fn write(
     file: File,
     to: &Path,
 ) -> Result<Exported, ExportError> {
-    let mut trees = vec![open(data, organisation, keys, &selection.tenant, to)?
-        .ok_or_else(|| ExportError::NoTenant(selection.tenant.clone()))?];
+    let mut trees = vec![
+        open(data, organisation, keys, &selection.tenant, to)?
+            .ok_or_else(|| ExportError::NoTenant(selection.tenant.clone()))?,
+    ];
     if selection.history {
         trees.extend(open(data, organisation, keys, ORGANISATION, to)?);
     }
@@ -138,7 +143,9 @@ fn write(
             releases.insert(basis.release);
         }
     }
-    if collected.permits.saturating_add(collected.denials) == 0 && trees.iter().all(|tree| tree.part.from == tree.part.to) {
+    if collected.permits.saturating_add(collected.denials) == 0
+        && trees.iter().all(|tree| tree.part.from == tree.part.to)
+    {
         return Err(ExportError::Nothing(selection.tenant.clone()));
     }
     let mut pack = Packing { out: Builder::new(BufWriter::new(file)), files: Vec::new() };
@@ -151,8 +158,8 @@ fn write(
         lines.rewind().map_err(at(to))?;
         pack.stream(&format!("{below}/records"), &mut lines).map_err(at(to))?;
         let proof = range::prove(&reader, part.from, part.to, head.size).map_err(at(to))?.unwrap_or_default();
-        let mut proof = proof.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
-        proof.push('\n');
+        let proof: Vec<String> = proof.iter().map(ToString::to_string).collect();
+        let proof = if proof.is_empty() { String::new() } else { proof.join("\n") + "\n" };
         pack.add(&format!("{below}/proof"), proof.as_bytes()).map_err(at(to))?;
         pack.add(&format!("{below}/checkpoint"), &note).map_err(at(to))?;
         if let Some(cosigned) = placet_store::cosigned(data.dir(), &part.tree).map_err(at(to))? {
