@@ -9,12 +9,14 @@
 //! - [`backup`], [`restore`]: a directory as one archive and back, with a record of what may be missing.
 //! - [`search`]: decisions by agent, person, workflow, action, reason and time.
 //! - [`story`]: one decision told from its record, its effect and its proof.
+//! - [`reconcile`]: an upstream's own log beside ours.
 //! - [`replay`]: decides again from record, archived release and the facts of that revision, and tells what differs.
 //!
 //! It asks no server, no network and no model.
 
 mod again;
 mod backup;
+mod branch;
 mod compare;
 mod data;
 mod handover;
@@ -22,6 +24,7 @@ mod key;
 mod pack;
 mod past;
 mod prove;
+mod reconcile;
 mod replay;
 mod report;
 mod search;
@@ -30,11 +33,13 @@ mod tell;
 mod verify;
 
 pub use backup::{BackupError, BackupReport, Restore, Restored, backup, restore};
+pub use branch::{Contrast, after, contrast, contrasted, tree};
 pub use data::{Data, DataError};
 pub use handover::{Handover, Keys, Old, RotateError, keys, rotate};
 pub use key::{KeyError, checkpoint_key, organisation, read_key};
 pub use pack::{ExportError, Exported, OpenPackError, Pack, PackReport, Selection, export};
 pub use prove::{Held, ProveError, RangeReport, Shown, held, prove, prove_range};
+pub use reconcile::{Mapping, OneSided, ReconcileError, Reconciled, reconcile};
 pub use replay::{Scope, WINDOW, replay};
 pub use report::{Detail, Difference, MAX_DETAILS, Outcome, ReplayReport, What};
 pub use search::{Entry, Query, SearchError, extract, index, search};

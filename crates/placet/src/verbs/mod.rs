@@ -21,6 +21,7 @@ pub(crate) mod moves;
 pub(crate) mod opal;
 pub(crate) mod people;
 pub(crate) mod promote;
+mod reconcile;
 pub(crate) mod relations;
 pub(crate) mod release;
 mod rotate;
