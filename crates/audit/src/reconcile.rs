@@ -11,7 +11,7 @@ use placet_store::ReadError;
 use crate::Data;
 
 /// Lines of the upstream's log at most.
-pub const MAX_LINES: usize = 5_000_000;
+const MAX_LINES: usize = 5_000_000;
 /// Findings of each kind that are kept; all are counted.
 const MAX_FINDINGS: usize = 1000;
 
