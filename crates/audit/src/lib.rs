@@ -10,16 +10,20 @@
 //! - [`search`]: decisions by agent, person, workflow, action, reason and time.
 //! - [`story`]: one decision told from its record, its effect and its proof.
 //! - [`reconcile`]: an upstream's own log beside ours.
+//! - [`explain`](fn@explain): one decision's rules with the values that it saw, and what would have permitted it.
 //! - [`replay`]: decides again from record, archived release and the facts of that revision, and tells what differs.
 //!
 //! It asks no server, no network and no model.
 
+mod access;
 mod again;
 mod backup;
 mod branch;
 mod compare;
 mod data;
 mod handover;
+mod diff;
+mod explain;
 mod key;
 mod pack;
 mod past;
@@ -27,6 +31,7 @@ mod prove;
 mod reconcile;
 mod replay;
 mod report;
+mod right;
 mod search;
 mod story;
 mod tell;
@@ -36,6 +41,9 @@ pub use backup::{BackupError, BackupReport, Restore, Restored, backup, restore};
 pub use branch::{Contrast, after, contrast, contrasted, tree};
 pub use data::{Data, DataError};
 pub use handover::{Handover, Keys, Old, RotateError, keys, rotate};
+pub use access::{Present, Uses, digest_of, present};
+pub use diff::{Changed, Count, LedgerDiff, MAX_EXAMPLES, Side, diff};
+pub use explain::{Explained, explain};
 pub use key::{KeyError, checkpoint_key, organisation, read_key};
 pub use pack::{ExportError, Exported, OpenPackError, Pack, PackReport, Selection, export};
 pub use prove::{Held, ProveError, RangeReport, Shown, held, prove, prove_range};

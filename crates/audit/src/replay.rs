@@ -27,7 +27,7 @@ use crate::{
 /// entries) and the batch before it (4096), and as many again may be on their way there.
 pub const WINDOW: u64 = 16_384;
 /// Decisions that wait for a thread.
-const QUEUE: usize = 256;
+pub(crate) const QUEUE: usize = 256;
 /// Progress is told after so many records.
 const STEP: u64 = 2_000;
 
@@ -95,12 +95,12 @@ pub fn replay(
     Ok(report)
 }
 
-enum Found<'r> {
+pub(crate) enum Found<'r> {
     Case(Case),
     Unreadable(&'r Record, String),
 }
 
-fn walk(
+pub(crate) fn walk(
     data: &Data,
     scope: &Scope,
     against: bool,

@@ -5,6 +5,7 @@
 
 pub mod admin;
 pub mod books;
+pub mod databases;
 pub mod feeds;
 mod flood;
 pub mod keys;

@@ -32,6 +32,7 @@ use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
 use crate::{
     admin::{self, Admin, Codes, Door},
+    databases::{self, Databases},
     feeds, flood,
     keys::{Keyring, KeyringError},
     ledger::{LedgerBooks, LiveOffers},
@@ -128,6 +129,9 @@ pub enum StartError {
     /// OPAL.
     #[error("{0}")]
     Opal(String),
+    /// A database of facts.
+    #[error("{0}")]
+    Postgres(String),
     /// A lock file of another process, or a damaged window.
     #[error("what was used before can't be remembered: {0}")]
     Window(std::io::Error),
@@ -225,6 +229,9 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
     let opal::Started { opal, sources, app: opal_app } =
         opal::prepare(&settings, variables, &ledger, &books, &metrics, opal_url.as_deref())
             .map_err(StartError::Opal)?;
+    let databases = Arc::new(Databases::new(commons.as_ref(), &ledger));
+    let tables =
+        databases::prepare(&settings, variables, &ledger, &databases).map_err(StartError::Postgres)?;
     let fleet = opal.fleet().cloned();
     let now = ledger.now().secs();
     let Windows { proofs, oauth: asserted, admin: signed } = windows(&data, commons.as_ref(), now)?;
@@ -278,6 +285,7 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
         codes,
         vault: vault.clone(),
         opal,
+        databases,
         metrics: Arc::clone(&metrics),
         environment: server.environment.as_str(),
         public_url: server.public_url.clone(),
@@ -315,6 +323,7 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
     let feeds_addr = feeds.address();
     feeds.work(&mut tasks, &stop, settings.limits.header_bytes);
     opal::start(&mut tasks, sources, fleet, || Box::pin(told(stop.subscribe())));
+    databases::start(&mut tasks, tables, || Box::pin(told(stop.subscribe())));
     if let (Some(listener), Some(app)) = (opal_listener, opal_app) {
         let connections = settings.opal_server.as_ref().map_or(0, |server| server.clients);
         let connections = usize::try_from(connections).unwrap_or(usize::MAX).saturating_mul(4);

@@ -40,7 +40,10 @@ pub use follower::Notary;
 pub use journal::{Journal, Options, Status, SubmitError, Ticket};
 pub use kept::{Keep, KeptState, KeptStates};
 pub use open::{OpenError, OpenReport};
-pub use postgres::{Commons, DatabaseError, Postgres, fetch};
+pub use postgres::{
+    Commits, Commons, DatabaseError, Foreign, ForeignReader, ForeignRow, Moment, Postgres, Prepared, Probe,
+    ReadStopped, RowsOf, TableSpec, fetch, probe,
+};
 pub use projection::{Filter, Found, Projection, ProjectionError, Row};
 pub use published::{Anchor, Heads, cosigned, fresh_seed, keep_cosigned, resign};
 pub use reader::{ReadError, Reader, Record};

@@ -438,13 +438,13 @@ fn listed(records: &[Value]) -> String {
 
 /// Tells on standard error how far a reading is that takes over a second.
 #[derive(Debug, Default)]
-struct Progress {
+pub(super) struct Progress {
     began: u64,
     told: u64,
 }
 
 impl Progress {
-    fn tell(&mut self, at: u64, last: u64) {
+    pub(super) fn tell(&mut self, at: u64, last: u64) {
         let now = crate::clock::millis();
         if self.began == 0 {
             (self.began, self.told) = (now, now);

@@ -10,6 +10,8 @@
 mod cancel;
 mod connect;
 mod disk;
+mod guide;
+mod openapi;
 mod ledger;
 mod pure;
 mod server;

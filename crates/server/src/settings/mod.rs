@@ -7,6 +7,7 @@
 mod feeds;
 mod ledger;
 mod opal;
+mod postgres;
 mod print;
 mod read;
 mod rules;
@@ -31,6 +32,7 @@ pub use feeds::{
 };
 pub use ledger::{Transparency, WitnessAt};
 pub use opal::{OpalServer, OpalSource, Promote};
+pub use postgres::PostgresSource;
 pub use print::Printed;
 pub use secret::{Secret, SecretError, SecretSource, check_private};
 pub use upstream::{ListWith, Transport, Upstream};
@@ -90,6 +92,8 @@ pub struct Settings {
     pub telemetry: Telemetry,
     /// OPAL servers that are followed.
     pub opal: Vec<OpalSource>,
+    /// Databases of others whose rows are facts.
+    pub postgres: Vec<PostgresSource>,
     /// The server of OPAL clients, if there is one.
     pub opal_server: Option<OpalServer>,
     /// Switches for development.
@@ -337,6 +341,7 @@ fn sections(root: &mut read::Section<'_, '_>) -> Option<Settings> {
     let feeds = feeds::read(root);
     let (limits, log, telemetry) = (limits(root), log(root), telemetry(root));
     let (opal, opal_server) = (opal::sources(root), opal::server(root));
+    let postgres = postgres::read(root);
     let dev = dev(root, server.as_ref());
     Some(Settings {
         server: server?,
@@ -352,6 +357,7 @@ fn sections(root: &mut read::Section<'_, '_>) -> Option<Settings> {
         log: log?,
         telemetry: telemetry?,
         opal: opal?,
+        postgres: postgres?,
         opal_server: opal_server?,
         dev: dev?,
         origins: Vec::new(),
