@@ -462,8 +462,8 @@ fn an_upstream_s_own_log_shows_what_went_around_the_gateway() {
         let text = |name: &str| record.get(name).and_then(Value::as_str).unwrap();
         match text("action") {
             // The newest first.
-            "issue_refund" => log.push_str(&format!("{},refund,{}\n", text("time"), amounts.pop().unwrap())),
-            "read_balance" => log.push_str(&format!("{},balance,\n", text("time"))),
+            "issue_refund" => log += &[text("time"), ",refund,", amounts.pop().unwrap(), "\n"].concat(),
+            "read_balance" => log += &[text("time"), ",balance,\n"].concat(),
             _ => {}
         }
     }
@@ -489,8 +489,7 @@ fn an_upstream_s_own_log_shows_what_went_around_the_gateway() {
     let around = format!("{log}2026-11-24T00:00:00Z,refund,9000\n");
     let said = compare(&around).expect(1).out;
     assert!(said.contains("never came through the gateway: line") && said.contains("refund 9000"), "{said}");
-    let without: String =
-        log.lines().filter(|line| !line.contains("80.00")).map(|line| format!("{line}\n")).collect();
+    let without: String = log.split_inclusive('\n').filter(|line| !line.contains("80.00")).collect();
     let said = compare(&without).expect(1).out;
     assert!(said.contains("done here, unknown there: dc_") && said.contains("refund 80"), "{said}");
     let said = compare("at,op,sum\nyesterday,refund,1\n").expect(2).err;
@@ -633,7 +632,7 @@ fn an_evidence_pack_needs_nothing_else_not_even_a_network() {
     let records = std::fs::read_to_string(unpacked.join("trees/acme/records")).unwrap();
     let manifest = std::fs::read_to_string(unpacked.join("manifest.json")).unwrap();
     let fewer = records.lines().count() - 1;
-    let shorter: String = records.lines().take(fewer).map(|line| format!("{line}\n")).collect();
+    let shorter: String = records.split_inclusive('\n').take(fewer).collect();
     let count = format!("\"to\":{},\"tree\":\"acme\"", fewer + 1);
     let manifest_of = |changed: &str| {
         manifest.replace(&Hash::of(records.as_bytes()).to_string(), &Hash::of(changed.as_bytes()).to_string())
