@@ -451,7 +451,9 @@ impl Progress {
         }
         if now.saturating_sub(self.told) >= 1000 && at < last {
             self.told = now;
-            eprintln!("placet: {at} of {last} records");
+            // How long a pack is isn't known before its end.
+            let of = if last == u64::MAX { String::new() } else { format!(" of {last}") };
+            eprintln!("placet: {at}{of} records");
         }
     }
 }
