@@ -30,7 +30,7 @@ mod verify;
 pub use access::{Present, Uses, digest_of, present};
 pub use data::{Data, DataError};
 pub use diff::{Changed, Count, LedgerDiff, MAX_EXAMPLES, Side, diff};
-pub use explain::{Explained, explain};
+pub use explain::{Explained, explain, explain_in};
 pub use key::{KeyError, checkpoint_key, organisation, read_key};
 pub use replay::{Scope, WINDOW, replay};
 pub use report::{Detail, Difference, MAX_DETAILS, Outcome, ReplayReport, What};

@@ -9,3 +9,4 @@
 mod alterations;
 mod desk;
 mod reading;
+mod whys;

@@ -27,6 +27,7 @@ pub(crate) mod relations;
 pub(crate) mod release;
 pub(crate) mod scim;
 pub(crate) mod serve;
+pub(crate) mod symbolic;
 pub(crate) mod test;
 pub(crate) mod tool_proxy;
 pub(crate) mod totals;

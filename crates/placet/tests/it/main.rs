@@ -15,3 +15,4 @@ mod server;
 mod support;
 mod telemetry;
 mod tool_proxy;
+mod whys;
