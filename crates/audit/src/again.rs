@@ -63,8 +63,21 @@ impl Now {
     }
 }
 
-/// Makes a decision again and compares; against `other` instead of its own release, where one is given.
+/// Makes a decision again and compares; against `other` instead of its own release, where one is given. Where something
+/// differs and other engines decided then, that is told first.
 pub(crate) fn again(case: &Case, data: &Data, other: Option<&Release>) -> Outcome {
+    let recorded = case.record.document.get("engine").and_then(Value::as_str);
+    let foreign = recorded.filter(|engine| *engine != placet_core::ENGINE);
+    match (decide(case, data, other), foreign) {
+        (Outcome::Differs(mut differences), Some(engine)) => {
+            differences.insert(0, Difference::new(What::Engine, engine, placet_core::ENGINE));
+            Outcome::Differs(differences)
+        }
+        (outcome, _) => outcome,
+    }
+}
+
+fn decide(case: &Case, data: &Data, other: Option<&Release>) -> Outcome {
     let Case { record, snapshot, promoted, .. } = case;
     let Some(basis) = &record.basis else { return Outcome::NotDecided };
     if matches!(record.asked, AskedRecord::Attempt(Evidence::Nothing)) {

@@ -127,7 +127,7 @@ impl Past {
                 });
                 self.push(at, next);
             }
-            Some(Kind::Act | Kind::Refusals | Kind::Amendment) => {}
+            Some(Kind::Act | Kind::Refusals | Kind::Amendment | Kind::Gap) => {}
             None => self.push(
                 at,
                 Err(format!(

@@ -108,8 +108,8 @@ pub(crate) fn walk(
     mut found: impl FnMut(Found<'_>),
 ) -> Result<(), DataError> {
     let mut past = Past::new(WINDOW);
-    let last = scope.to.map_or(data.reader().last(), |to| to.min(data.reader().last()));
-    for record in data.reader().range(1, last) {
+    let last = scope.to.map_or(data.last(), |to| to.min(data.last()));
+    for record in data.records(last)? {
         let record = record?;
         if record.sequence.is_multiple_of(STEP) {
             progress(record.sequence, last);

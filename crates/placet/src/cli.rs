@@ -47,6 +47,8 @@ enum Verb {
     Scim(verbs::scim::Scim),
     ToolProxy(verbs::tool_proxy::ToolProxy),
     Audit(verbs::audit::Audit),
+    Backup(verbs::backup::Backup),
+    Restore(verbs::backup::Restore),
     Doctor(verbs::doctor::Doctor),
     Bench(verbs::bench::Bench),
 }
@@ -86,6 +88,8 @@ impl Cli {
             Verb::Scim(verb) => verb.run(),
             Verb::ToolProxy(verb) => verb.run(),
             Verb::Audit(verb) => verb.run(),
+            Verb::Backup(verb) => verb.run(),
+            Verb::Restore(verb) => verb.run(),
             Verb::Doctor(verb) => verb.run(),
             Verb::Bench(verb) => verb.run(),
         }

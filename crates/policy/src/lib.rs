@@ -54,3 +54,4 @@ pub use manifest::{AttributeType, EngineName, Package, WorkflowType};
 pub use moves::{Moving, Unmoved, move_digest};
 pub use release::{Release, Rewrite};
 pub use states::{Chain, MovedBy, States, Transition};
+pub use yaml::read_yaml;

@@ -3,6 +3,7 @@
 pub(crate) mod access;
 pub(crate) mod audit;
 pub(crate) mod authority;
+pub(crate) mod backup;
 pub(crate) mod bench;
 pub(crate) mod can;
 pub(crate) mod catalog;
@@ -14,6 +15,7 @@ pub(crate) mod demo;
 pub(crate) mod diff;
 pub(crate) mod doctor;
 pub(crate) mod effects;
+mod export;
 pub(crate) mod explain;
 pub(crate) mod facts;
 pub(crate) mod import;
@@ -21,10 +23,12 @@ pub(crate) mod init;
 pub(crate) mod key;
 pub(crate) mod moves;
 pub(crate) mod opal;
+mod openapi;
 pub(crate) mod people;
 pub(crate) mod promote;
 pub(crate) mod relations;
 pub(crate) mod release;
+mod rotate;
 pub(crate) mod scim;
 pub(crate) mod serve;
 pub(crate) mod symbolic;
@@ -32,6 +36,8 @@ pub(crate) mod test;
 pub(crate) mod tool_proxy;
 pub(crate) mod totals;
 pub(crate) mod vault;
+mod verify;
+mod witness;
 
 /// Resolves at the first SIGTERM or SIGINT.
 pub(crate) async fn shutdown() {

@@ -10,6 +10,9 @@
 mod cancel;
 mod connect;
 mod disk;
+mod guide;
+mod openapi;
+mod ledger;
 mod pure;
 mod server;
 mod support;

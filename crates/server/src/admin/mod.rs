@@ -10,6 +10,7 @@ mod acts;
 mod approvals;
 mod body;
 mod catalog;
+mod databases;
 mod decisions;
 mod door;
 mod effects;
@@ -44,6 +45,7 @@ use http::{StatusCode, request::Parts};
 
 use crate::{
     books::{Books, Offers},
+    databases::Databases,
     metrics::Metrics,
     opal::Opal,
     vault::VaultFile,
@@ -69,6 +71,8 @@ pub struct Admin {
     pub vault: Option<Arc<VaultFile>>,
     /// OPAL, on both sides.
     pub opal: Arc<Opal>,
+    /// Databases: the gateways' and those of others.
+    pub databases: Arc<Databases>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// The environment's name.
@@ -130,6 +134,7 @@ pub fn routes(admin: Arc<Admin>) -> Router {
         .route("/v1/releases", get(releases::list).post(releases::keep))
         .route("/v1/releases/{release}/promote", post(releases::promote))
         .route("/v1/releases/candidates", get(opal::candidates))
+        .route("/v1/databases", get(databases::list))
         .route("/v1/opal", get(opal::status))
         .route("/v1/opal/tokens", post(opal::token))
         .route("/v1/vault", get(safe::list).post(safe::put))

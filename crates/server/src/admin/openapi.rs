@@ -255,6 +255,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
     },
     act("/v1/releases/{release}/promote", "Put a release in force", "200", &[WHY]),
     read("/v1/releases/candidates", "Releases that came of policy bundles"),
+    read("/v1/databases", "The gateways' database, and those of others whose rows are facts"),
     read("/v1/opal", "OPAL sources, and clients that are connected"),
     act(
         "/v1/opal/tokens",
