@@ -127,7 +127,8 @@ impl Packing {
         let last = self.journal(data)?;
         for path in files_below(data)? {
             let below = path.strip_prefix(data).unwrap_or(&path);
-            let first = below.components().next().and_then(|part| part.as_os_str().to_str()).unwrap_or_default();
+            let first =
+                below.components().next().and_then(|part| part.as_os_str().to_str()).unwrap_or_default();
             let skipped = LEFT_OUT.contains(&first)
                 || first.starts_with(INDEX)
                 || matches!(first, "tree" | "journal")
@@ -286,30 +287,35 @@ fn complete(order: &Restore<'_>, dir: &Path, backup: Digest) -> Result<Restored,
     let notary =
         Notary { organisation: organisation.clone(), key: Arc::clone(&key), every: Duration::from_hours(1) };
     let (now, mut made) = (order.now, None);
-    let receipt = placet_store::append(dir, notary, move || now, |last, since| {
-        let mut trees = Vec::new();
-        for tree in placet_store::trees(dir).map_err(|error| error.to_string())? {
-            let note = TreeReader::open(dir, &tree).and_then(|reader| reader.checkpoint());
-            let Some(note) = note.map_err(|error| error.to_string())? else { continue };
-            let head = Checkpoint::open(&note, &origin(&organisation, &tree), &key.public())
-                .map_err(|error| error.to_string())?;
-            trees.push(GapTree { tree, size: head.size, root: head.root.to_string() });
-        }
-        let mut gap = Gap {
-            backup,
-            by: order.by.to_owned(),
-            last,
-            restored: Timestamp::from_millis(now.max(since)),
-            since: Timestamp::from_millis(since),
-            trees,
-            why: order.why.to_owned(),
-            note: String::new(),
-        };
-        gap.note = note::sign(&gap.text(&organisation), &Gap::signer(&organisation), &key);
-        let payload = gap.write().into_bytes();
-        made = Some(gap);
-        Ok(Addition { tree: ORGANISATION.to_owned(), kind: Kind::Gap.tag(), payload })
-    })?;
+    let receipt = placet_store::append(
+        dir,
+        notary,
+        move || now,
+        |last, since| {
+            let mut trees = Vec::new();
+            for tree in placet_store::trees(dir).map_err(|error| error.to_string())? {
+                let note = TreeReader::open(dir, &tree).and_then(|reader| reader.checkpoint());
+                let Some(note) = note.map_err(|error| error.to_string())? else { continue };
+                let head = Checkpoint::open(&note, &origin(&organisation, &tree), &key.public())
+                    .map_err(|error| error.to_string())?;
+                trees.push(GapTree { tree, size: head.size, root: head.root.to_string() });
+            }
+            let mut gap = Gap {
+                backup,
+                by: order.by.to_owned(),
+                last,
+                restored: Timestamp::from_millis(now.max(since)),
+                since: Timestamp::from_millis(since),
+                trees,
+                why: order.why.to_owned(),
+                note: String::new(),
+            };
+            gap.note = note::sign(&gap.text(&organisation), &Gap::signer(&organisation), &key);
+            let payload = gap.write().into_bytes();
+            made = Some(gap);
+            Ok(Addition { tree: ORGANISATION.to_owned(), kind: Kind::Gap.tag(), payload })
+        },
+    )?;
     let gap = made.ok_or_else(|| BackupError::Damaged("the gap wasn't recorded".to_owned()))?;
     Ok(Restored { sequence: receipt.first, gap, report })
 }
@@ -327,7 +333,10 @@ fn unpack(path: &Path, dir: &Path) -> Result<Digest, BackupError> {
             let name = String::from_utf8(entry.path_bytes().into_owned())
                 .map_err(|_| refused("a name in it is no text".to_owned()))?;
             if entry.header().entry_type() != EntryType::Regular || !is_below(&name) {
-                return Err(refused(format!("`{}` in it is no file of a data directory", name.escape_debug())));
+                return Err(refused(format!(
+                    "`{}` in it is no file of a data directory",
+                    name.escape_debug()
+                )));
             }
             if manifest.is_some() || found.len() > MAX_FILES {
                 return Err(refused("it goes on behind its manifest".to_owned()));
@@ -342,7 +351,8 @@ fn unpack(path: &Path, dir: &Path) -> Result<Digest, BackupError> {
             if let Some(parent) = to.parent() {
                 make_dir(parent)?;
             }
-            let mut out = File::options().write(true).create_new(true).mode(0o600).open(&to).map_err(at(&to))?;
+            let mut out =
+                File::options().write(true).create_new(true).mode(0o600).open(&to).map_err(at(&to))?;
             let mut context = Context::new(&SHA256);
             copy(&mut entry, &mut |piece| {
                 context.update(piece);

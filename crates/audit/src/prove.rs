@@ -78,7 +78,13 @@ impl ProveError {
     /// Whether it says that the ledger is wrong, not that it couldn't be looked at.
     #[must_use]
     pub fn is_finding(&self) -> bool {
-        matches!(self, Self::Read(ReadError::Damaged(_)) | Self::Wrong { .. } | Self::Behind { .. } | Self::Checkpoint { .. })
+        matches!(
+            self,
+            Self::Read(ReadError::Damaged(_))
+                | Self::Wrong { .. }
+                | Self::Behind { .. }
+                | Self::Checkpoint { .. }
+        )
     }
 }
 
@@ -109,8 +115,8 @@ pub fn prove(
     let leaf = leaf(index, &record)?;
     let (reader, checkpoint, note) = head(data, organisation, keys, &record.tree)?;
     let tree = || record.tree.clone();
-    let path =
-        inclusion(&reader, leaf, checkpoint.size).map_err(|error| ProveError::Tree { tree: tree(), error })?;
+    let path = inclusion(&reader, leaf, checkpoint.size)
+        .map_err(|error| ProveError::Tree { tree: tree(), error })?;
     let path =
         path.ok_or_else(|| ProveError::Unsigned { tree: tree(), signed: checkpoint.size, sequence })?;
     verify_inclusion(&record.leaf, leaf, checkpoint.size, &path, &checkpoint.root)
@@ -137,7 +143,11 @@ impl Shown {
 impl fmt::Display for Shown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { record, leaf, path, checkpoint, .. } = self;
-        writeln!(f, "record {} is leaf {leaf} of the {} signed records of tree {}", record.sequence, checkpoint.size, record.tree)?;
+        writeln!(
+            f,
+            "record {} is leaf {leaf} of the {} signed records of tree {}",
+            record.sequence, checkpoint.size, record.tree
+        )?;
         writeln!(f, "leaf {}", record.leaf)?;
         for hash in path {
             writeln!(f, "path {hash}")?;
@@ -206,9 +216,10 @@ impl RangeReport {
     /// As JSON.
     #[must_use]
     pub fn to_value(&self) -> Value {
-        let trees = self.trees.iter().map(|(tree, records)| {
-            Value::from(object! { "tree" => tree.as_str(), "records" => *records })
-        });
+        let trees = self
+            .trees
+            .iter()
+            .map(|(tree, records)| Value::from(object! { "tree" => tree.as_str(), "records" => *records }));
         object! { "verdict" => "sound", "from" => self.from, "to" => self.to, "trees" => trees.collect::<Vec<_>>() }.into()
     }
 }

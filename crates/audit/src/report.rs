@@ -61,10 +61,7 @@ impl What {
     /// Whether what the decision rests on differs, not what came of it.
     #[must_use]
     pub fn is_evidence(self) -> bool {
-        matches!(
-            self,
-            Self::Record | Self::Release | Self::Engine | Self::Facts | Self::Input | Self::Chain
-        )
+        matches!(self, Self::Record | Self::Release | Self::Engine | Self::Facts | Self::Input | Self::Chain)
     }
 }
 

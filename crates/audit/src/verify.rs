@@ -74,7 +74,8 @@ impl VerifyReport {
     /// As JSON.
     #[must_use]
     pub fn to_value(&self) -> Value {
-        let Self { ledger, followed, permits, denials, counted, effects, open, misfits, gaps, unvouched } = self;
+        let Self { ledger, followed, permits, denials, counted, effects, open, misfits, gaps, unvouched } =
+            self;
         let trees = ledger.trees.iter().map(|tree| {
             Value::from(object! { "tree" => tree.tree.as_str(), "records" => tree.records, "signed" => tree.signed.map_or(Value::Null, Value::from) })
         });
@@ -103,7 +104,8 @@ impl VerifyReport {
 impl fmt::Display for VerifyReport {
     /// For people: what is wrong first.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { ledger, followed, permits, denials, counted, effects, open, misfits, gaps, unvouched } = self;
+        let Self { ledger, followed, permits, denials, counted, effects, open, misfits, gaps, unvouched } =
+            self;
         if let Some(finding) = &ledger.finding {
             writeln!(f, "wrong: {finding}")?;
         }
@@ -269,7 +271,9 @@ pub(crate) fn gap_text(sequence: u64, gap: &Gap) -> String {
 
 fn gap_value(sequence: u64, gap: &Gap) -> Value {
     let trees = gap.trees.iter().map(|tree| {
-        Value::from(object! { "tree" => tree.tree.as_str(), "size" => tree.size, "root" => tree.root.as_str() })
+        Value::from(
+            object! { "tree" => tree.tree.as_str(), "size" => tree.size, "root" => tree.root.as_str() },
+        )
     });
     object! {
         "sequence" => sequence, "by" => gap.by.as_str(), "why" => gap.why.as_str(), "backup" => gap.backup.to_string(), "last" => gap.last,

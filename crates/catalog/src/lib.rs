@@ -25,7 +25,9 @@ mod source;
 mod writes;
 
 pub use argument::{DEFAULT_MAX_ITEMS, DEFAULT_MAX_LENGTH, Field, Pattern, Type};
-pub use classify::{Attempted, MAX_REASONS, Refused, classify, definition_accepted, holds, http_request, preview};
+pub use classify::{
+    Attempted, MAX_REASONS, Refused, classify, definition_accepted, holds, http_request, preview,
+};
 pub use entry::{Argument, Catalog, Credential, Entry, Guard, IdFrom, Owner, ResourceFrom};
 pub use guard::{Guarded, inspect};
 pub use limits::{Repeats, ToolLimits};

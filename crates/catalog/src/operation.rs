@@ -312,7 +312,10 @@ fn flat<'n>(name: &'n str, argument: &str, arguments: &Object) -> Result<Vec<(&'
 fn is_deliberate(argument: &Argument) -> bool {
     match argument {
         Argument::Given { ty, .. } => {
-            matches!(ty, Type::Id { pattern: Some(_) } | Type::Text { pattern: Some(_), .. } | Type::Enum { .. })
+            matches!(
+                ty,
+                Type::Id { pattern: Some(_) } | Type::Text { pattern: Some(_), .. } | Type::Enum { .. }
+            )
         }
         Argument::Bound(source) => matches!(source, Source::Constant(_)),
     }

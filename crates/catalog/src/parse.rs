@@ -46,9 +46,8 @@ fn several_meanings(catalog: &Catalog, operations: &[(String, usize, Name)]) -> 
     for (i, (file, line, name)) in operations.iter().enumerate() {
         let Some(entry) = catalog.entry(name.as_str()) else { continue };
         let before = operations.iter().take(i).filter_map(|(_, _, name)| catalog.entry(name.as_str()));
-        let other = before
-            .filter(|other| other.upstream() == entry.upstream())
-            .find(|other| ambiguous(other, entry));
+        let other =
+            before.filter(|other| other.upstream() == entry.upstream()).find(|other| ambiguous(other, entry));
         if let (Some(other), Some(http)) = (other, entry.http()) {
             problems.push(Problem {
                 file: file.clone(),
@@ -59,7 +58,9 @@ fn several_meanings(catalog: &Catalog, operations: &[(String, usize, Name)]) -> 
                     http.path(),
                     other.name()
                 ),
-                remedy: "keep one of them, or give the argument a `pattern` that the other's path doesn't fit".to_owned(),
+                remedy:
+                    "keep one of them, or give the argument a `pattern` that the other's path doesn't fit"
+                        .to_owned(),
             });
         }
     }

@@ -73,8 +73,7 @@ impl Witness {
     }
 
     fn id(&self) -> [u8; 4] {
-        let [a, b, c, d, ..] =
-            Hash::of_parts(&[self.name.as_bytes(), b"\n", &[ALGORITHM], &self.key.0]).0;
+        let [a, b, c, d, ..] = Hash::of_parts(&[self.name.as_bytes(), b"\n", &[ALGORITHM], &self.key.0]).0;
         [a, b, c, d]
     }
 }
@@ -125,7 +124,8 @@ impl Request {
         let mut lines = head.split('\n');
         let digits = lines.next()?.strip_prefix("old ")?;
         let old = digits.parse::<u64>().ok().filter(|old| old.to_string() == digits)?;
-        let proof = lines.map(|line| Hash::from_slice(&STANDARD.decode(line).ok()?)).collect::<Option<Vec<_>>>()?;
+        let proof =
+            lines.map(|line| Hash::from_slice(&STANDARD.decode(line).ok()?)).collect::<Option<Vec<_>>>()?;
         (proof.len() <= MAX_PROOF).then(|| Self { old, proof, note: note.to_owned() })
     }
 
@@ -201,7 +201,11 @@ mod tests {
 
     fn head(size: u64) -> Checkpoint {
         let (nodes, _) = tree(40);
-        Checkpoint { origin: "placet/example/acme".to_owned(), size, root: root(nodes.as_slice(), size).unwrap() }
+        Checkpoint {
+            origin: "placet/example/acme".to_owned(),
+            size,
+            root: root(nodes.as_slice(), size).unwrap(),
+        }
     }
 
     fn request(old: u64, new: u64) -> Request {
@@ -276,6 +280,9 @@ mod tests {
         forked.root.0[0] ^= 1;
         assert_eq!(judge(Some(&forked), &request(11, 11), &head(11)), Err(Refusal::Conflict { size: 11 }));
         assert_eq!(judge(Some(&forked), &request(11, 20), &head(20)), Err(Refusal::Inconsistent));
-        assert_eq!(judge_at(5, &Request { proof: Vec::new(), ..request(5, 11) }, 11), Err(Refusal::Inconsistent));
+        assert_eq!(
+            judge_at(5, &Request { proof: Vec::new(), ..request(5, 11) }, 11),
+            Err(Refusal::Inconsistent)
+        );
     }
 }

@@ -40,17 +40,12 @@ pub fn prove<N: Nodes + ?Sized>(
 }
 
 /// Checks that the leaves from number `from` on are `leaves`, in the tree of `size` leaves with `root`.
-pub fn verify(
-    leaves: &[Hash],
-    from: u64,
-    size: u64,
-    proof: &[Hash],
-    root: &Hash,
-) -> Result<(), ProofError> {
+pub fn verify(leaves: &[Hash], from: u64, size: u64, proof: &[Hash], root: &Hash) -> Result<(), ProofError> {
     let to = u64::try_from(leaves.len()).ok().and_then(|len| from.checked_add(len));
     let to = to.filter(|to| *to <= size).ok_or(ProofError::Range)?;
     let (mut leaves, mut proof) = (leaves.iter(), proof.iter());
-    let computed = if size == 0 { empty_root() } else { compute(0, size, (from, to), &mut leaves, &mut proof)? };
+    let computed =
+        if size == 0 { empty_root() } else { compute(0, size, (from, to), &mut leaves, &mut proof)? };
     match (proof.next(), computed == *root) {
         (None, true) => Ok(()),
         (None, false) => Err(ProofError::Root),

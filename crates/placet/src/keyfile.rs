@@ -53,5 +53,7 @@ pub(crate) fn read_checkpoint_key(path: &Path) -> Result<CheckpointKey, Failure>
     let text = std::fs::read_to_string(path).or_fail(format_args!("can't read `{}`", path.display()))?;
     let seed: Option<[u8; 32]> = STANDARD.decode(text.trim()).ok().and_then(|bytes| bytes.try_into().ok());
     let key = seed.and_then(|seed| CheckpointKey::from_seed(&seed).ok());
-    key.ok_or_else(|| Failure::new(format!("`{}` is no key of checkpoints: not 32 bytes in base64", path.display())))
+    key.ok_or_else(|| {
+        Failure::new(format!("`{}` is no key of checkpoints: not 32 bytes in base64", path.display()))
+    })
 }

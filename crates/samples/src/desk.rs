@@ -114,7 +114,12 @@ impl Desk {
     }
 
     /// Changes a case, once for each idempotency key.
-    fn change(&self, headers: &HeaderMap, case_id: &str, change: impl FnOnce(&mut Case) -> Value) -> Response {
+    fn change(
+        &self,
+        headers: &HeaderMap,
+        case_id: &str,
+        change: impl FnOnce(&mut Case) -> Value,
+    ) -> Response {
         let key = headers.get("idempotency-key").and_then(|key| key.to_str().ok()).map(str::to_owned);
         let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(before) = key.as_ref().and_then(|key| done.get(key)) {

@@ -263,9 +263,9 @@ impl Offers for LiveOffers {
                     })
                 };
                 let own = |entry: &&Arc<placet_catalog::Entry>| entry.upstream() == upstream;
-                let all = release.as_ref().map(|release| {
-                    release.catalog().entries().filter(own).filter_map(offer).collect()
-                });
+                let all = release
+                    .as_ref()
+                    .map(|release| release.catalog().entries().filter(own).filter_map(offer).collect());
                 return Some(Ok(all.unwrap_or_default()));
             }
             if let Err(error) = self.upstreams.sync(upstream).await {

@@ -163,7 +163,8 @@ impl Outside {
             let sealing = ledger.clone();
             let sealed = tokio::task::spawn_blocking(move || sealing.checkpoint()).await;
             sealed.map_err(io)?.map_err(OutsideError::Io)?;
-            let mut trees: BTreeSet<String> = placet_store::trees(&self.data).map_err(io)?.into_iter().collect();
+            let mut trees: BTreeSet<String> =
+                placet_store::trees(&self.data).map_err(io)?.into_iter().collect();
             trees.insert(ORGANISATION.to_owned());
             trees.extend(ledger.live().world().tenants().map(|tenant| tenant.id().to_string()));
             patience = patience.saturating_sub(1);
@@ -372,13 +373,21 @@ impl Outside {
                     }
                     Err(Trouble::Behind(seen)) => {
                         *refusals = refusals.saturating_add(1);
-                        tracing::error!(witness = name, tree, seen, has = head.size, "a witness saw more of the ledger than there is");
+                        tracing::error!(
+                            witness = name,
+                            tree,
+                            seen,
+                            has = head.size,
+                            "a witness saw more of the ledger than there is"
+                        );
                     }
                     Err(Trouble::Fork(seen)) => {
                         *refusals = refusals.saturating_add(1);
                         tracing::error!(witness = name, tree, seen, "a witness saw another ledger");
                     }
-                    Err(Trouble::Away(why)) => tracing::debug!(witness = name, why, "a witness doesn't cosign"),
+                    Err(Trouble::Away(why)) => {
+                        tracing::debug!(witness = name, why, "a witness doesn't cosign")
+                    }
                 }
             }
             if count >= self.settings.quorum.max(1) {
@@ -460,9 +469,9 @@ impl Outside {
 
 /// The witness's own line of what it answered, if it is a cosignature of this note.
 fn cosignature(witness: &WitnessAt, note: &str, body: &str) -> Option<String> {
-    body.lines().map(|line| format!("{line}\n")).find(|line| {
-        matches!(witness.key.saw(&format!("{note}{line}")), Ok(Some(_)))
-    })
+    body.lines()
+        .map(|line| format!("{line}\n"))
+        .find(|line| matches!(witness.key.saw(&format!("{note}{line}")), Ok(Some(_))))
 }
 
 fn client(secure: bool) -> Result<Client<HttpsConnector<HttpConnector>, Full<Bytes>>, OutsideError> {

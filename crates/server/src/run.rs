@@ -296,7 +296,8 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
         waiters: admin::Waiters::default(),
     });
 
-    let mut app = Router::new().merge(mcp::routes(endpoint)).merge(oauth::routes(oauth)).merge(feeds.agents());
+    let mut app =
+        Router::new().merge(mcp::routes(endpoint)).merge(oauth::routes(oauth)).merge(feeds.agents());
     if settings.ledger.publish {
         app = app.merge(transparency::routes(data.clone(), !settings.ledger.witnesses.is_empty()));
     }

@@ -72,11 +72,8 @@ impl Log {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
-        let note = if self.witnessed {
-            placet_store::cosigned(&self.data, tree)?
-        } else {
-            reader.checkpoint()?
-        };
+        let note =
+            if self.witnessed { placet_store::cosigned(&self.data, tree)? } else { reader.checkpoint()? };
         let Some(note) = note else { return Ok(None) };
         let tile = match what {
             Wanted::Checkpoint => return Ok(Some(Found::Checkpoint(note))),

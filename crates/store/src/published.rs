@@ -26,10 +26,7 @@ pub fn keep_cosigned(data: &Path, tree: &str, note: &str) -> io::Result<()> {
 
 /// Signs every tree's checkpoint anew by `sign`, from the note that is there to the one that takes its place. For a new
 /// key; nobody may serve the directory.
-pub fn resign(
-    data: &Path,
-    mut sign: impl FnMut(&str, &str) -> io::Result<String>,
-) -> io::Result<u64> {
+pub fn resign(data: &Path, mut sign: impl FnMut(&str, &str) -> io::Result<String>) -> io::Result<u64> {
     let _lock = disk::lock(data)?
         .ok_or_else(|| io::Error::new(io::ErrorKind::WouldBlock, "another process serves the directory"))?;
     let mut signed = 0_u64;
@@ -47,8 +44,7 @@ pub fn resign(
 /// 32 random bytes: the seed of a new Ed25519 key.
 pub fn fresh_seed() -> io::Result<[u8; 32]> {
     let mut seed = [0; 32];
-    aws_lc_rs::rand::fill(&mut seed)
-        .map_err(|_| io::Error::other("the system gives no random numbers"))?;
+    aws_lc_rs::rand::fill(&mut seed).map_err(|_| io::Error::other("the system gives no random numbers"))?;
     Ok(seed)
 }
 

@@ -233,9 +233,9 @@ impl Upstreams {
             (Wire::Stdio(stdio), false) => self.over_stdio(upstream, stdio, request).await,
             (Wire::Rest(rest), true) => self.over_rest(upstream, rest, request).await,
             (Wire::Rest(_), false) => Err(UpstreamError::protocol("it has operations, no MCP tools")),
-            (Wire::Http(_) | Wire::Stdio(_), true) => {
-                Err(UpstreamError::protocol("it has MCP tools, no operations: it isn't `protocol = \"rest\"`"))
-            }
+            (Wire::Http(_) | Wire::Stdio(_), true) => Err(UpstreamError::protocol(
+                "it has MCP tools, no operations: it isn't `protocol = \"rest\"`",
+            )),
         };
         // Whether it answers is seen once it was asked.
         if let Some(Way::Failed) = read::way(ready.as_ref().err()) {

@@ -95,7 +95,8 @@ impl Collected {
     pub(crate) fn add(&mut self, selection: &Selection, record: &Record) {
         let time = Timestamp::from_millis(record.time_ms);
         let document = placet_json::parse(&record.payload, &Limits::RESULT).unwrap_or(Value::Null);
-        let text = |pointer: &str| document.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let text =
+            |pointer: &str| document.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
         let in_time = selection.is_in_time(record);
         match Kind::from_tag(record.kind) {
             Some(Kind::Decision) => {
@@ -109,7 +110,13 @@ impl Collected {
                     let ending = text("/ending");
                     if ending != "done" {
                         let who = format!("decision {}", text("/decision"));
-                        self.exception(record, time, format!("the effect ended `{ending}`"), who, text("/detail"));
+                        self.exception(
+                            record,
+                            time,
+                            format!("the effect ended `{ending}`"),
+                            who,
+                            text("/detail"),
+                        );
                     }
                     let count = self.endings.entry(ending).or_default();
                     *count = count.saturating_add(1);
@@ -144,7 +151,8 @@ impl Collected {
             }
             Some(Kind::Facts) => {
                 let (author, why) = (text("/transaction/author"), text("/transaction/why"));
-                let changes = document.pointer("/transaction/changes").and_then(Value::as_array).unwrap_or_default();
+                let changes =
+                    document.pointer("/transaction/changes").and_then(Value::as_array).unwrap_or_default();
                 for (name, body) in changes.iter().filter_map(Value::as_object).filter_map(only) {
                     self.change(name, body, &time.to_string());
                     if in_time && matches!(name, "frozen" | "unfrozen") {
@@ -157,7 +165,13 @@ impl Collected {
         }
     }
 
-    fn decision(&mut self, selection: &Selection, record: &Record, decision: &DecisionRecord, time: Timestamp) {
+    fn decision(
+        &mut self,
+        selection: &Selection,
+        record: &Record,
+        decision: &DecisionRecord,
+        time: Timestamp,
+    ) {
         let grant = &decision.grant;
         let chosen = selection.holds(record, decision);
         if decision.permit && self.open.len() < MAX_OPEN {
@@ -181,7 +195,8 @@ impl Collected {
         if let Some(basis) = &decision.basis {
             self.decided_by.insert(basis.release.to_string());
         }
-        let text = |pointer: &str| decision.document.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+        let text =
+            |pointer: &str| decision.document.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
         let action = [text("/call/action"), text("/attempt/action"), text("/attempt/method")];
         let action = action.into_iter().find(|action| !action.is_empty()).unwrap_or_default().to_owned();
         let (permits, denials) = self.actions.entry(action.clone()).or_default();

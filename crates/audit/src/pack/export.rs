@@ -10,7 +10,10 @@ use std::{
 
 use placet_core::{Digest, Timestamp};
 use placet_json::{Value, object};
-use placet_ledger::{checkpoint::{Checkpoint, origin}, range};
+use placet_ledger::{
+    checkpoint::{Checkpoint, origin},
+    range,
+};
 use placet_store::{ReadError, TreeReader};
 use tar::{Builder, EntryType, Header};
 
@@ -109,8 +112,10 @@ fn write(
     file: File,
     to: &Path,
 ) -> Result<Exported, ExportError> {
-    let mut trees = vec![open(data, organisation, keys, &selection.tenant, to)?
-        .ok_or_else(|| ExportError::NoTenant(selection.tenant.clone()))?];
+    let mut trees = vec![
+        open(data, organisation, keys, &selection.tenant, to)?
+            .ok_or_else(|| ExportError::NoTenant(selection.tenant.clone()))?,
+    ];
     if selection.history {
         trees.extend(open(data, organisation, keys, ORGANISATION, to)?);
     }
@@ -138,7 +143,9 @@ fn write(
             releases.insert(basis.release);
         }
     }
-    if collected.permits.saturating_add(collected.denials) == 0 && trees.iter().all(|tree| tree.part.from == tree.part.to) {
+    if collected.permits.saturating_add(collected.denials) == 0
+        && trees.iter().all(|tree| tree.part.from == tree.part.to)
+    {
         return Err(ExportError::Nothing(selection.tenant.clone()));
     }
     let mut pack = Packing { out: Builder::new(BufWriter::new(file)), files: Vec::new() };

@@ -104,7 +104,11 @@ impl Pack {
             if name == MANIFEST {
                 let mut text = Vec::new();
                 let limit = u64::try_from(MAX_MANIFEST).unwrap_or(u64::MAX);
-                entry.by_ref().take(limit).read_to_end(&mut text).map_err(|error| refused(error.to_string()))?;
+                entry
+                    .by_ref()
+                    .take(limit)
+                    .read_to_end(&mut text)
+                    .map_err(|error| refused(error.to_string()))?;
                 manifest = Some(text);
                 continue;
             }
@@ -123,7 +127,9 @@ impl Pack {
         let manifest = placet_json::parse(&manifest, &limits)
             .map_err(|error| refused(format!("its manifest can't be read: {error}")))?;
         let listed = manifest.get("files").and_then(Value::as_array).unwrap_or_default();
-        let text = |value: &Value, name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let text = |value: &Value, name: &str| {
+            value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned()
+        };
         let listed: BTreeMap<String, String> =
             listed.iter().map(|file| (text(file, "path"), text(file, "sha256"))).collect();
         if listed != found {
@@ -183,7 +189,8 @@ impl Pack {
         organisation: Option<&str>,
         key: Option<VerifyingKey>,
     ) -> Result<PackReport, OpenPackError> {
-        let refused = |what: &str| OpenPackError::NoPack { path: self.dir.path().to_owned(), what: what.to_owned() };
+        let refused =
+            |what: &str| OpenPackError::NoPack { path: self.dir.path().to_owned(), what: what.to_owned() };
         let organisation = organisation.unwrap_or(&self.organisation);
         let trusted = match key {
             Some(key) => key,
@@ -242,9 +249,15 @@ impl Pack {
             leaves.push(record.map_err(|error| error.to_string())?.leaf);
         }
         if u64::try_from(leaves.len()) != Ok(part.to.saturating_sub(part.from)) {
-            return Err(format!("it has {} records instead of those from {} to {}", leaves.len(), part.from, part.to));
+            return Err(format!(
+                "it has {} records instead of those from {} to {}",
+                leaves.len(),
+                part.from,
+                part.to
+            ));
         }
-        range::verify(&leaves, part.from, head.size, &proof, &head.root).map_err(|error| error.to_string())?;
+        range::verify(&leaves, part.from, head.size, &proof, &head.root)
+            .map_err(|error| error.to_string())?;
         Ok(head.size)
     }
 }
@@ -262,7 +275,8 @@ impl PackReport {
         let trees = self.trees.iter().map(|(tree, from, to, size)| {
             Value::from(object! { "tree" => tree.as_str(), "from" => *from, "to" => *to, "signed" => *size })
         });
-        let texts = |texts: &[String]| texts.iter().map(|text| Value::from(text.as_str())).collect::<Vec<_>>();
+        let texts =
+            |texts: &[String]| texts.iter().map(|text| Value::from(text.as_str())).collect::<Vec<_>>();
         object! {
             "verdict" => if self.is_sound() { "sound" } else { "differs" }, "wrong" => texts(&self.wrong), "trees" => trees.collect::<Vec<_>>(),
             "population" => self.population.clone(), "scope" => self.scope.clone(), "gaps" => texts(&self.gaps), "key" => self.key.as_str(),
@@ -285,14 +299,19 @@ impl fmt::Display for PackReport {
         }
         writeln!(f, "counts: {}", self.population)?;
         if !self.key_was_told {
-            writeln!(f, "signed by the key that the pack itself names; compare it with the one you were told: {}", self.key)?;
+            writeln!(
+                f,
+                "signed by the key that the pack itself names; compare it with the one you were told: {}",
+                self.key
+            )?;
         }
         writeln!(f, "{}", if self.is_sound() { "the pack holds" } else { "the pack does not hold" })
     }
 }
 
 fn hash(text: &str) -> Option<Hash> {
-    let bytes = (0..text.len()).step_by(2).map(|at| u8::from_str_radix(text.get(at..at.saturating_add(2))?, 16).ok());
+    let bytes =
+        (0..text.len()).step_by(2).map(|at| u8::from_str_radix(text.get(at..at.saturating_add(2))?, 16).ok());
     Hash::from_slice(&bytes.collect::<Option<Vec<_>>>()?)
 }
 

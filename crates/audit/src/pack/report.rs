@@ -3,7 +3,6 @@
 
 use std::fmt::Write as _;
 
-
 use super::{
     Selection,
     collect::{Agent, Approval, Collected, Exception, Grant, InForce, MAX_ROWS},
@@ -17,16 +16,48 @@ th{border-bottom:1px solid #555}td.n,th.n{text-align:right}.note{color:#444;font
 
 /// What auditors ask, and where the answer stands.
 const MAPPING: [(&str, &str, &str); 11] = [
-    ("SOC 2 CC6.1, CC6.3", "access is authorised, least privilege, reviewed", "Agents; Grants; each decision's delegation, scope and rule"),
-    ("SOC 2 CC6.2", "credentials are issued to known users and end with them", "Agents (owner, standing); each effect's credential kind, never its value"),
-    ("SOC 2 CC7.2, CC7.3", "anomalies are seen and evaluated", "Exceptions; refusals counted in floods; freezes"),
-    ("SOC 2 CC7.4, CC7.5", "incidents are answered, recovery is recorded", "Exceptions (freezes, findings); Gaps"),
-    ("SOC 2 CC8.1", "changes are authorised, tested, approved", "Releases in force: by whom, when, why; the archives in this pack"),
+    (
+        "SOC 2 CC6.1, CC6.3",
+        "access is authorised, least privilege, reviewed",
+        "Agents; Grants; each decision's delegation, scope and rule",
+    ),
+    (
+        "SOC 2 CC6.2",
+        "credentials are issued to known users and end with them",
+        "Agents (owner, standing); each effect's credential kind, never its value",
+    ),
+    (
+        "SOC 2 CC7.2, CC7.3",
+        "anomalies are seen and evaluated",
+        "Exceptions; refusals counted in floods; freezes",
+    ),
+    (
+        "SOC 2 CC7.4, CC7.5",
+        "incidents are answered, recovery is recorded",
+        "Exceptions (freezes, findings); Gaps",
+    ),
+    (
+        "SOC 2 CC8.1",
+        "changes are authorised, tested, approved",
+        "Releases in force: by whom, when, why; the archives in this pack",
+    ),
     ("ISO/IEC 42001 A.6.2.8", "event logs of the AI system", "Population; the records in this pack"),
-    ("ISO/IEC 42001 A.9.2, A.9.4", "responsible and intended use", "Each decision's purpose (intent) and workflow; Approvals"),
-    ("EU AI Act Art. 12", "automatic recording of events over the lifetime", "Population with its proof; the signed checkpoints"),
+    (
+        "ISO/IEC 42001 A.9.2, A.9.4",
+        "responsible and intended use",
+        "Each decision's purpose (intent) and workflow; Approvals",
+    ),
+    (
+        "EU AI Act Art. 12",
+        "automatic recording of events over the lifetime",
+        "Population with its proof; the signed checkpoints",
+    ),
     ("EU AI Act Art. 14", "human oversight", "Approvals; freezes among the exceptions"),
-    ("EU AI Act Art. 19", "logs are kept, six months at least", "First and last decision; the tree's size proves that none is missing"),
+    (
+        "EU AI Act Art. 19",
+        "logs are kept, six months at least",
+        "First and last decision; the tree's size proves that none is missing",
+    ),
     ("EU AI Act Art. 26(5), 26(6)", "deployers monitor and keep logs", "Exceptions; this pack"),
 ];
 
@@ -49,7 +80,10 @@ pub(crate) fn page(organisation: &str, selection: &Selection, all: &Collected, m
     .flatten()
     .collect();
     let scope = if scope.is_empty() { whole } else { scope.join(", ") };
-    page.paragraph(&format!("Organisation {organisation}, tenant {}: {scope}. Made {made}.", selection.tenant));
+    page.paragraph(&format!(
+        "Organisation {organisation}, tenant {}: {scope}. Made {made}.",
+        selection.tenant
+    ));
     for (sequence, gap) in &all.gaps {
         page.raw("<p class=\"gap\">");
         page.text(&crate::verify::gap_text(*sequence, gap));
@@ -59,7 +93,14 @@ pub(crate) fn page(organisation: &str, selection: &Selection, all: &Collected, m
     page.heading("Agents");
     let rows = all.agents.iter().map(|(id, agent)| {
         let Agent { kind, owner, standing, permits, denials } = agent;
-        vec![id.clone(), kind.clone(), owner.clone(), standing.clone(), permits.to_string(), denials.to_string()]
+        vec![
+            id.clone(),
+            kind.clone(),
+            owner.clone(),
+            standing.clone(),
+            permits.to_string(),
+            denials.to_string(),
+        ]
     });
     page.table(&["Agent", "Type", "Owner", "Standing", "Permits", "Denials"], rows);
     page.heading("Exceptions");
@@ -91,7 +132,9 @@ pub(crate) fn page(organisation: &str, selection: &Selection, all: &Collected, m
     });
     page.table(&["Since", "Release", "By", "Why", "Decided here"], rows);
     page.heading("What is asked, and where the answer is");
-    let rows = MAPPING.iter().map(|(of, asks, answer)| vec![(*of).to_owned(), (*asks).to_owned(), (*answer).to_owned()]);
+    let rows = MAPPING
+        .iter()
+        .map(|(of, asks, answer)| vec![(*of).to_owned(), (*asks).to_owned(), (*answer).to_owned()]);
     page.table(&["Of", "Asks", "Answer"], rows);
     page.paragraph("The mapping helps to find the evidence. Whether a control is met is an auditor's judgement, not this page's.");
     page.raw("</body></html>\n");
@@ -118,9 +161,10 @@ fn population(page: &mut Page, selection: &Selection, all: &Collected) {
     } else {
         "That none is missing: the pack holds every record of the tenant from the first to the last of this time, next to each other in the tree whose root the ledger signed. `placet audit verify` counts them again."
     });
-    let rows = all.actions.iter().map(|(action, (permits, denials))| {
-        vec![action.clone(), permits.to_string(), denials.to_string()]
-    });
+    let rows = all
+        .actions
+        .iter()
+        .map(|(action, (permits, denials))| vec![action.clone(), permits.to_string(), denials.to_string()]);
     page.table(&["Action", "Permits", "Denials"], rows);
     let rows = all.codes.iter().map(|(code, count)| vec![code.clone(), count.to_string()]);
     page.table(&["Reason of denial", "How often"], rows);
@@ -159,7 +203,9 @@ impl Page {
                 '>' => self.raw("&gt;"),
                 '"' => self.raw("&quot;"),
                 '\n' | '\t' => self.0.push(' '),
-                '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}' => self.0.push('\u{fffd}'),
+                '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}' => {
+                    self.0.push('\u{fffd}')
+                }
                 other if other.is_control() => self.0.push('\u{fffd}'),
                 other => self.0.push(other),
             }

@@ -78,7 +78,9 @@ impl Catalog {
         let mut found: Vec<Candidate<'_>> = entries
             .filter_map(|entry| Candidate::of(entry, method, &segments, query.as_deref().unwrap_or_default()))
             .collect();
-        for better in [|candidate: &Candidate<'_>| candidate.fits, |candidate: &Candidate<'_>| candidate.whole] {
+        for better in
+            [|candidate: &Candidate<'_>| candidate.fits, |candidate: &Candidate<'_>| candidate.whole]
+        {
             if found.len() > 1 {
                 found.retain(better);
             }
@@ -189,7 +191,9 @@ impl Reading<'_> {
             match operation.query.get(name) {
                 Some(Part::Argument(argument)) => self.texts(argument, &values),
                 Some(Part::Fixed(_)) => {}
-                None => self.misfit(format!("the query parameter `{}` isn't known to this tool", shown(name))),
+                None => {
+                    self.misfit(format!("the query parameter `{}` isn't known to this tool", shown(name)))
+                }
             }
         }
     }
@@ -209,7 +213,8 @@ impl Reading<'_> {
             return;
         }
         let kind = incoming.headers.iter().find(|(name, _)| *name == "content-type").map(|(_, value)| *value);
-        let kind = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default().trim().to_ascii_lowercase();
+        let kind =
+            kind.and_then(|kind| kind.split(';').next()).unwrap_or_default().trim().to_ascii_lowercase();
         match &operation.body {
             Body::None => self.misfit("this tool takes no body".to_owned()),
             Body::Form if kind == "application/x-www-form-urlencoded" => {
@@ -224,15 +229,19 @@ impl Reading<'_> {
             }
             Body::Form => self.misfit("the body must be application/x-www-form-urlencoded".to_owned()),
             Body::Json | Body::Argument(_)
-                if kind != "application/json" && !(kind.starts_with("application/") && kind.ends_with("+json")) =>
+                if kind != "application/json"
+                    && !(kind.starts_with("application/") && kind.ends_with("+json")) =>
             {
                 self.misfit("the body must be application/json".to_owned());
             }
             Body::Json | Body::Argument(_) => {
-                let document = match parse(incoming.body, &Limits { bytes: incoming.body.len(), ..Limits::MESSAGE }) {
-                    Ok(document) => document,
-                    Err(error) => return self.misfit(format!("the body can't be taken as JSON: {error}")),
-                };
+                let document =
+                    match parse(incoming.body, &Limits { bytes: incoming.body.len(), ..Limits::MESSAGE }) {
+                        Ok(document) => document,
+                        Err(error) => {
+                            return self.misfit(format!("the body can't be taken as JSON: {error}"));
+                        }
+                    };
                 match (&operation.body, document) {
                     (Body::Argument(name), document) => self.value(name, document),
                     (_, Value::Object(members)) => {

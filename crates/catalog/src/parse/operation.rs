@@ -65,14 +65,16 @@ pub(super) fn operation(
     let Some(item) = table.get("http") else {
         for (name, given) in [("description", description), ("describe", describe)] {
             if let Some(item) = given {
-                let message = format!("`{name}` is for a tool with `http`; of any other the upstream says what it is");
+                let message =
+                    format!("`{name}` is for a tool with `http`; of any other the upstream says what it is");
                 reader.problem(item.span().start, message, "remove it");
             }
         }
         return None;
     };
     if let Some(item) = accepts {
-        let message = "`accepts` is for definitions of an upstream; of a tool with `http` this entry is the definition";
+        let message =
+            "`accepts` is for definitions of an upstream; of a tool with `http` this entry is the definition";
         reader.problem(item.span().start, message, "remove `accepts`");
     }
     if beside.credential == Some(&Credential::Process) {
@@ -221,7 +223,9 @@ fn template(text: &str) -> Result<Vec<Segment>, String> {
 fn part(text: &str) -> Result<Part, String> {
     match text.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
         Some(name) if !name.is_empty() && !name.contains(['{', '}']) => Ok(Part::Argument(name.to_owned())),
-        _ if text.contains(['{', '}']) => Err(format!("`{text}` is neither fixed text nor one `{{argument}}`")),
+        _ if text.contains(['{', '}']) => {
+            Err(format!("`{text}` is neither fixed text nor one `{{argument}}`"))
+        }
         _ => Ok(Part::Fixed(text.to_owned())),
     }
 }
@@ -249,12 +253,17 @@ fn parts(reader: &mut Reader<'_>, item: Item<'_, '_>, what: &str) -> BTreeMap<St
             let lower = name.to_ascii_lowercase();
             let token = !name.is_empty()
                 && name.len() <= 128
-                && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte));
+                && name
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte));
             if !token {
                 reader.problem(at, format!("`{name}` is not the name of a header"), "");
                 continue;
             }
-            if OURS.contains(&lower.as_str()) || lower.starts_with("x-forwarded-") || lower.starts_with("mcp-") {
+            if OURS.contains(&lower.as_str())
+                || lower.starts_with("x-forwarded-")
+                || lower.starts_with("mcp-")
+            {
                 let message = format!("the header `{name}` is made by the gateway, or by nobody");
                 reader.problem(at, message, "remove it; a credential goes into the vault");
                 continue;
@@ -299,7 +308,11 @@ fn described(reader: &mut Reader<'_>, item: Item<'_, '_>, beside: &Beside<'_>) -
                 out.extend(words(reader, item, "`describe`").map(|text| (name.to_owned(), text)));
             }
             Some(Argument::Bound(_)) => {
-                reader.problem(at, format!("agents don't see the argument `{name}`"), "remove its description");
+                reader.problem(
+                    at,
+                    format!("agents don't see the argument `{name}`"),
+                    "remove its description",
+                );
             }
             None => reader.problem(at, format!("there is no argument `{name}`"), "declare it under `args`"),
         }

@@ -106,7 +106,8 @@ fn arguments_become_one_request() {
     assert_eq!(request.headers, [("x-region".to_owned(), "eu-1".to_owned())]);
     assert!(request.body.is_empty() && request.content_type.is_none());
 
-    let request = sent("cases.search", r#"{"q":"a&b=c+d #é","tags":["x","y z"],"limit":5.0,"open":true}"#).unwrap();
+    let request =
+        sent("cases.search", r#"{"q":"a&b=c+d #é","tags":["x","y z"],"limit":5.0,"open":true}"#).unwrap();
     assert_eq!(target(&request), "GET /cases?limit=5&open=true&q=a%26b%3Dc%2Bd%20%23%C3%A9&tag=x&tag=y%20z");
 
     let request = sent("cases.close", r#"{"reason":"done","amount":12.50,"case_id":"CASE-7"}"#).unwrap();
@@ -122,8 +123,25 @@ fn arguments_become_one_request() {
 #[test]
 fn arg_6_what_could_leave_its_segment_or_header_is_refused() {
     for bad in [
-        "", ".", "..", "../admin", "..\\\\admin", "a/b", "/", "//x", "%2e%2e%2fadmin", "%2e%2e", "a%2fb", "%252e%252e%252f",
-        "%25252e%25252e", "..;x", "..;/x", "a\\u0000", "a\\r\\nX: y", "%0d%0a", "\\u007f",
+        "",
+        ".",
+        "..",
+        "../admin",
+        "..\\\\admin",
+        "a/b",
+        "/",
+        "//x",
+        "%2e%2e%2fadmin",
+        "%2e%2e",
+        "a%2fb",
+        "%252e%252e%252f",
+        "%25252e%25252e",
+        "..;x",
+        "..;/x",
+        "a\\u0000",
+        "a\\r\\nX: y",
+        "%0d%0a",
+        "\\u007f",
     ] {
         let refused = sent("cases.get", &format!(r#"{{"case_id":"{bad}"}}"#));
         assert!(refused.is_err(), "{bad:?} became {refused:?}");
@@ -238,18 +256,46 @@ fn templates_that_mean_nothing_or_two_things_are_told_with_their_line() {
         ("http = { method = \"GET\", path = \"/{id}{id}\" }", id, "neither plain text"),
         ("http = { method = \"GET\", path = \"/{id}\" }", "", "names no argument"),
         ("http = { method = \"GET\", path = \"/a\" }", id, "isn't used"),
-        ("http = { method = \"GET\", path = \"/{id}\", query = { x = \"{id}\" } }", id, "stands in two places"),
-        ("http = { method = \"GET\", path = \"/{id}\" }", "id = { type = \"id\", required = false }", "may be missing"),
-        ("http = { method = \"GET\", path = \"/{id}\" }", "id = { type = \"list\", items = { type = \"id\" } }", "no one text"),
+        (
+            "http = { method = \"GET\", path = \"/{id}\", query = { x = \"{id}\" } }",
+            id,
+            "stands in two places",
+        ),
+        (
+            "http = { method = \"GET\", path = \"/{id}\" }",
+            "id = { type = \"id\", required = false }",
+            "may be missing",
+        ),
+        (
+            "http = { method = \"GET\", path = \"/{id}\" }",
+            "id = { type = \"list\", items = { type = \"id\" } }",
+            "no one text",
+        ),
         ("http = { method = \"GET\", path = \"/a\", body = \"json\" }", id, "a GET has no body"),
         ("http = { method = \"DELETE\", path = \"/{id}\" }", id, "a DELETE is no read"),
-        ("http = { method = \"GET\", path = \"/a\", header = { Authorization = \"{id}\" } }", id, "made by the gateway"),
-        ("http = { method = \"GET\", path = \"/a\", header = { X-Forwarded-Host = \"{id}\" } }", id, "made by the gateway"),
-        ("http = { method = \"GET\", path = \"/a\", header = { \"X Y\" = \"{id}\" } }", id, "not the name of a header"),
+        (
+            "http = { method = \"GET\", path = \"/a\", header = { Authorization = \"{id}\" } }",
+            id,
+            "made by the gateway",
+        ),
+        (
+            "http = { method = \"GET\", path = \"/a\", header = { X-Forwarded-Host = \"{id}\" } }",
+            id,
+            "made by the gateway",
+        ),
+        (
+            "http = { method = \"GET\", path = \"/a\", header = { \"X Y\" = \"{id}\" } }",
+            id,
+            "not the name of a header",
+        ),
         ("http = { method = \"GET\", path = \"/a\", queries = {} }", "", "unknown key `queries`"),
         ("http = { method = \"GET\", path = \"/a\" }\naccepts = []", "", "`accepts` is for definitions"),
         ("description = \"x\"", "", "`description` is for a tool with `http`"),
-        ("http = { method = \"GET\", path = \"/{id}\" }\ndescribe = { other = \"x\" }", id, "no argument `other`"),
+        (
+            "http = { method = \"GET\", path = \"/{id}\" }\ndescribe = { other = \"x\" }",
+            id,
+            "no argument `other`",
+        ),
     ] {
         let found = problems(&one(more, args));
         assert!(found.contains(why) && found.contains("catalog/t.toml:"), "{more} {args}: {found}");

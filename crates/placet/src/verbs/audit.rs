@@ -289,8 +289,10 @@ impl Replay {
             Some(pack) => {
                 let pack = super::verify::open_pack(pack)?;
                 if !pack.has_history() {
-                    return Err(Failure::new("the pack lacks what came before: nothing in it can be decided again")
-                        .remedy("export it without `--without-history`"));
+                    return Err(Failure::new(
+                        "the pack lacks what came before: nothing in it can be decided again",
+                    )
+                    .remedy("export it without `--without-history`"));
                 }
                 Data::of_pack(pack).or_fail("can't read the pack")?
             }

@@ -61,8 +61,10 @@ impl Catalog {
             Verb::Pull { upstream, openapi: None, remote } => {
                 let answer = block_on(tools(&remote.server.open()?, &upstream))?;
                 if cell(&answer, "protocol") == "rest" {
-                    return Err(Failure::new(format!("`{upstream}` is an HTTP API and doesn't say what it offers"))
-                        .remedy("give its description: `--openapi FILE`"));
+                    return Err(Failure::new(format!(
+                        "`{upstream}` is an HTTP API and doesn't say what it offers"
+                    ))
+                    .remedy("give its description: `--openapi FILE`"));
                 }
                 show(remote.format, &answer, |answer| draft(&upstream, answer))?;
                 Ok(Answer::Yes)

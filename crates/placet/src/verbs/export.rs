@@ -61,7 +61,11 @@ impl Export {
         let exported = placet_audit::export(&data, &organisation, &keys, &selection, now, &self.out);
         let exported = exported.map_err(|error| {
             let failure = Failure::new(format!("there is no pack: {error}"));
-            if matches!(error, ExportError::NoTenant(_) | ExportError::Nothing(_)) { failure.no() } else { failure }
+            if matches!(error, ExportError::NoTenant(_) | ExportError::Nothing(_)) {
+                failure.no()
+            } else {
+                failure
+            }
         })?;
         let document = Value::from(object! {
             "pack" => self.out.display().to_string(), "records" => exported.records, "decisions" => exported.decisions,

@@ -34,8 +34,8 @@ impl Vkey {
             return Err(Failure::new("nothing is signed yet, so the organisation isn't known")
                 .remedy("name it with `--organisation`"));
         }
-        let keys =
-            placet_audit::keys(&self.directory.data, &organisation, key).or_fail("can't read the handovers")?;
+        let keys = placet_audit::keys(&self.directory.data, &organisation, key)
+            .or_fail("can't read the handovers")?;
         let name = origin(&organisation, self.tree.as_deref().unwrap_or_default());
         let vkey = keys.newest.vkey(&name);
         let document = Value::from(object! { "name" => name, "vkey" => vkey.as_str() });
@@ -86,8 +86,11 @@ impl RotateKey {
             })?;
             Old::Here(&private)
         };
-        let new =
-            if self.new.exists() { read_checkpoint_key(&self.new)? } else { fresh_checkpoint_key(&self.new)? };
+        let new = if self.new.exists() {
+            read_checkpoint_key(&self.new)?
+        } else {
+            fresh_checkpoint_key(&self.new)?
+        };
         let now = Timestamp::from_millis(clock::millis());
         let trees = placet_audit::rotate(data, &organisation, &old, &new, &self.why, now)
             .or_fail("the key isn't changed")?;

@@ -41,7 +41,8 @@ impl Verify {
         if let Some(pack) = &self.pack {
             let key = self.signer.told()?;
             let pack = open_pack(pack)?;
-            let report = pack.verify(self.signer.organisation(), key).or_fail("the pack can't be verified")?;
+            let report =
+                pack.verify(self.signer.organisation(), key).or_fail("the pack can't be verified")?;
             show(format, &report.to_value(), |_| coloured(&report.to_string(), report.is_sound()))?;
             return Ok(Answer::of(report.is_sound()));
         }

@@ -69,7 +69,8 @@ impl Witness {
     pub(crate) fn run(self) -> Result<Answer, Failure> {
         let state = || format!("`{}`", self.state.display());
         let heads = Heads::open(&self.state).or_fail(state())?.ok_or_else(|| {
-            Failure::new(format!("another process has {}", state())).remedy("stop it, or choose another `--state`")
+            Failure::new(format!("another process has {}", state()))
+                .remedy("stop it, or choose another `--state`")
         })?;
         if let Some(origin) = &self.forget {
             let forgotten = heads.forget(origin).or_fail(state())?;

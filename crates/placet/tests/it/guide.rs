@@ -160,6 +160,10 @@ fn an_http_api_is_governed_as_the_guide_says() {
     // Of what was denied, nothing reached the API.
     assert_eq!(
         served.requests(),
-        ["GET /v1/cases/CASE-1837", "GET /v1/cases?limit=20&status=open&tenant=acme", "POST /v1/cases/CASE-1837/refunds"]
+        [
+            "GET /v1/cases/CASE-1837",
+            "GET /v1/cases?limit=20&status=open&tenant=acme",
+            "POST /v1/cases/CASE-1837/refunds"
+        ]
     );
 }

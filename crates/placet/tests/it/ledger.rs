@@ -100,7 +100,8 @@ impl Desk {
         let trees = report.get("trees").and_then(Value::as_array).unwrap().to_vec();
         trees.iter().any(|tree| {
             tree.get("tree").and_then(Value::as_str) == Some("organisation")
-                && tree.get("records").and_then(Value::as_u64).map(|all| all.to_string()).as_deref() == Some(size)
+                && tree.get("records").and_then(Value::as_u64).map(|all| all.to_string()).as_deref()
+                    == Some(size)
         })
     }
     /// The verifier in Python: exit status and words.
@@ -130,7 +131,15 @@ fn get(address: SocketAddr, path: &str) -> (u16, Vec<u8>) {
 /// A witness at work: the process, its URL, its key.
 fn witness(desk: &Desk) -> (Serving, String, String) {
     let arguments = [
-        "audit", "witness", "--name", "w.example/1", "--state", "witness", "--logs", "logs.txt", "--listen",
+        "audit",
+        "witness",
+        "--name",
+        "w.example/1",
+        "--state",
+        "witness",
+        "--logs",
+        "logs.txt",
+        "--listen",
         "127.0.0.1:0",
     ];
     let serving = Serving::start(desk.dir(), &arguments, "logs followed on");
@@ -147,7 +156,9 @@ fn led_4_yesterday_s_whole_directory_is_refused_by_its_witness_and_a_restore_is_
     std::fs::write(desk.path("logs.txt"), format!("# ours\n{vkey}")).unwrap();
     let (serving, url, key) = witness(&desk);
     let with = |url: &str| {
-        desk.settings(&format!("[ledger]\nevery_ms = 100\n[[ledger.witness]]\nurl = \"{url}\"\nkey = \"{key}\"\n"));
+        desk.settings(&format!(
+            "[ledger]\nevery_ms = 100\n[[ledger.witness]]\nurl = \"{url}\"\nkey = \"{key}\"\n"
+        ));
     };
     with(&url);
     let at = desk.serve();
@@ -168,7 +179,11 @@ fn led_4_yesterday_s_whole_directory_is_refused_by_its_witness_and_a_restore_is_
     desk.audit(&["verify", "--data", "data"]).expect(0);
     let said = desk.refused();
     assert!(said.contains("the ledger is behind the witness `w.example/1`: tree `organisation`"), "{said}");
-    let same = Command::new("diff").arg("-r").arg(desk.path("data/journal")).arg(desk.path("yesterday/journal")).status();
+    let same = Command::new("diff")
+        .arg("-r")
+        .arg(desk.path("data/journal"))
+        .arg(desk.path("yesterday/journal"))
+        .status();
     assert!(same.unwrap().success(), "nothing was changed");
     // Nor without the files that would betray it.
     std::fs::remove_dir_all(desk.path("data/tree")).unwrap();
@@ -296,7 +311,8 @@ fn a_checkpoint_key_is_handed_over_and_a_lost_one_is_told() {
     let at = desk.serve();
     assert!(desk.audit(&rotate).expect(2).err.contains("another process serves"));
     at.serving.end();
-    desk.audit(&["rotate-key", "--data", "data", "--old", "stranger.key", "--new", "x.key", "--why", "x"]).expect(2);
+    desk.audit(&["rotate-key", "--data", "data", "--old", "stranger.key", "--new", "x.key", "--why", "x"])
+        .expect(2);
     desk.audit(&rotate).expect(0);
     // A server that still has the old key isn't one that can go on signing; with the new one it is.
     desk.settings("[keys]\ncheckpoint = { file = \"new.key\" }\n");
@@ -315,7 +331,8 @@ fn a_checkpoint_key_is_handed_over_and_a_lost_one_is_told() {
     // Lost: the old key vouches for nothing that comes after, and whoever trusts the new one is told.
     desk.copy("before", "data");
     std::fs::remove_file(desk.path("data/keys/checkpoint.key")).unwrap();
-    let lost = ["rotate-key", "--data", "data", "--new", "next.key", "--old", "old.vkey", "--why", "it is lost"];
+    let lost =
+        ["rotate-key", "--data", "data", "--new", "next.key", "--old", "old.vkey", "--why", "it is lost"];
     desk.audit(&lost).expect(2);
     desk.audit(&[&lost[..], &["--lost"]].concat()).expect(0);
     desk.settings("[keys]\ncheckpoint = { file = \"next.key\" }\n");
@@ -340,8 +357,15 @@ fn led_3_the_outsider_finds_what_verify_finds() {
     let text = |name: &str| shown.get(name).and_then(Value::as_str).unwrap().to_owned();
     let number = |name: &str| shown.get(name).and_then(Value::as_u64).unwrap();
     let hash = |text: &str| Hash::from_slice(&hex(text)).unwrap();
-    let path: Vec<Hash> = shown.get("path").and_then(Value::as_array).unwrap().iter().map(|one| hash(one.as_str().unwrap())).collect();
-    verify_inclusion(&hash(&text("leaf_hash")), number("leaf"), number("size"), &path, &hash(&text("root"))).unwrap();
+    let path: Vec<Hash> = shown
+        .get("path")
+        .and_then(Value::as_array)
+        .unwrap()
+        .iter()
+        .map(|one| hash(one.as_str().unwrap()))
+        .collect();
+    verify_inclusion(&hash(&text("leaf_hash")), number("leaf"), number("size"), &path, &hash(&text("root")))
+        .unwrap();
     desk.audit(&["verify", "--record", "100000"]).expect(2);
     let range = desk.audit(&["verify", "--from", "3", "--to", "9", "--format", "json"]).expect(0).json();
     assert_eq!(range.get("to").and_then(Value::as_u64), Some(9));
@@ -369,7 +393,10 @@ fn led_3_the_outsider_finds_what_verify_finds() {
 }
 
 fn hex(text: &str) -> Vec<u8> {
-    text.as_bytes().chunks(2).map(|two| u8::from_str_radix(std::str::from_utf8(two).unwrap(), 16).unwrap()).collect()
+    text.as_bytes()
+        .chunks(2)
+        .map(|two| u8::from_str_radix(std::str::from_utf8(two).unwrap(), 16).unwrap())
+        .collect()
 }
 
 #[test]
@@ -377,18 +404,28 @@ fn a_backup_of_a_server_at_work_is_restored_and_serves_and_a_changed_one_is_not(
     let desk = Desk::new();
     let at = desk.serve();
     desk.tenant(&at, "acme");
-    let made = placet(desk.dir(), &["backup", "--data", "data", "--to", "b.tar", "--format", "json"]).expect(0);
+    let made =
+        placet(desk.dir(), &["backup", "--data", "data", "--to", "b.tar", "--format", "json"]).expect(0);
     let last = made.json().get("last").and_then(Value::as_u64).unwrap();
     desk.tenant(&at, "lost");
     at.serving.end();
     placet(desk.dir(), &["backup", "--data", "data", "--to", "b.tar"]).expect(2);
     let listing = Command::new("tar").arg("-tf").arg(desk.path("b.tar")).output().unwrap();
     let listing = String::from_utf8(listing.stdout).unwrap();
-    assert!(!listing.contains("keys/") && listing.contains("journal/") && listing.ends_with("manifest.json\n"), "{listing}");
+    assert!(
+        !listing.contains("keys/") && listing.contains("journal/") && listing.ends_with("manifest.json\n"),
+        "{listing}"
+    );
 
     let key = desk.path("data/keys/checkpoint.key").display().to_string();
     let restore = |archive: &str, to: &str| {
-        placet(desk.dir(), &["restore", archive, "--data", to, "--key", &key, "--why", "a drill", "--by", "omar", "--format", "json"])
+        placet(
+            desk.dir(),
+            &[
+                "restore", archive, "--data", to, "--key", &key, "--why", "a drill", "--by", "omar",
+                "--format", "json",
+            ],
+        )
     };
     restore("b.tar", "data").expect(2);
     let sound = std::fs::read(desk.path("b.tar")).unwrap();
@@ -421,7 +458,8 @@ fn a_backup_of_a_server_at_work_is_restored_and_serves_and_a_changed_one_is_not(
     assert_eq!(gaps[0].get("by").and_then(Value::as_str), Some("omar"));
     let (code, said) = desk.outsider(&["data"]);
     assert!(code == 0 && said.contains("gap at record"), "{said}");
-    let found = desk.audit(&["search", "--data", "data", "--kind", "gap", "--format", "json"]).expect(0).json();
+    let found =
+        desk.audit(&["search", "--data", "data", "--kind", "gap", "--format", "json"]).expect(0).json();
     assert_eq!(found.get("records").and_then(Value::as_array).map(<[_]>::len), Some(1));
 }
 
@@ -429,7 +467,8 @@ fn a_backup_of_a_server_at_work_is_restored_and_serves_and_a_changed_one_is_not(
 fn an_evidence_pack_needs_nothing_else_not_even_a_network() {
     let desk = Desk::new();
     placet(desk.dir(), &["demo", "--data", "demo"]).expect(0);
-    let export = |more: &[&str]| desk.audit(&[&["export", "--data", "demo/data", "--format", "json"], more].concat());
+    let export =
+        |more: &[&str]| desk.audit(&[&["export", "--data", "demo/data", "--format", "json"], more].concat());
     let made = export(&["--tenant", "acme", "--out", "p.tar"]).expect(0).json();
     let decisions = made.get("decisions").and_then(Value::as_u64).unwrap();
     export(&["--tenant", "acme", "--out", "p.tar"]).expect(2);
@@ -455,7 +494,17 @@ fn an_evidence_pack_needs_nothing_else_not_even_a_network() {
     assert_eq!(elsewhere.outsider(&["--key", "key", "p.tar"]).0, 0);
     assert_eq!(elsewhere.outsider(&["--key", "stranger", "p.tar"]).0, 1);
     let replayed = Command::new("unshare")
-        .args(["--map-root-user", "--net", env!("CARGO_BIN_EXE_placet"), "audit", "replay", "--pack", "p.tar", "--format", "json"])
+        .args([
+            "--map-root-user",
+            "--net",
+            env!("CARGO_BIN_EXE_placet"),
+            "audit",
+            "replay",
+            "--pack",
+            "p.tar",
+            "--format",
+            "json",
+        ])
         .current_dir(elsewhere.dir())
         .output()
         .unwrap();
@@ -472,7 +521,8 @@ fn an_evidence_pack_needs_nothing_else_not_even_a_network() {
     };
     tar(&["-xf", "../p.tar"]);
     let page = std::fs::read_to_string(unpacked.join("report.html")).unwrap();
-    for told in ["Population", "agent-7", "manager_approval", "EU AI Act Art. 12", "delegating_user_inactive"] {
+    for told in ["Population", "agent-7", "manager_approval", "EU AI Act Art. 12", "delegating_user_inactive"]
+    {
         assert!(page.contains(told), "{told}");
     }
     let records = std::fs::read_to_string(unpacked.join("trees/acme/records")).unwrap();
@@ -489,13 +539,24 @@ fn an_evidence_pack_needs_nothing_else_not_even_a_network() {
         (amount.clone(), manifest.clone()),
         (amount.clone(), manifest_of(&amount)),
         (shorter.clone(), manifest_of(&shorter)),
-        (shorter.clone(), manifest_of(&shorter).replace(&count, &format!("\"to\":{fewer},\"tree\":\"acme\""))),
+        (
+            shorter.clone(),
+            manifest_of(&shorter).replace(&count, &format!("\"to\":{fewer},\"tree\":\"acme\"")),
+        ),
     ];
     assert!(manifest.contains(&count), "{manifest}");
     for (at, (records, manifest)) in changes.iter().enumerate() {
         std::fs::write(unpacked.join("trees/acme/records"), records).unwrap();
         std::fs::write(unpacked.join("manifest.json"), manifest).unwrap();
-        tar(&["-cf", "../altered.tar", "--exclude=manifest.json", "report.html", "README.txt", "trees", "releases"]);
+        tar(&[
+            "-cf",
+            "../altered.tar",
+            "--exclude=manifest.json",
+            "report.html",
+            "README.txt",
+            "trees",
+            "releases",
+        ]);
         tar(&["-rf", "../altered.tar", "manifest.json"]);
         // Directories aren't entries of a pack.
         let files = Command::new("sh")
@@ -513,9 +574,12 @@ fn a_pack_of_some_time_or_one_workflow_says_what_it_is_about() {
     let desk = Desk::new();
     placet(desk.dir(), &["demo", "--data", "demo"]).expect(0);
     let export = |more: &[&str]| {
-        desk.audit(&[&["export", "--data", "demo/data", "--tenant", "acme", "--format", "json"], more].concat())
+        desk.audit(
+            &[&["export", "--data", "demo/data", "--tenant", "acme", "--format", "json"], more].concat(),
+        )
     };
-    let all = export(&["--out", "all.tar"]).expect(0).json().get("decisions").and_then(Value::as_u64).unwrap();
+    let all =
+        export(&["--out", "all.tar"]).expect(0).json().get("decisions").and_then(Value::as_u64).unwrap();
     let one = export(&["--workflow", "wf-9", "--out", "one.tar"]).expect(0).json();
     assert_eq!(one.get("decisions").and_then(Value::as_u64), Some(all));
     let none = export(&["--workflow", "wf-none", "--out", "none.tar"]).expect(0).json();

@@ -32,7 +32,9 @@ fn loaded(dir: &Path, draft: &str) -> Ran {
     let chosen: String = draft
         .lines()
         .map(|line| match line.starts_with("# resource = ") {
-            true => "resource = { type = \"support_case\", id = \"$workflow.binding.support_case\" }\n".to_owned(),
+            true => {
+                "resource = { type = \"support_case\", id = \"$workflow.binding.support_case\" }\n".to_owned()
+            }
             false => format!("{line}\n"),
         })
         .collect();
@@ -63,7 +65,9 @@ fn a_hand_written_description_in_yaml_becomes_entries() {
     );
     assert_eq!(
         rows(&json, "left_out"),
-        ["search_cases | query parameter `fields` | a list with commas (`explode: false`) isn't written here"]
+        [
+            "search_cases | query parameter `fields` | a list with commas (`explode: false`) isn't written here"
+        ]
     );
     let text = pull(dir.path(), "cases", desk::DESCRIPTION, &[]).expect(0);
     assert!(text.err.contains("5 operations drafted, 2 not mapped, 1 parts left out"), "{}", text.err);
@@ -115,7 +119,11 @@ fn a_generated_description_in_json_becomes_entries() {
     }
     assert_eq!(unmapped.len(), 4, "{unmapped:?}");
     let left_out = rows(&json, "left_out").join("\n");
-    for why in ["`where`", "`session` | cookies aren't sent", "`metadata` of the body | it is an object of any members"] {
+    for why in [
+        "`where`",
+        "`session` | cookies aren't sent",
+        "`metadata` of the body | it is an object of any members",
+    ] {
         assert!(left_out.contains(why), "{why}: {left_out}");
     }
     let draft = json.text("/draft");

@@ -251,7 +251,8 @@ fn cre_2_of_an_http_api_only_the_request_that_the_token_names_is_let_in() {
     let desk = placet_samples::desk::Desk::new();
     runtime.spawn(desk.clone().serve(listener, None));
     let (listen, audience) = (fixture.address.to_string(), format!("http://{}/desk", fixture.address));
-    let arguments = ["tool-proxy", "--http-api", "--listen", &listen, "--upstream", &upstream, "--audience", &audience];
+    let arguments =
+        ["tool-proxy", "--http-api", "--listen", &listen, "--upstream", &upstream, "--audience", &audience];
     let keys = ["--issuer", ISSUER, "--issuer-key", "gateway.jwks", "--state", "state"];
     let arguments: Vec<&str> = arguments.into_iter().chain(keys).collect();
     let _proxy = Serving::start(fixture.dir.path(), &arguments, "is guarded on");

@@ -138,10 +138,11 @@ pub fn routes(endpoint: Arc<Endpoint>) -> Router {
          method: Method,
          headers: HeaderMap,
          body: Body| async move { endpoint.serve(Some(&upstream), &method, &headers, body).await };
-    let proxy =
-        |State(endpoint): State<Arc<Endpoint>>, method: Method, uri: Uri, headers: HeaderMap, body: Body| async move {
-            endpoint.proxy(method, uri, headers, body).await
-        };
+    let proxy = |State(endpoint): State<Arc<Endpoint>>,
+                 method: Method,
+                 uri: Uri,
+                 headers: HeaderMap,
+                 body: Body| async move { endpoint.proxy(method, uri, headers, body).await };
     Router::new()
         .route("/mcp", any(all))
         .route("/mcp/{upstream}", any(one))

@@ -44,8 +44,10 @@ impl Endpoint {
         // The path with its percent-encoding: what it means is read once, by the catalog.
         let path = uri.path();
         let below = path.strip_prefix(PREFIX).unwrap_or_default();
-        let (upstream, rest) = below.find('/').and_then(|at| below.split_at_checked(at)).unwrap_or((below, "/"));
-        let (Ok(upstream), Ok(url)) = (Name::new(upstream), Htu::parse(&format!("{}{path}", self.base))) else {
+        let (upstream, rest) =
+            below.find('/').and_then(|at| below.split_at_checked(at)).unwrap_or((below, "/"));
+        let (Ok(upstream), Ok(url)) = (Name::new(upstream), Htu::parse(&format!("{}{path}", self.base)))
+        else {
             return self.refused(StatusCode::NOT_FOUND, "path");
         };
         let caller = match self.open(&method, &url, &headers).await {
@@ -104,7 +106,9 @@ impl Endpoint {
             Ok(Unrouted::Answered(Answered::Broken { decision, ending, message })) => {
                 let status = match ending {
                     Ending::Revoked => StatusCode::SERVICE_UNAVAILABLE,
-                    Ending::Done | Ending::Failed | Ending::Unknown | Ending::Filtered => StatusCode::BAD_GATEWAY,
+                    Ending::Done | Ending::Failed | Ending::Unknown | Ending::Filtered => {
+                        StatusCode::BAD_GATEWAY
+                    }
                 };
                 let more = [("decision_id", decision.as_str().into()), ("ending", ending.as_str().into())];
                 problem(status, "broken", message, &more)

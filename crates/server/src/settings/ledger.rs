@@ -64,7 +64,10 @@ pub(super) fn read(root: &mut Section<'_, '_>) -> Option<Transparency> {
         publish: publish?,
         every_ms: every_ms?,
         quorum: usize::try_from(quorum?).ok()?,
-        witnesses: witnesses.into_iter().collect::<Option<Vec<_>>>().filter(|all| all.len() <= MAX_WITNESSES)?,
+        witnesses: witnesses
+            .into_iter()
+            .collect::<Option<Vec<_>>>()
+            .filter(|all| all.len() <= MAX_WITNESSES)?,
         anchor: anchor?,
         anchor_command,
         anchor_every_ms: anchor_every_ms?,

@@ -99,7 +99,13 @@ impl Api {
     }
 }
 
-async fn serve(State(api): State<Api>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
+async fn serve(
+    State(api): State<Api>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
     let text = |value: &axum::http::HeaderValue| value.to_str().unwrap().to_owned();
     let seen = Seen {
         method: method.to_string(),
@@ -121,7 +127,9 @@ async fn serve(State(api): State<Api>, method: Method, uri: Uri, headers: Header
     }
     match segment.as_str() {
         "echo" => (kind, format!(r#"{{"you":"{given}"}}"#)).into_response(),
-        "echo-head" => ([("content-type", "application/json"), ("x-debug", given.as_str())], "{}").into_response(),
+        "echo-head" => {
+            ([("content-type", "application/json"), ("x-debug", given.as_str())], "{}").into_response()
+        }
         "echo-error" => (StatusCode::UNAUTHORIZED, kind, format!(r#"{{"you":"{given}"}}"#)).into_response(),
         "page" => ([("content-type", "text/html")], "<p>hello</p>").into_response(),
         "binary" => ([("content-type", "application/pdf")], "%PDF").into_response(),
@@ -132,7 +140,8 @@ async fn serve(State(api): State<Api>, method: Method, uri: Uri, headers: Header
         "long" => (kind, format!("\"{}\"", "x".repeat(70_000))).into_response(),
         "acme" if uri.path().ends_with("/list") => {
             let owner = if api.count().is_multiple_of(2) { "globex" } else { "acme" };
-            (kind, format!(r#"{{"cases":[{{"tenant_id":"acme"}},{{"tenant_id":"{owner}"}}]}}"#)).into_response()
+            (kind, format!(r#"{{"cases":[{{"tenant_id":"acme"}},{{"tenant_id":"{owner}"}}]}}"#))
+                .into_response()
         }
         _ => (kind, r#"{"case":"CASE-1837","balance":12.50}"#).into_response(),
     }
@@ -180,7 +189,10 @@ async fn an_operation_is_a_tool_and_both_faces_send_the_same() {
     let get = tool("cases__get").unwrap();
     assert_eq!(get.get("description").and_then(Value::as_str), Some("Reads one case."));
     let schema = get.get("inputSchema").unwrap();
-    assert_eq!(schema.pointer("/properties/id/description").and_then(Value::as_str), Some("The case's number."));
+    assert_eq!(
+        schema.pointer("/properties/id/description").and_then(Value::as_str),
+        Some("The case's number.")
+    );
     assert_eq!(schema.get("required").unwrap().to_string(), r#"["id"]"#);
     let add = tool("cases__add").unwrap().get("inputSchema").unwrap();
     assert!(add.pointer("/properties/tenant").is_none(), "what the gateway fills isn't shown");
@@ -189,16 +201,23 @@ async fn an_operation_is_a_tool_and_both_faces_send_the_same() {
     let by_tool = agent.call("cases__add", r#"{"text":"a","weight":1.50,"id":"CASE-1","notify":true}"#).await;
     assert_eq!(by_tool.code(), "", "{}", by_tool.text());
     let result = by_tool.message();
-    let at = |pointer: &str| result.pointer(&format!("/result{pointer}")).map(Value::to_string).unwrap_or_default();
+    let at = |pointer: &str| {
+        result.pointer(&format!("/result{pointer}")).map(Value::to_string).unwrap_or_default()
+    };
     assert_eq!(at("/structuredContent/balance"), "12.50", "the answer as it came");
     assert_eq!(at("/_meta/dev.placet~1http/status"), "200");
     let one = api.last();
     assert_eq!((one.method.as_str(), one.target.as_str()), ("POST", "/v1/cases/CASE-1/notes?notify=true"));
     assert_eq!(one.body, r#"{"tenant":"acme","text":"a","weight":1.5}"#);
 
-    let answer =
-        plain(&stage, &agent, "POST", "/cases/CASE-1/notes?notify=true", r#"{ "weight": 15e-1, "text": "\u0061" }"#)
-            .await;
+    let answer = plain(
+        &stage,
+        &agent,
+        "POST",
+        "/cases/CASE-1/notes?notify=true",
+        r#"{ "weight": 15e-1, "text": "\u0061" }"#,
+    )
+    .await;
     assert_eq!((answer.status, answer.text().as_str()), (200, r#"{"case":"CASE-1837","balance":12.50}"#));
     assert_eq!(answer.header("placet-answered-by"), Some("tool"));
     let other = api.last();
@@ -232,8 +251,21 @@ async fn arg_6_arguments_stay_where_they_belong_by_mcp() {
     let (mut stage, api) = stage().await;
     let agent = stage.seven().await;
     for bad in [
-        "", ".", "..", "../admin", "../../admin", "%2e%2e%2fadmin", "..%2f", "%252e%252e", "//x", "a/b", "a\\\\b", "..;/x",
-        "x\\r\\nHost: evil", "x%0d%0aHost: evil", "\\u0000",
+        "",
+        ".",
+        "..",
+        "../admin",
+        "../../admin",
+        "%2e%2e%2fadmin",
+        "..%2f",
+        "%252e%252e",
+        "//x",
+        "a/b",
+        "a\\\\b",
+        "..;/x",
+        "x\\r\\nHost: evil",
+        "x%0d%0aHost: evil",
+        "\\u0000",
     ] {
         let (watch, before) = (Watch::on(&stage).await, api.count());
         let answer = agent.call("cases__get", &format!(r#"{{"id":"{bad}"}}"#)).await;
@@ -248,7 +280,17 @@ async fn arg_6_arguments_stay_where_they_belong_by_mcp() {
         watch.assert(&stage, bad, Want { ledger: &["deny argument_invalid"], ..Want::default() }).await;
         assert_eq!(api.count(), before, "{bad}: a byte reached the API");
     }
-    for good in ["1?admin=1", "1#x", "1;admin=1", "1&view=full", "1:close", "~a b", "ü\u{2215}..", "100% sure", "{id}"] {
+    for good in [
+        "1?admin=1",
+        "1#x",
+        "1;admin=1",
+        "1&view=full",
+        "1:close",
+        "~a b",
+        "ü\u{2215}..",
+        "100% sure",
+        "{id}",
+    ] {
         let watch = Watch::on(&stage).await;
         let arguments = placet_json::object! { "id" => good, "view" => good };
         let answer = agent.call("cases__get", &Value::from(arguments).to_string()).await;
@@ -326,7 +368,9 @@ async fn arg_6_a_path_is_one_operation_or_nothing() {
     }
     // Of what an agent may not see, nothing can be told: hidden, missing, another upstream, an MCP server.
     let mut bodies = std::collections::BTreeSet::new();
-    for path in ["/proxy/cases/cases/1", "/proxy/cases/nothing", "/proxy/crm/cases/1", "/proxy/nobody/cases/1"] {
+    for path in
+        ["/proxy/cases/cases/1", "/proxy/cases/nothing", "/proxy/crm/cases/1", "/proxy/nobody/cases/1"]
+    {
         let answer = agent.http("DELETE", path).send(stage.address).await;
         assert_eq!(answer.status, 404, "{path}");
         let problem = json(&answer.body);
@@ -363,7 +407,11 @@ async fn ups_4_nothing_of_the_agents_request_passes() {
     let traced = ["accept", "authorization", "host", "traceparent", "user-agent", "x-region"];
     let plain: Vec<&str> = traced.into_iter().filter(|name| *name != "traceparent").collect();
     assert!(names == traced || names == plain, "{names:?}");
-    assert_eq!(seen.header("x-region"), Some("eu"), "an argument is an argument, whatever else is said of it");
+    assert_eq!(
+        seen.header("x-region"),
+        Some("eu"),
+        "an argument is an argument, whatever else is said of it"
+    );
     let all = format!("{seen:?}");
     assert!(!all.contains(&agent.token) && !all.contains("curl") && !all.contains("10.0.0.1"), "{all}");
     // Without token, proof or host, nothing is even looked at.

@@ -122,7 +122,8 @@ impl Agent {
         headers: &[(String, String)],
         body: &Bytes,
     ) -> Result<Response<Incoming>, Unanswered> {
-        let accept = if method == "GET" { "text/event-stream" } else { "application/json, text/event-stream" };
+        let accept =
+            if method == "GET" { "text/event-stream" } else { "application/json, text/event-stream" };
         let mut all = vec![(header::ACCEPT.to_string(), accept.to_owned())];
         if method == "POST" {
             all.push((header::CONTENT_TYPE.to_string(), "application/json".to_owned()));

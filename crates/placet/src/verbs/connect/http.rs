@@ -66,8 +66,10 @@ struct Face {
 /// Serves until it is told to end. The address goes to standard output, alone on a line.
 pub(super) async fn serve(agent: Agent, address: SocketAddr, upstream: &str) -> Result<(), Failure> {
     if !address.ip().is_loopback() {
-        return Err(Failure::new(format!("`{address}` is not on loopback, and whoever reaches it acts as the agent"))
-            .remedy("use `127.0.0.1:PORT`"));
+        return Err(Failure::new(format!(
+            "`{address}` is not on loopback, and whoever reaches it acts as the agent"
+        ))
+        .remedy("use `127.0.0.1:PORT`"));
     }
     let listener = TcpListener::bind(address).await.or_fail(format_args!("can't listen on {address}"))?;
     let address = listener.local_addr().or_fail("can't listen")?;
@@ -84,7 +86,9 @@ pub(super) async fn serve(agent: Agent, address: SocketAddr, upstream: &str) -> 
 async fn handle(State(face): State<Arc<Face>>, request: Request<Body>) -> Response {
     let (head, body) = request.into_parts();
     let host = head.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    if !face.hosts.iter().any(|ours| ours.eq_ignore_ascii_case(host)) || head.headers.contains_key(header::ORIGIN) {
+    if !face.hosts.iter().any(|ours| ours.eq_ignore_ascii_case(host))
+        || head.headers.contains_key(header::ORIGIN)
+    {
         return StatusCode::MISDIRECTED_REQUEST.into_response();
     }
     let target = head.uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str);
@@ -93,7 +97,9 @@ async fn handle(State(face): State<Arc<Face>>, request: Request<Body>) -> Respon
     };
     let body = match tokio::time::timeout(BODY_READ, Limited::new(body, MAX_BODY).collect()).await {
         Ok(Ok(body)) => body.to_bytes(),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => return StatusCode::PAYLOAD_TOO_LARGE.into_response(),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            return StatusCode::PAYLOAD_TOO_LARGE.into_response();
+        }
         Ok(Err(_)) => return StatusCode::BAD_REQUEST.into_response(),
         Err(_) => return StatusCode::REQUEST_TIMEOUT.into_response(),
     };

@@ -64,7 +64,10 @@ pub(super) fn pull(upstream: &str, file: &Path) -> Result<Draft, Failure> {
     let what = || format!("can't read `{}`", file.display());
     let length = std::fs::metadata(file).or_fail(what())?.len();
     if length > MAX_DOCUMENT {
-        return Err(Failure::new(format!("`{}` has {length} bytes, more than {MAX_DOCUMENT}", file.display())));
+        return Err(Failure::new(format!(
+            "`{}` has {length} bytes, more than {MAX_DOCUMENT}",
+            file.display()
+        )));
     }
     let text = std::fs::read_to_string(file).or_fail(what())?;
     let limits = Limits { bytes: text.len(), ..Limits::RESULT };
@@ -76,7 +79,8 @@ pub(super) fn pull(upstream: &str, file: &Path) -> Result<Draft, Failure> {
     let document = document
         .map_err(|error| Failure::new(format!("`{}` is neither JSON nor YAML: {error}", file.display())))?;
     draft(upstream, &document).map_err(|why| {
-        Failure::new(format!("`{}`: {why}", file.display())).remedy("give a description in OpenAPI 3.0 or 3.1")
+        Failure::new(format!("`{}`: {why}", file.display()))
+            .remedy("give a description in OpenAPI 3.0 or 3.1")
     })
 }
 
@@ -116,9 +120,9 @@ fn draft(upstream: &str, document: &Value) -> Result<Draft, String> {
                 Ok(entry) => {
                     draft.text.push_str(&entry.text);
                     let tool = &entry.tool;
-                    draft.left_out.extend(
-                        entry.left_out.into_iter().map(|(what, why)| [tool.clone(), what, why]),
-                    );
+                    draft
+                        .left_out
+                        .extend(entry.left_out.into_iter().map(|(what, why)| [tool.clone(), what, why]));
                     draft.mapped.push([entry.tool.clone(), verb, path.to_owned()]);
                 }
                 Err(why) => draft.unmapped.push([verb, path.to_owned(), why]),
@@ -139,7 +143,9 @@ impl Draft {
         let rows = |rows: &[[String; 3]], names: [&str; 3]| {
             let row = |row: &[String; 3]| {
                 let members = names.iter().zip(row);
-                Value::Object(members.map(|(name, text)| ((*name).to_owned(), Value::from(text.as_str()))).collect())
+                Value::Object(
+                    members.map(|(name, text)| ((*name).to_owned(), Value::from(text.as_str()))).collect(),
+                )
             };
             Value::Array(rows.iter().map(row).collect())
         };
@@ -178,7 +184,9 @@ fn credential(document: &Value) -> Scheme {
                 "# secret_header = {}\n# secret_prefix = \"\"\n",
                 quoted(&text("name").to_ascii_lowercase())
             ),
-            ("http", _, "basic") => "# secret_prefix = \"Basic \"      # the secret is base64 of user:password\n".to_owned(),
+            ("http", _, "basic") => {
+                "# secret_prefix = \"Basic \"      # the secret is base64 of user:password\n".to_owned()
+            }
             ("http", _, "bearer") | ("oauth2" | "openIdConnect", _, _) => String::new(),
             ("apiKey", "query", _) => {
                 out.settings = "# The API takes its key in the query, which this gateway doesn't do: keys there end in logs.\n".to_owned();

@@ -5,13 +5,22 @@ use std::fmt::Write as _;
 use placet_json::{Object, Value};
 
 use super::{
-    Document, Scheme, quoted, shown,
+    Document, Scheme, quoted,
     schema::{Stands, Typed},
+    shown,
 };
 
 /// Headers that aren't parameters (OpenAPI 3, Parameter Object), or that a gateway makes itself.
-const NOT_OURS: [&str; 8] =
-    ["accept", "content-type", "authorization", "cookie", "host", "user-agent", "idempotency-key", "connection"];
+const NOT_OURS: [&str; 8] = [
+    "accept",
+    "content-type",
+    "authorization",
+    "cookie",
+    "host",
+    "user-agent",
+    "idempotency-key",
+    "connection",
+];
 
 /// Where an operation stands.
 #[derive(Debug, Clone, Copy)]
@@ -247,7 +256,8 @@ impl Parts {
             }
             let required = needed && required.iter().any(|other| other == name);
             let typed = document.typed(property, name, Stands::Elsewhere).and_then(|typed| {
-                let nested = typed.kind == "object" || (typed.kind == "list" && typed.keys.contains("\"object\""));
+                let nested =
+                    typed.kind == "object" || (typed.kind == "list" && typed.keys.contains("\"object\""));
                 if is_form && nested { Err("a form has no nested members".to_owned()) } else { Ok(typed) }
             });
             match typed {
@@ -278,17 +288,19 @@ impl Parts {
         if is_form {
             return Err("its form has no named members".to_owned());
         }
-        self.arguments.push(Argument { name: "body".to_owned(), typed, required, description: String::new() });
+        self.arguments.push(Argument {
+            name: "body".to_owned(),
+            typed,
+            required,
+            description: String::new(),
+        });
         self.body = Some("{body}".to_owned());
         Ok(())
     }
 
     fn http(&self, place: &Place<'_>) -> String {
-        let mut out = format!(
-            "{{ method = \"{}\", path = {}",
-            place.method.to_ascii_uppercase(),
-            quoted(&self.path)
-        );
+        let mut out =
+            format!("{{ method = \"{}\", path = {}", place.method.to_ascii_uppercase(), quoted(&self.path));
         for (what, parts) in [("query", &self.query), ("header", &self.header)] {
             if !parts.is_empty() {
                 let parts: Vec<String> = parts

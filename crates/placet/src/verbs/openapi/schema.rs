@@ -91,7 +91,8 @@ impl Document<'_> {
                 return Err("its `enum` is neither of texts nor of whole numbers".to_owned());
             }
             let (least, most) = (numbers.iter().min(), numbers.iter().max());
-            let bounds = least.zip(most).map(|(least, most)| format!(", min = \"{least}\", max = \"{most}\""));
+            let bounds =
+                least.zip(most).map(|(least, most)| format!(", min = \"{least}\", max = \"{most}\""));
             let mut out = typed("integer", bounds.unwrap_or_default());
             let all: Vec<String> = numbers.iter().map(i64::to_string).collect();
             out.remarks.push(format!("only {}", all.join(", ")));
@@ -134,7 +135,9 @@ impl Document<'_> {
                             fields.push(format!("{} = {{ {}{optional} }}", quoted(member), inner.keys));
                             more.extend(inner.remarks);
                         }
-                        Err(why) if needed => return Err(format!("its member `{member}` can't be typed: {why}")),
+                        Err(why) if needed => {
+                            return Err(format!("its member `{member}` can't be typed: {why}"));
+                        }
                         Err(why) => more.push(format!("without `{member}`: {why}")),
                     }
                 }
@@ -215,7 +218,8 @@ fn text(
 fn whole(pattern: &str) -> Option<&str> {
     let inner = pattern.strip_prefix('^')?.strip_suffix('$')?;
     let plain = !inner.contains("(?") && !inner.contains('|') && !inner.ends_with('\\');
-    let known = inner.split('\\').skip(1).all(|rest| !rest.starts_with(|c: char| "pPkcux123456789".contains(c)));
+    let known =
+        inner.split('\\').skip(1).all(|rest| !rest.starts_with(|c: char| "pPkcux123456789".contains(c)));
     (plain && known && inner.len() <= 1024).then_some(inner)
 }
 
