@@ -32,6 +32,7 @@ mod rego;
 mod relations;
 mod release;
 mod states;
+mod symbolic;
 mod yaml;
 
 pub use acts::FreezeAct;

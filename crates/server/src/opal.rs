@@ -509,6 +509,7 @@ mod tests {
         let books = Arc::new(LedgerBooks {
             ledger: ledger.clone(),
             index: Mutex::new(Projection::open(&data).unwrap()),
+            reading: Mutex::default(),
         });
         let opal = Arc::new(Opal { candidates: data.join("opal/candidates"), ..Opal::default() });
         SourceHost { ledger, books, opal, tenant: TenantId::new("acme").unwrap(), base: Some(base), promote }

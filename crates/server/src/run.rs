@@ -223,8 +223,11 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
     let senders = Senders { call, sender, vault: access_to_vault };
     let (gateway, upstreams) = gateway(&settings, variables, &ledger, senders, &metrics)?;
     let effects = gateway.effects().clone();
-    let books: Arc<LedgerBooks> =
-        Arc::new(LedgerBooks { ledger: ledger.clone(), index: Mutex::new(Projection::open(&data)?) });
+    let books: Arc<LedgerBooks> = Arc::new(LedgerBooks {
+        ledger: ledger.clone(),
+        index: Mutex::new(Projection::open(&data)?),
+        reading: Mutex::default(),
+    });
     let (opal_listener, opal_addr, opal_url) = bind_opal(&settings).await?;
     let opal::Started { opal, sources, app: opal_app } =
         opal::prepare(&settings, variables, &ledger, &books, &metrics, opal_url.as_deref())

@@ -32,6 +32,7 @@ pub(crate) mod release;
 mod rotate;
 pub(crate) mod scim;
 pub(crate) mod serve;
+pub(crate) mod symbolic;
 pub(crate) mod test;
 pub(crate) mod tool_proxy;
 pub(crate) mod totals;

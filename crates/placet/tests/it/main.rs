@@ -23,3 +23,4 @@ mod server;
 mod support;
 mod telemetry;
 mod tool_proxy;
+mod whys;
