@@ -24,6 +24,7 @@ use crate::{
     InForce,
     effects::{UnknownEffect, Unresolved},
     keep::{FORMAT, Moments, Parts},
+    lives::{Entry, Lives, Step},
     sources::{self, Gaps, SourceSays, Told},
     writes,
 };
@@ -50,12 +51,23 @@ pub(crate) enum Commit {
     Orphan { tenant: TenantId, workflow: Name, decision: DecisionId, at: Position, detail: &'static str },
     /// What was found out about an ending that nobody knew.
     Amended { tenant: TenantId, at: u64, record: String },
-    /// A release comes into force.
-    Release { release: Arc<Release>, record: String },
+    /// A release comes into force, over the one that it was compared with, if it was.
+    Release { release: Arc<Release>, record: String, how: Entry, over: Over },
+    /// A step in a release's life.
+    Step { release: Digest, step: Step, record: String },
     /// Something else that people did or tried.
     Act { tenant: Option<TenantId>, kind: Kind, record: String },
     /// What a source of facts says of itself.
     Source { told: Told, record: String },
+}
+
+/// The release that another was compared with before it comes into force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Over {
+    /// With none: whichever is in force then, it takes its place.
+    Any,
+    /// With this one, or with there being none.
+    This(Option<Digest>),
 }
 
 /// What a permit takes with it.
@@ -85,6 +97,8 @@ pub(crate) struct Reservation {
 pub(crate) enum Refusal {
     /// What it rests on has moved.
     Moved,
+    /// Another release came into force meanwhile.
+    Overtaken,
     /// The facts don't admit it.
     Change(ChangeError),
     /// The same transaction stands at this revision already, durable or on its way.
@@ -101,6 +115,7 @@ impl std::fmt::Display for Refusal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Moved => f.write_str("what it rests on has moved"),
+            Self::Overtaken => f.write_str("another release came into force meanwhile"),
             Self::Change(error) => error.fmt(f),
             Self::Repeated(revision) => write!(f, "it stands at revision {revision} already"),
             Self::Ended => f.write_str("the warrant has ended already"),
@@ -135,6 +150,7 @@ pub(crate) struct Seen {
     unresolved: Mutex<Unresolved>,
     remediable: Mutex<Remediable>,
     release: Mutex<Option<Digest>>,
+    lives: Mutex<Lives>,
     keys: Mutex<Keys>,
     pub(crate) moments: Moments,
 }
@@ -166,6 +182,13 @@ impl Seen {
     /// The release that came into force last.
     pub(crate) fn release(&self) -> Option<Digest> {
         *self.release.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+    /// The lives of releases.
+    pub(crate) fn lives(&self) -> Lives {
+        self.lives.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+    fn lived(&self, lives: &Lives) {
+        self.lives.lock().unwrap_or_else(PoisonError::into_inner).clone_from(lives);
     }
     /// Whether this transaction was applied under its key already.
     pub(crate) fn repeated(&self, transaction: &Transaction) -> Result<Option<Revision>, ChangeError> {
@@ -204,6 +227,8 @@ pub(crate) struct State {
     keys: Keys,
     /// The release in force, ahead of `releases` likewise.
     release: Option<Digest>,
+    /// The lives of releases, ahead of `seen` likewise.
+    lives: Lives,
     /// Gaps of sources that aren't closed, likewise.
     gaps: Gaps,
     live: Arc<Live>,
@@ -233,6 +258,8 @@ pub(crate) enum Token {
     Remediable(DecisionId),
     /// A release.
     Release(Arc<Release>),
+    /// A step in a release's life.
+    Step,
     /// A source said something.
     Source(Told, Gaps),
     /// Nothing.
@@ -243,8 +270,8 @@ impl State {
     pub(crate) fn new(live: Arc<Live>, seen: Arc<Seen>, releases: Arc<InForce>, fetch: Fetch) -> Self {
         let (world, open, keys) = (World::new(), OrdMap::new(), Keys::default());
         let unresolved = Unresolved::default();
-        let (release, gaps, started) = (None, Gaps::default(), false);
-        Self { world, open, unresolved, keys, release, gaps, live, seen, releases, fetch, started }
+        let (release, lives, gaps, started) = (None, Lives::default(), Gaps::default(), false);
+        Self { world, open, unresolved, keys, release, lives, gaps, live, seen, releases, fetch, started }
     }
     pub(crate) fn world(&self) -> &World {
         &self.world
@@ -262,6 +289,7 @@ impl State {
             unresolved,
             keys,
             release,
+            lives,
             gaps,
             live: _,
             seen: _,
@@ -275,6 +303,7 @@ impl State {
             unresolved: unresolved.clone(),
             keys: keys.clone(),
             release: *release,
+            lives: lives.clone(),
             gaps: gaps.clone(),
             releases: Arc::clone(&self.releases),
             ..Self::alone()
@@ -288,6 +317,7 @@ impl State {
             unresolved,
             keys,
             release,
+            lives,
             gaps,
             live: _,
             seen,
@@ -295,7 +325,7 @@ impl State {
             fetch: _,
             started: _,
         } = self;
-        let Seen { open: _, unresolved: _, remediable, release: _, keys: _, moments: _ } = &**seen;
+        let Seen { open: _, unresolved: _, remediable, release: _, lives: _, keys: _, moments: _ } = &**seen;
         let remediable = {
             let Remediable { at, order } = &*remediable.lock().unwrap_or_else(PoisonError::into_inner);
             order.iter().filter_map(|id| Some((id.clone(), *at.get(id)?))).collect()
@@ -307,6 +337,7 @@ impl State {
             keys: keys.clone(),
             remediable,
             release: *release,
+            lives: lives.clone(),
             gaps: gaps.clone(),
         }
     }
@@ -491,13 +522,30 @@ impl Fold for State {
                     .and_then(Value::as_str)
                     .and_then(Digest::parse)
                     .ok_or("a release without its digest")?;
+                self.lives.in_force(digest, &Entry::of(&document)?);
+                self.seen.lived(&self.lives);
                 self.release = Some(digest);
                 *self.seen.release.lock().unwrap_or_else(PoisonError::into_inner) = Some(digest);
                 if self.started {
                     self.put_in_force();
                 }
             }
+<<<<<<< HEAD
+            Some(Kind::Act) => {
+                let document = placet_json::parse(frame.payload, &Limits::RESULT)?;
+                if let Some(step) = document.get("step") {
+                    let (release, step) = Step::from_value(step)?;
+                    self.lives.step(at, release, &step);
+                    self.seen.lived(&self.lives);
+                }
+                if let Some(told) = Told::read(frame.payload)? {
+                    told.fold(&mut self.gaps);
+                    self.said(&told, &self.gaps);
+                }
+            }
+=======
             Some(Kind::Act) => self.acted(frame.payload)?,
+>>>>>>> main
             Some(Kind::Refusals | Kind::Gap) => {}
             None => {
                 return Err(format!(
@@ -598,10 +646,21 @@ impl Fold for State {
                 );
                 self.end(sequence, at, (Ending::Unknown, false), time_ms, &record, out)
             }
-            Commit::Release { release, record } => {
+            Commit::Release { release, record, how, over } => {
+                if let Over::This(compared) = over
+                    && compared != self.release
+                {
+                    return Err(Refusal::Overtaken);
+                }
                 out.push(ORGANISATION, Kind::Release.tag(), record.as_bytes())?;
+                self.lives.in_force(release.digest(), &how);
                 self.release = Some(release.digest());
                 Ok(Token::Release(release))
+            }
+            Commit::Step { release, step, record } => {
+                out.push(ORGANISATION, Kind::Act.tag(), record.as_bytes())?;
+                self.lives.step(sequence, release, &step);
+                Ok(Token::Step)
             }
             Commit::Source { told, record } => {
                 let tree = match &told.place {
@@ -655,8 +714,10 @@ impl Fold for State {
             Token::Remediable(id) => self.seen.remember(id, receipt.first),
             Token::Release(release) => {
                 *self.seen.release.lock().unwrap_or_else(PoisonError::into_inner) = Some(release.digest());
+                self.seen.lived(&self.lives);
                 self.releases.store(Some(release));
             }
+            Token::Step => self.seen.lived(&self.lives),
             Token::Source(told, gaps) => self.said(&told, &gaps),
             Token::Nothing => {}
         }
@@ -672,7 +733,9 @@ impl Fold for State {
     }
 
     fn restore(&mut self, _sequence: u64, kept: &[u8]) -> Result<(), Box<dyn Error + Send + Sync>> {
-        let Parts { world, open, unresolved, keys, remediable, release, gaps } = Parts::read(kept)?;
+        let Parts { world, open, unresolved, keys, remediable, release, lives, gaps } = Parts::read(kept)?;
+        self.seen.lived(&lives);
+        self.lives = lives;
         (self.world, self.open, self.unresolved) = (world, open, unresolved);
         (self.keys, self.release, self.gaps) = (keys, release, gaps);
         *self.seen.remediable.lock().unwrap_or_else(PoisonError::into_inner) = Remediable::default();

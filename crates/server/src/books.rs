@@ -144,13 +144,6 @@ pub trait Books: Send + Sync + 'static {
     fn releases(&self) -> Result<Vec<Digest>, String>;
     /// Takes a release's archive, without putting it in force.
     fn keep(&self, archive: &[u8]) -> Result<ReleaseInfo, Unpromoted>;
-    /// Puts a release that is kept in force.
-    fn promote<'a>(
-        &'a self,
-        release: Digest,
-        by: &'a Name,
-        why: &'a str,
-    ) -> Pending<'a, Result<u64, Unpromoted>>;
 }
 
 /// The upstreams' tools as they are offered now, for whoever writes a catalog.

@@ -188,14 +188,6 @@ impl Books for Shelf {
     fn keep(&self, _: &[u8]) -> Result<ReleaseInfo, Unpromoted> {
         Err(Unpromoted::NoRelease("release.toml is missing".into()))
     }
-    fn promote<'a>(
-        &'a self,
-        release: Digest,
-        _: &'a Name,
-        _: &'a str,
-    ) -> Pending<'a, Result<u64, Unpromoted>> {
-        Box::pin(async move { Err(Unpromoted::Unknown(release)) })
-    }
 }
 
 /// The demonstration's release, in which managers may stop some things.
@@ -295,6 +287,8 @@ fn fixture() -> Fixture {
         codes: Arc::default(),
         vault: Some(Arc::new(vault)),
         opal: Arc::default(),
+        lifecycle: None,
+        git: crate::lifecycle::Follows::default(),
         databases: Arc::default(),
         metrics: Arc::default(),
         environment: "dev",
