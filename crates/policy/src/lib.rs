@@ -35,6 +35,7 @@ mod release;
 mod review;
 mod statement;
 mod states;
+mod symbolic;
 mod waiver;
 mod yaml;
 

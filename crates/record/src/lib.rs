@@ -10,6 +10,7 @@ mod gap;
 mod lookup;
 mod read;
 mod refusals;
+mod schema;
 mod writer;
 
 pub use amendment::{Amendment, amended};
@@ -18,6 +19,7 @@ pub use effect::{EffectRecord, ended, orphaned, returns};
 pub use gap::{Gap, GapTree};
 pub use read::BadRecord;
 pub use refusals::{Refusals, Refused};
+pub use schema::{conforms, schema};
 
 /// What kind of entry a frame holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

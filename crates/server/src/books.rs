@@ -130,6 +130,8 @@ pub trait Books: Send + Sync + 'static {
     fn decision(&self, id: &DecisionId) -> Result<Vec<Value>, String>;
     /// What the journal tells of grants and of their use: one reading of it, from its beginning.
     fn uses(&self) -> Result<placet_audit::Uses, String>;
+    /// Why a decision came out so, and what would have permitted it; the inner error says why that can't be told.
+    fn explain(&self, id: &DecisionId) -> Result<Result<placet_audit::Explained, String>, String>;
     /// The calls on their way, the newest first; bounded.
     fn in_flight(&self) -> Result<Vec<InFlight>, String>;
     /// The release in force itself, for what it says of workflows and of people's acts.

@@ -16,10 +16,14 @@ use crate::books::{Books, Changes, Deed, Offer, Offers, Pending, ReleaseInfo, Un
 /// Records that one page of the change feed reads at most: at ≈ 4 µs each, some 130 ms.
 const SCAN: u64 = 32_768;
 
+const BUSY: &str = "the journal is being read for somebody else; try again";
+
 /// The ledger, its index, the archives of releases.
 pub(crate) struct LedgerBooks {
     pub(crate) ledger: Ledger,
     pub(crate) index: Mutex<Projection>,
+    /// Held while the journal is read from its beginning: one at a time, as that keeps a processor busy.
+    pub(crate) reading: Mutex<()>,
 }
 
 impl LedgerBooks {
@@ -138,7 +142,15 @@ impl Books for LedgerBooks {
         found.into_iter().map(|found| self.payload(found.sequence)).collect()
     }
     fn uses(&self) -> Result<placet_audit::Uses, String> {
+        let _one = self.reading.try_lock().map_err(|_| BUSY.to_owned())?;
         placet_audit::Uses::read(self.ledger.reader()).map_err(|error| error.to_string())
+    }
+    fn explain(&self, id: &DecisionId) -> Result<Result<placet_audit::Explained, String>, String> {
+        let _one = self.reading.try_lock().map_err(|_| BUSY.to_owned())?;
+        let release = |digest: Digest| {
+            self.ledger.archives().load(digest).map(Arc::new).map_err(|error| error.to_string())
+        };
+        placet_audit::explain_in(self.ledger.reader(), id, &release).map_err(|error| error.to_string())
     }
     fn in_flight(&self) -> Result<Vec<InFlight>, String> {
         self.ledger.in_flight()

@@ -226,8 +226,11 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
     let (gateway, upstreams) = gateway(&settings, variables, &ledger, senders, &metrics)?;
     let effects = gateway.effects().clone();
     let lifecycle = lifecycle.shadowed(gateway.shadow().clone());
-    let books: Arc<LedgerBooks> =
-        Arc::new(LedgerBooks { ledger: ledger.clone(), index: Mutex::new(Projection::open(&data)?) });
+    let books: Arc<LedgerBooks> = Arc::new(LedgerBooks {
+        ledger: ledger.clone(),
+        index: Mutex::new(Projection::open(&data)?),
+        reading: Mutex::default(),
+    });
     let (opal_listener, opal_addr, opal_url) = bind_opal(&settings).await?;
     let opal::Started { opal, sources, app: opal_app } =
         opal::prepare(&settings, variables, &lifecycle, &metrics, opal_url.as_deref())
@@ -302,7 +305,9 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
     let mut app =
         Router::new().merge(mcp::routes(endpoint)).merge(oauth::routes(oauth)).merge(feeds.agents());
     if settings.ledger.publish {
-        app = app.merge(transparency::routes(data.clone(), !settings.ledger.witnesses.is_empty()));
+        let (witnessed, host) =
+            (!settings.ledger.witnesses.is_empty(), authority_of(&settings.server.public_url));
+        app = app.merge(transparency::routes(data.clone(), witnessed, host, Arc::clone(&metrics)));
     }
     let feed = Arc::clone(&admin);
     let admin_app = admin::routes(admin).merge(feeds.admins());

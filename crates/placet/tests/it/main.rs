@@ -24,3 +24,4 @@ mod server;
 mod support;
 mod telemetry;
 mod tool_proxy;
+mod whys;

@@ -139,6 +139,7 @@ pub fn routes(admin: Arc<Admin>) -> Router {
         .route("/v1/tenants/{tenant}/relations/objects", post(relations::objects))
         .route("/v1/tenants/{tenant}/relations/subjects", post(relations::subjects))
         .route("/v1/decisions/{decision}", get(decisions::show))
+        .route("/v1/decisions/{decision}/explanation", get(decisions::explain))
         .route("/v1/effects", get(effects::unknown))
         .route("/v1/effects/{decision}/resolve", post(effects::resolve))
         .route("/v1/releases", get(releases::list).post(releases::keep))

@@ -240,6 +240,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         &[("object", "string", true), ("relation", "string", true), ("type", "string", true)],
     ),
     read("/v1/decisions/{decision}", "A decision, its record, how it ended"),
+    read("/v1/decisions/{decision}/explanation", "Why it came out so, and what would have permitted it"),
     read("/v1/effects", "Calls of which nobody knows whether they had their effect"),
     act(
         "/v1/effects/{decision}/resolve",
