@@ -212,11 +212,7 @@ impl Reading<'_> {
                 Some(Part::Argument(argument)) => self.texts(argument, &values),
                 Some(Part::Fixed(_)) => {}
                 None => {
-<<<<<<< HEAD
-                    self.misfit(format!("the query parameter `{}` isn't known to this tool", shown(name)))
-=======
                     self.misfit(format!("the query parameter `{}` isn't known to this tool", shown(name)));
->>>>>>> main
                 }
             }
         }

@@ -15,10 +15,7 @@ pub(crate) mod demo;
 pub(crate) mod diff;
 pub(crate) mod doctor;
 pub(crate) mod effects;
-<<<<<<< HEAD
 pub(crate) mod envelope;
-=======
->>>>>>> main
 pub(crate) mod explain;
 mod export;
 pub(crate) mod facts;

@@ -16,13 +16,9 @@ mod connect;
 mod disk;
 mod guide;
 mod ledger;
-<<<<<<< HEAD
 mod lifecycle;
 mod openapi;
-=======
-mod openapi;
 mod postgres;
->>>>>>> main
 mod pure;
 mod server;
 mod support;

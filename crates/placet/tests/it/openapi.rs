@@ -29,21 +29,9 @@ fn rows(ran: &Ran, name: &str) -> Vec<String> {
 /// The draft in a project, with a resource chosen for each tool: what the catalog says of it.
 fn loaded(dir: &Path, draft: &str) -> Ran {
     placet(dir, &["init", "desk"]).expect(0);
-<<<<<<< HEAD
-    let chosen: String = draft
-        .lines()
-        .map(|line| match line.starts_with("# resource = ") {
-            true => {
-                "resource = { type = \"support_case\", id = \"$workflow.binding.support_case\" }\n".to_owned()
-            }
-            false => format!("{line}\n"),
-        })
-        .collect();
-=======
     let resource = "resource = { type = \"support_case\", id = \"$workflow.binding.support_case\" }";
     let chosen = draft.lines().map(|line| if line.starts_with("# resource = ") { resource } else { line });
     let chosen = chosen.collect::<Vec<_>>().join("\n");
->>>>>>> main
     std::fs::write(dir.join("desk/release/catalog/api.toml"), chosen).unwrap();
     placet(dir, &["check", "desk/release"])
 }
