@@ -104,7 +104,8 @@ fn decided(release: &Release, action: &str, intent: &str) -> (bool, String) {
 
 /// Why a tree is refused, with the first finding's place.
 fn refused(tree: &Tree) -> String {
-    Release::build(tree).unwrap_err().to_string()
+    Release::build(tree)
+        .map_or_else(|refused| refused.to_string(), |release| format!("built: {}", release.digest()))
 }
 
 fn with(path: &str, text: &str) -> Tree {
