@@ -380,6 +380,19 @@ impl State {
         self.release = Some(release.digest());
         Ok(Token::Release(release))
     }
+    /// A step in a release's life.
+    fn step(
+        &mut self,
+        sequence: u64,
+        release: Digest,
+        step: &Step,
+        record: &str,
+        out: &mut FrameSink<'_>,
+    ) -> Result<Token, Refusal> {
+        out.push(ORGANISATION, Kind::Act.tag(), record.as_bytes())?;
+        self.lives.step(sequence, release, step);
+        Ok(Token::Step)
+    }
     /// A release came into force.
     fn released(&mut self, payload: &[u8]) -> Result<(), Box<dyn Error + Send + Sync>> {
         let document = placet_json::parse(payload, &Limits::RESULT)?;
@@ -660,11 +673,7 @@ impl Fold for State {
                 self.end(sequence, at, (Ending::Unknown, false), time_ms, &record, out)
             }
             Commit::Release { release, record, how, over } => self.release(release, &record, &how, over, out),
-            Commit::Step { release, step, record } => {
-                out.push(ORGANISATION, Kind::Act.tag(), record.as_bytes())?;
-                self.lives.step(sequence, release, &step);
-                Ok(Token::Step)
-            }
+            Commit::Step { release, step, record } => self.step(sequence, release, &step, &record, out),
             Commit::Source { told, record } => {
                 let tree = match &told.place {
                     Place::Organisation => ORGANISATION,
