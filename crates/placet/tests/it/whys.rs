@@ -95,7 +95,7 @@ fn test_shows_coverage_junit_and_a_choice_of_cases() {
         "{}",
         covered.out
     );
-    test(&["--min-coverage", "80"], 0);
+    test(&["--min-coverage", "70"], 0);
     let short = test(&["--min-coverage", "100"], 1);
     assert!(short.out.contains("less than 100 %"), "{}", short.out);
     let chosen = test(&["--filter", "refund", "--format", "json"], 0);
