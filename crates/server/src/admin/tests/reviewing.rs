@@ -9,10 +9,7 @@ async fn a_review_of_access_is_signed_by_a_person_who_sees_all_of_it_and_for_wha
     assert_eq!(get("mo").await.0, StatusCode::FORBIDDEN, "of globex he sees nothing");
     let (status, report) = get("operator").await;
     assert_eq!(status, StatusCode::OK, "{report}");
-    assert_eq!(
-        (text(&report, "/agents/0/agent"), text(&report, "/agents/0/owner")),
-        ("agent-7".into(), "maya".into())
-    );
+    assert_eq!((text(&report, "/agents/0/agent"), text(&report, "/agents/0/owner")), ("agent-7", "maya"));
     let digest = text(&report, "/digest");
     let body = format!(r#"{{"digest":"{digest}","why":"quarterly"}}"#);
     let sign = |who, body| fixture.ask(who, "POST", "/v1/access/sign", body);
@@ -29,7 +26,7 @@ async fn a_review_of_access_is_signed_by_a_person_who_sees_all_of_it_and_for_wha
     assert_eq!(text(&signed, "/reviewer"), "mo");
     let deed = fixture.shelf.deeds.lock().unwrap().last().cloned().unwrap();
     assert_eq!((deed.by.as_str(), deed.verb.as_str(), deed.refused), ("human:mo", "access_reviewed", false));
-    assert!(deed.why.starts_with(&digest) && deed.why.ends_with(": quarterly"), "{}", deed.why);
+    assert!(deed.why.starts_with(digest) && deed.why.ends_with(": quarterly"), "{}", deed.why);
     // A grant less, and the report that was reviewed isn't true any more.
     let revoke = "/v1/tenants/acme/delegations/dg-1/revoke";
     assert_eq!(fixture.ask("maya", "POST", revoke, "").await.0, StatusCode::OK);
@@ -45,7 +42,7 @@ async fn what_an_agent_may_do_is_told_to_its_owner_and_to_nobody_else() {
     assert_eq!(status, StatusCode::OK, "{can}");
     assert_eq!(
         (text(&can, "/grants/0/delegation"), text(&can, "/grants/0/actions/0/action")),
-        ("dg-1".into(), "issue_refund".into())
+        ("dg-1", "issue_refund")
     );
     // It has no key in this fixture, so it can't call.
     assert!(text(&can, "/grants/0/why_not/0").contains("no key"), "{can}");
