@@ -367,8 +367,16 @@ fn a_gateway_that_is_down_is_told_as_an_error() {
     client.ask(1, "initialize", INITIALIZE);
     let Road { server: Server { serving, dir: _dir, .. }, .. } = road;
     drop(serving);
-    let refused = client.ask(2, "tools/list", "{}");
-    assert_eq!(refused.pointer("/error/code").and_then(Value::as_i64), Some(-31001), "{refused}");
+    // A connection that was kept may be found broken first: that is told as such.
+    let code = |answer: &Value| answer.pointer("/error/code").and_then(Value::as_i64);
+    let mut refused = client.ask(2, "tools/list", "{}");
+    for id in 3..8 {
+        if code(&refused) != Some(-31004) {
+            break;
+        }
+        refused = client.ask(id, "tools/list", "{}");
+    }
+    assert_eq!(code(&refused), Some(-31001), "{refused}");
     client.end();
 }
 
