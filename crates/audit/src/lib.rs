@@ -11,6 +11,7 @@
 //! It asks no server, no network and no model.
 
 mod again;
+mod bodies;
 mod compare;
 mod data;
 mod key;
@@ -22,7 +23,7 @@ mod story;
 mod tell;
 mod verify;
 
-pub use data::{Data, DataError};
+pub use data::{Data, DataError, master_key};
 pub use key::{KeyError, checkpoint_key, organisation, read_key};
 pub use replay::{Scope, WINDOW, replay};
 pub use report::{Detail, Difference, MAX_DETAILS, Outcome, ReplayReport, What};

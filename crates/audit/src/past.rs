@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use placet_core::{ApprovalId, Decimal, Digest, FactsView, Revision, TenantId, WorkflowId};
-use placet_facts::{Snapshot, Transaction, World};
+use placet_facts::{Place, SealedFact, Snapshot, Transaction, World, attribute_at};
 use placet_json::{Limits, Value};
-use placet_record::{AskedRecord, DecisionRecord, EffectRecord, Kind};
-use placet_store::Record;
+use placet_record::{AskedRecord, BadRecord, DecisionRecord, EffectRecord, Kind, sealed::Shut};
+use placet_store::{Record, Subjects};
+
+use crate::bodies::opened;
 
 /// The worlds of the last so many journal positions.
 #[derive(Debug)]
@@ -16,6 +18,9 @@ pub(crate) struct Past {
     window: u64,
     promoted: BTreeSet<Digest>,
     broken: Option<String>,
+    subjects: Subjects,
+    /// Why some facts are missing.
+    shut: Option<Shut>,
 }
 
 /// What a record was, once it is folded.
@@ -29,8 +34,20 @@ pub(crate) enum Folded {
 }
 
 impl Past {
-    pub(crate) fn new(window: u64) -> Self {
-        Self { worlds: BTreeMap::from([(0, World::new())]), window, promoted: BTreeSet::new(), broken: None }
+    pub(crate) fn new(window: u64, subjects: Subjects) -> Self {
+        Self {
+            worlds: BTreeMap::from([(0, World::new())]),
+            window,
+            promoted: BTreeSet::new(),
+            broken: None,
+            subjects,
+            shut: None,
+        }
+    }
+
+    /// Why some of the facts up to here are missing; none where all are there.
+    pub(crate) fn shut(&self) -> Option<Shut> {
+        self.shut
     }
 
     /// Goes on by one record.
@@ -88,12 +105,16 @@ impl Past {
         match Kind::from_tag(record.kind) {
             Some(Kind::Facts) => {
                 let next = self.newest().and_then(|world| {
-                    transact(world, record)
+                    transact(world, record, &self.subjects)
                         .map_err(|why| format!("the record {at} of facts can't be applied: {why}"))
+                });
+                let next = next.map(|(world, shut)| {
+                    self.shut = self.shut.max(shut);
+                    world
                 });
                 self.push(at, next);
             }
-            Some(Kind::Decision) => match DecisionRecord::read(&record.payload) {
+            Some(Kind::Decision) => match decision(record, &self.subjects) {
                 Ok(decision) => {
                     if decision.permit {
                         let next = self.newest().and_then(|world| {
@@ -154,11 +175,22 @@ impl Past {
     }
 }
 
-fn transact(world: &World, record: &Record) -> Result<World, String> {
-    let document = placet_json::parse(&record.payload, &Limits::RESULT).map_err(|error| error.to_string())?;
+fn decision(record: &Record, subjects: &Subjects) -> Result<DecisionRecord, BadRecord> {
+    DecisionRecord::read(&opened(record, subjects)?.payload)
+}
+
+/// The world after a transaction, and why some of its facts are missing.
+fn transact(world: &World, record: &Record, subjects: &Subjects) -> Result<(World, Option<Shut>), String> {
+    let opened = opened(record, subjects).map_err(|error| error.to_string())?;
+    let document = placet_json::parse(&opened.payload, &Limits::RESULT).map_err(|error| error.to_string())?;
     let transaction = document.get("transaction").ok_or("it has no `transaction`")?;
     let transaction = Transaction::from_value(transaction).map_err(|error| error.to_string())?;
-    world.apply(record.sequence, &transaction).map_err(|error| error.to_string())
+    let next = world.apply(record.sequence, &transaction).map_err(|error| error.to_string())?;
+    let Place::Tenant(tenant) = &transaction.place else { return Ok((next, opened.shut())) };
+    let missing = opened.parts.iter().filter(|part| part.shut.is_some()).flat_map(|part| &part.at);
+    let missing = missing.filter_map(|at| attribute_at(&transaction, at));
+    let missing: Vec<_> = missing.map(|(at, name)| (at, name, SealedFact::Erased)).collect();
+    Ok((next.sealed(tenant, missing), opened.shut()))
 }
 
 fn permit(world: &World, at: u64, record: &DecisionRecord) -> Result<World, String> {
@@ -202,6 +234,7 @@ mod tests {
             tree: "acme".to_owned(),
             kind: kind.tag(),
             payload,
+            sealed: Vec::new(),
             leaf: Hash([0; 32]),
             link: Hash([0; 32]),
         }
@@ -221,7 +254,7 @@ mod tests {
 
     #[test]
     fn worlds_before_the_window_are_one_and_those_in_it_are_kept() {
-        let mut past = Past::new(10);
+        let mut past = Past::new(10, Subjects::none());
         let organisation = r#""organisation""#;
         past.fold(&facts(1, organisation, r#"{"tenant_created":{"id":"acme"}}"#));
         assert_eq!(past.broken, None);
@@ -255,7 +288,7 @@ mod tests {
 
     #[test]
     fn after_a_record_that_cannot_be_applied_nothing_is_known() {
-        let mut past = Past::new(10);
+        let mut past = Past::new(10, Subjects::none());
         past.fold(&resource(1));
         let workflow = WorkflowId::new(TenantId::new("acme").unwrap(), Name::new("wf-9").unwrap());
         let why = past.snapshot(&workflow, Revision(0), None, None).unwrap_err();

@@ -107,7 +107,7 @@ fn walk(
     progress: &mut dyn FnMut(u64, u64),
     mut found: impl FnMut(Found<'_>),
 ) -> Result<(), DataError> {
-    let mut past = Past::new(WINDOW);
+    let mut past = Past::new(WINDOW, data.subjects().clone());
     let last = scope.to.map_or(data.reader().last(), |to| to.min(data.reader().last()));
     for record in data.reader().range(1, last) {
         let record = record?;
@@ -155,7 +155,14 @@ fn case(past: &Past, record: &Record, decision: Box<DecisionRecord>, against: bo
         }
         None => (Err("it rests on none".to_owned()), true),
     };
-    Case { sequence: record.sequence, tenant: record.tree.clone(), record: decision, snapshot, promoted }
+    Case {
+        sequence: record.sequence,
+        tenant: record.tree.clone(),
+        record: decision,
+        snapshot,
+        promoted,
+        facts_shut: past.shut(),
+    }
 }
 
 fn work(waiting: &Mutex<Receiver<Case>>, data: &Data, other: Option<&Release>, report: &Mutex<ReplayReport>) {

@@ -4,6 +4,7 @@ use std::fmt;
 
 use placet_core::{Digest, Found, LookedUp};
 use placet_json::{Object, Value};
+use placet_record::sealed::{Shut, missing};
 
 use crate::{Given, Story};
 
@@ -154,6 +155,26 @@ impl Story {
         })
     }
 
+    fn lacks(&self, place: &str) -> bool {
+        self.decision.missing.iter().any(|(at, _)| at == place)
+    }
+
+    /// What of decision and effect stays shut, and why.
+    fn sealed(&self) -> Option<String> {
+        let effect = self.effect.as_ref().map(|(_, _, effect)| missing(&effect.document)).unwrap_or_default();
+        let all: Vec<_> = self.decision.missing.iter().chain(&effect).collect();
+        let why = all.iter().map(|(_, shut)| *shut).max()?;
+        let why = match why {
+            Shut::Erased => "erased",
+            Shut::NoKey => "no key here",
+            Shut::Altered => "altered",
+        };
+        let mut places: Vec<&str> = all.iter().map(|(at, _)| at.trim_start_matches('/')).collect();
+        places.sort_unstable();
+        places.dedup();
+        Some(format!("{why}: {}", places.join(", ")))
+    }
+
     fn ending(&self) -> String {
         let Some((sequence, time, effect)) = &self.effect else {
             return if self.decision.permit {
@@ -239,7 +260,7 @@ impl fmt::Display for Story {
                         "revision {}, {} ms old; input {}",
                         basis.revision,
                         basis.freshness.age(),
-                        shown_input(&basis.input)
+                        if self.lacks("/input_sha256") { "sealed".to_owned() } else { shown_input(&basis.input) }
                     ),
                 ));
                 lines.push(("release", basis.release.to_string()));
@@ -248,6 +269,7 @@ impl fmt::Display for Story {
                 lines.push(("facts", "none: it was refused before facts and policy were asked".to_owned()));
             }
         }
+        lines.extend(self.sealed().map(|sealed| ("sealed", sealed)));
         lines.push(("credential", self.credential().unwrap_or_default()));
         if let Some(downstream) = effect
             .as_ref()

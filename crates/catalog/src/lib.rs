@@ -20,6 +20,7 @@ mod problem;
 mod read;
 mod reading;
 mod schema;
+mod seal;
 mod source;
 mod writes;
 
@@ -36,5 +37,6 @@ pub use path::{Path, PathError};
 pub use problem::Problem;
 pub use reading::{Filling, PathTemplate, Reading, Slot, document_of, reading_arguments};
 pub use schema::public_schema;
+pub use seal::{HUMAN, PersonalType, Seal, Seals, Subject, SubjectId, WORKFLOW};
 pub use source::Source;
 pub use writes::{MAX_WRITES, Write};

@@ -190,10 +190,12 @@ pub(crate) fn tenant(
         Change::ResourceSet(resource) => {
             noun::resource_is_plain(resource)?;
             observable(facts, resource)?;
+            facts.personal.forget(&resource.at);
             facts.resources.insert(resource.at.clone(), Arc::new(resource.clone()));
         }
         Change::ResourceRemoved(at) => {
             facts.resources.remove(at).ok_or_else(|| no("resource", at, "list the resources"))?;
+            facts.personal.forget(at);
             // What comes under the same name later must not inherit who could do what.
             for tuple in &facts.tuples_of(at) {
                 facts.tuples.remove(tuple);

@@ -109,6 +109,7 @@ fn tenant(facts: &TenantFacts) -> impl Iterator<Item = Value> + '_ {
         tuples,
         flows,
         tallies,
+        personal,
     } = facts;
     let mut rest = tuples.all().into_iter();
     let tuples = std::iter::from_fn(move || {
@@ -137,6 +138,7 @@ fn tenant(facts: &TenantFacts) -> impl Iterator<Item = Value> + '_ {
         .chain(tuples)
         .chain(flows.iter().map(|(workflow, flow)| one("flow", flow_value(workflow, flow))))
         .chain(tallies.rows().map(|row| one("tally", placet_json::to_value(&row).unwrap_or(Value::Null))))
+        .chain(personal.documents().map(|it| one("personal", it)))
 }
 
 fn read_tenant(facts: &mut TenantFacts, kind: &str, body: &Value, path: &str) -> Result<bool, ChangeError> {
@@ -188,6 +190,7 @@ fn read_tenant(facts: &mut TenantFacts, kind: &str, body: &Value, path: &str) ->
                 .map_err(|error| ChangeError::malformed(path, error.to_string(), ""))?;
             Arc::make_mut(&mut facts.tallies).take(row, &id);
         }
+        "personal" => crate::personal::take(&mut facts.personal, body, path)?,
         _ => return Ok(false),
     }
     Ok(true)

@@ -22,6 +22,7 @@ mod keys;
 mod live;
 mod moves;
 mod noun;
+mod personal;
 mod read;
 mod snapshot;
 mod sources;
@@ -44,6 +45,7 @@ pub use keep::Rebuilding;
 pub use keys::{Keys, MAX_KEYS};
 pub use live::Live;
 pub use moves::WorkflowMove;
+pub use personal::{SealedFact, attribute_at, sealed_key};
 pub use snapshot::Snapshot;
 pub use sources::{
     DEFAULT_BOUND_MS, MAX_BOUND_MS, MAX_SOURCES, Mode, Source, SourceError, SourceStatus, Sources,

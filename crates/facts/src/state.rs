@@ -45,6 +45,8 @@ pub struct TenantFacts {
     pub(crate) flows: OrdMap<Name, Arc<FlowState>>,
     /// What is counted of permits and their endings.
     pub(crate) tallies: Arc<Tallies>,
+    /// Which attributes are sealed in the journal.
+    pub(crate) personal: crate::personal::Personal,
 }
 
 impl OrgFacts {
@@ -102,6 +104,7 @@ impl TenantFacts {
             tuples: Tuples::new(),
             flows: OrdMap::new(),
             tallies: Arc::default(),
+            personal: crate::personal::Personal::default(),
         }
     }
     /// The tenant.

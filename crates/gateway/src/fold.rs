@@ -18,12 +18,14 @@ use placet_json::{Limits, Value, object};
 use placet_ledger::frame::{Frame, FrameError};
 use placet_policy::Release;
 use placet_record::{Amendment, AskedRecord, DecisionRecord, EffectRecord, Kind, orphaned};
-use placet_store::{At, Fold, FrameSink, Keep, Receipt};
+use placet_store::{At, Fold, FrameSink, Keep, Receipt, SubjectKeyId, Subjects, Written};
 
 use crate::{
     InForce,
     effects::{UnknownEffect, Unresolved},
+    erase::{self, Erasing, Erasure},
     keep::{FORMAT, Moments, Parts},
+    sealing::{Sealed, seal_parts},
     writes,
 };
 
@@ -40,15 +42,17 @@ pub(crate) enum Commit {
     /// A permit, with what it reserves.
     Permit(Box<Reservation>),
     /// A denial.
-    Denial { tenant: TenantId, id: DecisionId, remediable: bool, record: String },
+    Denial { tenant: TenantId, id: DecisionId, remediable: bool, record: Sealed },
     /// The end of a warrant.
-    Ended { at: Position, ending: Ending, returned: bool, record: String },
+    Ended { at: Position, ending: Ending, returned: bool, record: Sealed },
     /// A warrant of which nothing more is known.
     Orphan { tenant: TenantId, workflow: Name, decision: DecisionId, at: Position, detail: &'static str },
     /// What was found out about an ending that nobody knew.
     Amended { tenant: TenantId, at: u64, record: String },
     /// A release comes into force.
     Release { release: Arc<Release>, record: String },
+    /// A subject is erased.
+    Erase(Box<Erasure>),
     /// Something else that people did or tried.
     Act { tenant: Option<TenantId>, kind: Kind, record: String },
 }
@@ -72,7 +76,7 @@ pub(crate) struct Reservation {
     pub(crate) writes: Vec<Tuple>,
     pub(crate) spending: Spending,
     pub(crate) claims: Claims,
-    pub(crate) record: String,
+    pub(crate) record: Sealed,
 }
 
 /// Why an entry isn't written.
@@ -88,6 +92,8 @@ pub(crate) enum Refusal {
     Ended,
     /// How it ended is known, or was found out.
     Resolved,
+    /// It can't be sealed: a subject's key was erased meanwhile.
+    Sealing(String),
     /// It can't be framed.
     Frame(FrameError),
 }
@@ -100,6 +106,7 @@ impl std::fmt::Display for Refusal {
             Self::Repeated(revision) => write!(f, "it stands at revision {revision} already"),
             Self::Ended => f.write_str("the warrant has ended already"),
             Self::Resolved => f.write_str("its effect isn't unknown, or not any more"),
+            Self::Sealing(why) => write!(f, "it can't be sealed: {why}"),
             Self::Frame(error) => error.fmt(f),
         }
     }
@@ -132,6 +139,8 @@ pub(crate) struct Seen {
     release: Mutex<Option<Digest>>,
     keys: Mutex<Keys>,
     pub(crate) moments: Moments,
+    /// What is to be done once something is erased.
+    pub(crate) erasing: Erasing,
 }
 
 #[derive(Debug, Default)]
@@ -199,10 +208,14 @@ pub(crate) struct State {
     keys: Keys,
     /// The release in force, ahead of `releases` likewise.
     release: Option<Digest>,
+    /// Where the last erasure stands; 0 before the first.
+    erased_at: u64,
     live: Arc<Live>,
     seen: Arc<Seen>,
     releases: Arc<InForce>,
     fetch: Fetch,
+    /// The keys of what is sealed.
+    subjects: Subjects,
     /// Whether the start is over, so that what is replayed now was just written by another gateway.
     started: bool,
 }
@@ -226,23 +239,43 @@ pub(crate) enum Token {
     Remediable(DecisionId),
     /// A release.
     Release(Arc<Release>),
+    /// Publish this, and what was a subject's is forgotten everywhere.
+    Erased(World, Vec<SubjectKeyId>),
     /// Nothing.
     Nothing,
 }
 
 impl State {
-    pub(crate) fn new(live: Arc<Live>, seen: Arc<Seen>, releases: Arc<InForce>, fetch: Fetch) -> Self {
-        let (world, open, keys) = (World::new(), OrdMap::new(), Keys::default());
-        let unresolved = Unresolved::default();
-        Self { world, open, unresolved, keys, release: None, live, seen, releases, fetch, started: false }
+    pub(crate) fn new(
+        live: Arc<Live>,
+        seen: Arc<Seen>,
+        releases: Arc<InForce>,
+        fetch: Fetch,
+        subjects: Subjects,
+    ) -> Self {
+        Self {
+            world: World::new(),
+            open: OrdMap::new(),
+            unresolved: Unresolved::default(),
+            keys: Keys::default(),
+            release: None,
+            erased_at: 0,
+            live,
+            seen,
+            releases,
+            fetch,
+            subjects,
+            started: false,
+        }
     }
     pub(crate) fn world(&self) -> &World {
         &self.world
     }
     /// An empty state by itself: it publishes to nobody and puts nothing in force.
-    pub(crate) fn alone() -> Self {
+    pub(crate) fn alone(subjects: &Subjects) -> Self {
         let fetch = |_| Err("a look back puts nothing in force".to_owned());
-        Self::new(Arc::new(Live::new(World::new())), Arc::default(), Arc::default(), Arc::new(fetch))
+        let live = Arc::new(Live::new(World::new()));
+        Self::new(live, Arc::default(), Arc::default(), Arc::new(fetch), subjects.clone())
     }
     /// The same state by itself.
     pub(crate) fn apart(&self) -> Self {
@@ -252,10 +285,12 @@ impl State {
             unresolved,
             keys,
             release,
+            erased_at,
             live: _,
             seen: _,
             releases: _,
             fetch: _,
+            subjects,
             started: _,
         } = self;
         Self {
@@ -264,15 +299,15 @@ impl State {
             unresolved: unresolved.clone(),
             keys: keys.clone(),
             release: *release,
+            erased_at: *erased_at,
             releases: Arc::clone(&self.releases),
-            ..Self::alone()
+            ..Self::alone(subjects)
         }
     }
     /// All that is kept of a settled state.
     fn parts(&self) -> Parts {
-        let Self { world, open, unresolved, keys, release, live: _, seen, releases: _, fetch: _, started: _ } =
-            self;
-        let Seen { open: _, unresolved: _, remediable, release: _, keys: _, moments: _ } = &**seen;
+        let Self { world, open, unresolved, keys, release, erased_at, seen, .. } = self;
+        let Seen { open: _, unresolved: _, remediable, release: _, keys: _, moments: _, erasing: _ } = &**seen;
         let remediable = {
             let Remediable { at, order } = &*remediable.lock().unwrap_or_else(PoisonError::into_inner);
             order.iter().filter_map(|id| Some((id.clone(), *at.get(id)?))).collect()
@@ -284,6 +319,7 @@ impl State {
             keys: keys.clone(),
             remediable,
             release: *release,
+            erased_at: *erased_at,
         }
     }
     fn publish(&self) {
@@ -319,11 +355,11 @@ impl State {
         at: Position,
         (ending, returned): (Ending, bool),
         time_ms: u64,
-        record: &str,
+        record: &Sealed,
         out: &mut FrameSink<'_>,
     ) -> Result<Token, Refusal> {
         let open = self.open.get(&at.0).ok_or(Refusal::Ended)?;
-        out.push(open.tenant.as_str(), Kind::Effect.tag(), record.as_bytes())?;
+        push(out, open.tenant.as_str(), Kind::Effect, record)?;
         let ended = self.world.ended(sequence, &open.tenant, at.0, returned);
         let left = writes::leave(&ended, open, ending, time_ms, out)?;
         let unknown = self.close(at.0, ending == Ending::Unknown, time_ms);
@@ -365,6 +401,10 @@ impl State {
     }
 }
 
+fn push(out: &mut FrameSink<'_>, tree: &str, kind: Kind, sealed: &Sealed) -> Result<Written, FrameError> {
+    out.push_sealed(tree, kind.tag(), sealed.record.as_bytes(), &sealed.attachment)
+}
+
 impl Fold for State {
     type Entry = Commit;
     type Refusal = Refusal;
@@ -375,15 +415,16 @@ impl Fold for State {
         let at = frame.sequence;
         match Kind::from_tag(frame.kind) {
             Some(Kind::Facts) => {
-                let document = placet_json::parse(frame.payload, &Limits::RESULT)?;
-                let transaction =
-                    document.get("transaction").ok_or("a record of facts without its `transaction`")?;
-                let transaction = Transaction::from_value(transaction)?;
+                let (transaction, places) = erase::read_facts(frame, &self.subjects)?;
                 self.world = self.world.apply(at, &transaction)?;
+                if let Place::Tenant(tenant) = &transaction.place {
+                    self.world = self.world.sealed(tenant, places);
+                }
                 self.keys.remember(at, &transaction)?;
             }
             Some(Kind::Decision) => {
-                let record = DecisionRecord::read(frame.payload)?;
+                let opened = erase::opened(frame.payload, frame.sealed, &self.subjects)?;
+                let record = DecisionRecord::read(&opened.payload)?;
                 let (spending, keep) = (record.spending(), record.keep);
                 match (record.permit, record.asked) {
                     (true, AskedRecord::Call(call)) => {
@@ -453,7 +494,19 @@ impl Fold for State {
                     self.put_in_force();
                 }
             }
-            Some(Kind::Act | Kind::Refusals) => {}
+            Some(Kind::Act) => {
+                if let Some(erasure) = Erasure::read(frame.payload)? {
+                    self.world = erasure.world(&self.world);
+                    self.erased_at = at;
+                    // At the start it is settled when all is read.
+                    self.subjects.forget(&erasure.keys);
+                    if self.started {
+                        self.live.publish(self.world.clone());
+                        self.seen.forget(at, &self.subjects);
+                    }
+                }
+            }
+            Some(Kind::Refusals) => {}
             None => {
                 return Err(format!(
                     "a record of the unknown kind {}: it was written by a newer version",
@@ -484,7 +537,7 @@ impl Fold for State {
                 let release = self.releases.current();
                 // A release without relations has no model: its tuples are data, and grant nothing.
                 let model = release.as_ref().map(|it| it.relations()).filter(|it| !it.types.is_empty());
-                let world = self.world.apply_with(sequence, &transaction, model).map_err(Refusal::Change)?;
+                let mut world = self.world.apply_with(sequence, &transaction, model).map_err(Refusal::Change)?;
                 let tree = match &transaction.place {
                     Place::Organisation => ORGANISATION,
                     Place::Tenant(tenant) => tenant.as_str(),
@@ -492,9 +545,20 @@ impl Fold for State {
                 let record = Value::from(
                     object! { "time" => Timestamp::from_millis(time_ms).to_string(), "transaction" => transaction.to_value(), "v" => 1_u64 },
                 );
-                let record =
-                    record.canonical().map_err(|_| Refusal::Frame(FrameError::TooLarge { limit: 0 }))?;
-                out.push(tree, Kind::Facts.tag(), record.as_bytes())?;
+                let catalog = release.as_ref().map(|it| it.catalog());
+                let parts = erase::plan(&transaction, catalog, &self.world, &self.subjects);
+                if parts.is_empty() {
+                    let record =
+                        record.canonical().map_err(|_| Refusal::Frame(FrameError::TooLarge { limit: 0 }))?;
+                    out.push(tree, Kind::Facts.tag(), record.as_bytes())?;
+                } else {
+                    let sealed = seal_parts(record, &parts, &self.subjects);
+                    let sealed = sealed.map_err(|error| Refusal::Sealing(error.to_string()))?;
+                    push(out, tree, Kind::Facts, &sealed)?;
+                    if let Place::Tenant(tenant) = &transaction.place {
+                        world = world.sealed(tenant, erase::places(&transaction, &parts));
+                    }
+                }
                 self.keys.remember(sequence, &transaction).map_err(Refusal::Change)?;
                 self.world = world.clone();
                 Ok(Token::World(world))
@@ -502,7 +566,7 @@ impl Fold for State {
             Commit::Permit(reservation) => {
                 let world = self.permit(sequence, &reservation)?;
                 let Reservation { id, workflow, agent, effect, writes, record, .. } = *reservation;
-                out.push(workflow.tenant().as_str(), Kind::Decision.tag(), record.as_bytes())?;
+                push(out, workflow.tenant().as_str(), Kind::Decision, &record)?;
                 self.world = world.clone();
                 let open = Open {
                     tenant: workflow.tenant().clone(),
@@ -516,7 +580,7 @@ impl Fold for State {
                 Ok(Token::Opened(world, sequence, open))
             }
             Commit::Denial { tenant, id, remediable, record } => {
-                out.push(tenant.as_str(), Kind::Decision.tag(), record.as_bytes())?;
+                push(out, tenant.as_str(), Kind::Decision, &record)?;
                 Ok(if remediable { Token::Remediable(id) } else { Token::Nothing })
             }
             Commit::Ended { at, ending, returned, record } => {
@@ -539,7 +603,18 @@ impl Fold for State {
                     Timestamp::from_millis(time_ms),
                     detail,
                 );
+                let record = Sealed::plain(record);
                 self.end(sequence, at, (Ending::Unknown, false), time_ms, &record, out)
+            }
+            Commit::Erase(erasure) => {
+                let tree = erasure.tenant.as_ref().map_or(ORGANISATION, TenantId::as_str);
+                let record = erasure.record(Timestamp::from_millis(time_ms));
+                let record =
+                    record.canonical().map_err(|_| Refusal::Frame(FrameError::TooLarge { limit: 0 }))?;
+                out.push(tree, Kind::Act.tag(), record.as_bytes())?;
+                self.world = erasure.world(&self.world);
+                self.erased_at = sequence;
+                Ok(Token::Erased(self.world.clone(), erasure.keys))
             }
             Commit::Release { release, record } => {
                 out.push(ORGANISATION, Kind::Release.tag(), record.as_bytes())?;
@@ -559,6 +634,7 @@ impl Fold for State {
 
     fn started(&mut self) {
         self.started = true;
+        self.seen.forget(self.erased_at, &self.subjects);
         self.put_in_force();
     }
 
@@ -591,6 +667,11 @@ impl Fold for State {
                 *self.seen.release.lock().unwrap_or_else(PoisonError::into_inner) = Some(release.digest());
                 self.releases.store(Some(release));
             }
+            Token::Erased(world, keys) => {
+                self.subjects.forget(&keys);
+                self.live.publish(world);
+                self.seen.forget(receipt.first, &self.subjects);
+            }
             Token::Nothing => {}
         }
     }
@@ -601,13 +682,14 @@ impl Fold for State {
     }
 
     fn keep(&self) -> Option<Keep> {
-        Some(self.parts().keep())
+        // A start from the state wouldn't know that keys are still to be erased.
+        self.subjects.is_settled().then(|| self.parts().keep())
     }
 
     fn restore(&mut self, _sequence: u64, kept: &[u8]) -> Result<(), Box<dyn Error + Send + Sync>> {
-        let Parts { world, open, unresolved, keys, remediable, release } = Parts::read(kept)?;
+        let Parts { world, open, unresolved, keys, remediable, release, erased_at } = Parts::read(kept)?;
         (self.world, self.open, self.unresolved) = (world, open, unresolved);
-        (self.keys, self.release) = (keys, release);
+        (self.keys, self.release, self.erased_at) = (keys, release, erased_at);
         *self.seen.remediable.lock().unwrap_or_else(PoisonError::into_inner) = Remediable::default();
         for (id, at) in remediable {
             self.seen.remember(id, at);

@@ -6,6 +6,7 @@
 mod archives;
 mod credential;
 mod effects;
+mod erase;
 mod flood;
 mod fold;
 mod in_flight;
@@ -17,12 +18,15 @@ mod observe;
 mod pipeline;
 mod public;
 mod resolve;
+mod seal_entry;
+mod sealing;
 pub mod trace;
 mod writes;
 
 pub use archives::{ArchiveError, Archives};
 pub use credential::{Credentials, Injection, OpenVault, Scheme, Service, VaultAccess};
 pub use effects::{Unamended, UnknownEffect};
+pub use erase::{Erasable, Erased};
 pub use flood::{MAX_PAIRS, WINDOW as REFUSAL_WINDOW};
 pub use fold::ORGANISATION;
 pub use in_flight::{InFlight, MAX_IN_FLIGHT};

@@ -9,7 +9,7 @@ use std::{
 
 use placet_catalog::{DidNot, Filling, Reading};
 use placet_core::{DecisionId, Name};
-use placet_record::{Amendment, AskedRecord, DecisionRecord};
+use placet_record::{Amendment, AskedRecord};
 
 use crate::{
     Ledger, Unamended, UnknownEffect,
@@ -153,7 +153,7 @@ impl Effects {
     fn call(&self, at: u64) -> Result<placet_core::Call, String> {
         let record = self.ledger.reader().get(at).map_err(|error| error.to_string())?;
         let record = record.ok_or_else(|| format!("record {at} is missing"))?;
-        match DecisionRecord::read(&record.payload).map_err(|error| error.to_string())?.asked {
+        match self.ledger.read_decision(&record)?.asked {
             AskedRecord::Call(call) => Ok(*call),
             AskedRecord::Attempt(_) => Err(format!("record {at} has no call")),
         }

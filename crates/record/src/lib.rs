@@ -9,6 +9,7 @@ mod effect;
 mod lookup;
 mod read;
 mod refusals;
+pub mod sealed;
 mod writer;
 
 pub use amendment::{Amendment, amended};

@@ -4,7 +4,7 @@ use std::{future::Future, pin::Pin, sync::Arc};
 
 use placet_core::{DecisionId, Digest, Name, RelationModel, Revision, TenantId, Timestamp};
 use placet_facts::{ChangeError, Live, Transaction, World};
-use placet_gateway::InFlight;
+use placet_gateway::{Erasable, Erased, InFlight};
 use placet_json::Value;
 use placet_policy::Release;
 use placet_record::DecisionRecord;
@@ -99,6 +99,10 @@ pub trait Books: Send + Sync + 'static {
     fn transact(&self, transaction: Transaction) -> Pending<'_, Result<Revision, Unwritten>>;
     /// Records a deed.
     fn deed(&self, deed: Deed) -> Pending<'_, Result<u64, Unwritten>>;
+    /// Erases a subject's data for good, as an act of the ledger.
+    fn erase(&self, by: Name, whom: Erasable, why: String) -> Pending<'_, Result<Erased, Unwritten>>;
+    /// How many keys of subjects there are, and how many were erased.
+    fn subject_keys(&self) -> (usize, usize);
     /// The facts as they were after a journal position.
     fn as_of(&self, at: Revision) -> Result<World, String>;
     /// The position of the last entry no later than a moment; 0 before the first.

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use placet_core::{DecisionId, Digest, Name, RelationModel, Revision, Timestamp};
 use placet_facts::{ChangeError, Live, Transaction, World};
-use placet_gateway::{Act, ArchiveError, Effects, InFlight, Ledger, ORGANISATION, Refused};
+use placet_gateway::{Act, ArchiveError, Effects, Erasable, Erased, InFlight, Ledger, ORGANISATION, Refused};
 use placet_json::{Limits, Value};
 use placet_policy::Release;
 use placet_record::{DecisionRecord, Kind};
@@ -32,7 +32,8 @@ impl LedgerBooks {
     fn payload(&self, sequence: u64) -> Result<Value, String> {
         let record = self.ledger.reader().get(sequence).map_err(|error| error.to_string())?;
         let record = record.ok_or_else(|| format!("record {sequence} is missing"))?;
-        placet_json::parse(&record.payload, &Limits::RESULT).map_err(|error| error.to_string())
+        let payload = self.ledger.opened(&record)?;
+        placet_json::parse(&payload, &Limits::RESULT).map_err(|error| error.to_string())
     }
     fn load(&self, digest: Digest) -> Result<Release, Unpromoted> {
         self.ledger.archives().load(digest).map_err(|error| match error {
@@ -65,6 +66,12 @@ impl Books for LedgerBooks {
             async move { self.ledger.act(Act { by, verb, refused, why, tenant }).await.map_err(unwritten) },
         )
     }
+    fn erase(&self, by: Name, whom: Erasable, why: String) -> Pending<'_, Result<Erased, Unwritten>> {
+        Box::pin(async move { self.ledger.erase(by, whom, why).await.map_err(unwritten) })
+    }
+    fn subject_keys(&self) -> (usize, usize) {
+        self.ledger.subject_keys()
+    }
     fn as_of(&self, at: Revision) -> Result<World, String> {
         self.ledger.as_of(at)
     }
@@ -88,7 +95,8 @@ impl Books for LedgerBooks {
             if Kind::from_tag(record.kind) != Some(Kind::Facts) || !is_of(whose, &record.tree) {
                 continue;
             }
-            page.entries.push((record.sequence, record.time_ms, transaction_of(&record.payload)?));
+            let transaction = transaction_of(&self.ledger.opened(&record)?)?;
+            page.entries.push((record.sequence, record.time_ms, transaction));
             if page.entries.len() >= limit {
                 page.more = record.sequence < last;
                 break;

@@ -87,6 +87,9 @@ pub enum StartError {
     /// The ledger.
     #[error("{0}")]
     Ledger(#[from] placet_store::OpenError),
+    /// The keys of subjects.
+    #[error("{0}")]
+    Subjects(#[from] placet_store::SubjectsError),
     /// The search index.
     #[error("the search index: {0}; run `placet doctor --rebuild`")]
     Index(#[from] placet_store::ProjectionError),
@@ -191,7 +194,7 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
         settings.server.admin_url = format!("http://{admin_addr}");
     }
     let commons = shared::connect(&settings, variables, &keyring).await?;
-    let Keyring { token, call, sender, checkpoint, session, operators, master } = keyring;
+    let Keyring { token, call, sender, checkpoint, session, operators, master, subjects } = keyring;
 
     let notary = Notary {
         organisation: settings.server.organisation.to_string(),
@@ -199,7 +202,7 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
         every: CHECKPOINT,
     };
     let options = Options::new(wall, notary);
-    let (ledger, report) = shared::ledger(&data, options, commons.as_ref()).await?;
+    let (ledger, report) = shared::ledger(&data, options, commons.as_ref(), subjects.as_deref()).await?;
     for source in &settings.sources {
         ledger.live().sources().declare(source.clone(), ledger.now())?;
     }

@@ -9,6 +9,7 @@
 //! | `tree/<tree>/hashes` | the tree's stored nodes, 32 bytes each, only growing |
 //! | `tree/<tree>/checkpoint` | the newest signed tree head |
 //! | `state/NNNNNNNNNNNN.state` | what the journal folds to up to that sequence, signed; thrown away where it doesn't fit |
+//! | `subjects` | the keys under which what is about people is sealed, wrapped |
 //! | `index.sqlite` | the search index, a projection that can be rebuilt |
 //!
 //! The journal is the truth and the single commit point; everything else follows it and can be made again from it.
@@ -24,6 +25,7 @@ mod open;
 mod postgres;
 mod projection;
 mod reader;
+mod subjects;
 mod trees;
 mod verify;
 mod walk;
@@ -39,6 +41,7 @@ pub use open::{OpenError, OpenReport};
 pub use postgres::{Commons, DatabaseError, Postgres, fetch};
 pub use projection::{Filter, Found, Projection, ProjectionError, Row};
 pub use reader::{ReadError, Reader, Record};
+pub use subjects::{MAX_SUBJECT, Opening, SubjectKeyId, Subjects, SubjectsError, is_subject};
 pub use trees::{TreeReader, copy_tree, trees};
 pub use verify::{Finding, TreeReport, VerifyReport, verify};
 pub use walk::Place;

@@ -11,6 +11,7 @@ pub(crate) mod decide;
 pub(crate) mod demo;
 pub(crate) mod doctor;
 pub(crate) mod effects;
+pub(crate) mod erase;
 pub(crate) mod facts;
 pub(crate) mod import;
 pub(crate) mod init;

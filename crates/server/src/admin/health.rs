@@ -59,6 +59,9 @@ pub(super) async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
     admin.metrics.gauge("facts_revision", admin.books.live().world().revision().0);
     let stops = admin.books.live().world().organisation().frozen().count();
     admin.metrics.gauge("freezes", u64::try_from(stops).unwrap_or(u64::MAX));
+    let (kept, erased) = admin.books.subject_keys();
+    admin.metrics.gauge("subject_keys", u64::try_from(kept).unwrap_or(u64::MAX));
+    admin.metrics.gauge("subject_keys_erased", u64::try_from(erased).unwrap_or(u64::MAX));
     admin.opal.count(&admin.metrics);
     let circuits = admin.offers.circuits();
     admin.metrics.circuits(circuits.iter().map(|(name, state, opened)| (name.as_str(), *state, *opened)));

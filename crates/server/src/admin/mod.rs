@@ -13,6 +13,7 @@ mod decisions;
 mod door;
 mod effects;
 mod enrolment;
+mod erasures;
 mod error;
 mod feed;
 mod fits;
@@ -119,6 +120,7 @@ pub fn routes(admin: Arc<Admin>) -> Router {
         .route("/v1/tenants/{tenant}/relations/expand", post(relations::expand))
         .route("/v1/tenants/{tenant}/relations/objects", post(relations::objects))
         .route("/v1/tenants/{tenant}/relations/subjects", post(relations::subjects))
+        .route("/v1/erasures", post(erasures::erase))
         .route("/v1/decisions/{decision}", get(decisions::show))
         .route("/v1/effects", get(effects::unknown))
         .route("/v1/effects/{decision}/resolve", post(effects::resolve))

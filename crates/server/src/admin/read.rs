@@ -291,7 +291,7 @@ fn of_tenant(facts: &TenantFacts) -> Object {
         "workflows" => array(workflows_of(facts, None)),
         "delegations" => array(delegations_of(facts)),
         "approvals" => array(approvals_of(facts)),
-        "resources" => array(facts.resources().map(|resource| form(&Change::ResourceSet(resource.clone())))),
+        "resources" => array(facts.resources().map(|resource| slice::resource(facts, resource))),
         "tuples" => array(facts.tuples().map(|tuple| tuple_text(&tuple).into())),
     }
 }

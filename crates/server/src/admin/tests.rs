@@ -15,6 +15,7 @@ use placet_jose::{
     Algorithm, KeySet, SigningKey, Stamp, digest::ContentDigest, htu::Htu, keys::random_id, mint,
     tokens::OperatorAssertion,
 };
+use placet_gateway::{Erasable, Erased};
 use placet_json::{Limits, Value, object};
 use placet_oauth::vault::MasterKey;
 use placet_policy::{Release, Tree};
@@ -93,6 +94,12 @@ impl Books for Shelf {
     fn deed(&self, deed: Deed) -> Pending<'_, Result<u64, Unwritten>> {
         self.deeds.lock().unwrap().push(deed);
         Box::pin(async { Ok(0) })
+    }
+    fn erase(&self, _: Name, _: Erasable, _: String) -> Pending<'_, Result<Erased, Unwritten>> {
+        Box::pin(async { Ok(Erased { at: 7, keys: 0 }) })
+    }
+    fn subject_keys(&self) -> (usize, usize) {
+        (0, 0)
     }
     fn as_of(&self, at: Revision) -> Result<World, String> {
         let log = self.log.lock().unwrap();
@@ -520,6 +527,7 @@ async fn a_person_can_do_nothing_that_is_an_operators_and_the_attempt_is_recorde
         ("POST", "/v1/agents/agent-7/standing", r#"{"standing":"active"}"#),
         ("POST", "/v1/freezes", r#"{"what":"all"}"#),
         ("POST", "/v1/freezes/end", r#"{"what":"all"}"#),
+        ("POST", "/v1/erasures", r#"{"kind":"human","id":"maya","why":"x"}"#),
         ("POST", "/v1/tenants/acme/assignments", r#"{"human":"maya","roles":["support_manager"]}"#),
         ("POST", "/v1/facts", r#"{"place":"organisation","changes":[{"tenant_created":{"id":"x"}}]}"#),
         ("GET", "/v1/facts", ""),
@@ -546,7 +554,7 @@ async fn a_person_can_do_nothing_that_is_an_operators_and_the_attempt_is_recorde
         );
     }
     assert_eq!(fixture.revision(), before);
-    assert_eq!(fixture.refused_deeds().len(), 19);
+    assert_eq!(fixture.refused_deeds().len(), 20);
 }
 
 #[tokio::test]

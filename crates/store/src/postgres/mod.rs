@@ -17,6 +17,7 @@
 //! | `placet_code` | enrolment codes that were handed out |
 //! | `placet_release` | archives of releases |
 //! | `placet_vault` | the sealed vault |
+//! | `placet_subject` | the keys of subjects; one that was erased is a number only |
 //! | `placet_setting` | what all gateways must have alike, as digests |
 
 mod commons;
@@ -24,6 +25,7 @@ mod join;
 mod replica;
 mod schema;
 mod session;
+mod subjects;
 mod writer;
 
 pub use commons::Commons;

@@ -19,6 +19,7 @@ mod lookups;
 mod moves;
 mod neighbour;
 mod operations;
+mod privacy;
 mod protocol;
 mod races;
 mod stops;
