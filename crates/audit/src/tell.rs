@@ -207,6 +207,7 @@ impl Story {
 
 impl fmt::Display for Story {
     /// For a manager or an auditor: about fifteen lines.
+    #[expect(clippy::too_many_lines, reason = "the story, one line after the other")]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { sequence, recorded: _, decision, effect, amendment, approvals, proof } = self;
         let mut lines = Vec::new();
@@ -260,7 +261,11 @@ impl fmt::Display for Story {
                         "revision {}, {} ms old; input {}",
                         basis.revision,
                         basis.freshness.age(),
-                        if self.lacks("/input_sha256") { "sealed".to_owned() } else { shown_input(&basis.input) }
+                        if self.lacks("/input_sha256") {
+                            "sealed".to_owned()
+                        } else {
+                            shown_input(&basis.input)
+                        }
                     ),
                 ));
                 lines.push(("release", basis.release.to_string()));

@@ -77,7 +77,11 @@ fn one_file(reader: &mut Reader<'_>, text: &str, catalog: &mut Catalog, readings
         for (name, at, item) in types.all() {
             let Some((of, personal)) = seal::personal(reader, name, at, item) else { continue };
             if !catalog.insert_personal(of, personal) {
-                reader.problem(at, format!("`personal.{name}` stands in another file already"), "keep one of them");
+                reader.problem(
+                    at,
+                    format!("`personal.{name}` stands in another file already"),
+                    "keep one of them",
+                );
             }
         }
     }

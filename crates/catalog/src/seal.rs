@@ -76,7 +76,9 @@ impl Seals {
 impl Subject {
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let wrong = || {
-            format!("`{text}` names no subject; write `KIND:$args.NAME`, `KIND:$resource.NAME`, `KIND:$resource.id` or `human:$human`")
+            format!(
+                "`{text}` names no subject; write `KIND:$args.NAME`, `KIND:$resource.NAME`, `KIND:$resource.id` or `human:$human`"
+            )
         };
         let (kind, source) = text.split_once(':').ok_or_else(wrong)?;
         let kind = self::kind(kind)?;

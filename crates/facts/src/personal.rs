@@ -50,26 +50,16 @@ impl Personal {
             }
         }
     }
-    fn put(&mut self, at: &ResourceRef, name: &Name, sealed: SealedFact) {
-        if let SealedFact::Of(subjects) = &sealed {
+    fn put(&mut self, at: &ResourceRef, name: &Name, sealed: &SealedFact) {
+        if let Some(former) = self.of.get(at).and_then(|attributes| attributes.get(name)).cloned() {
+            self.unlink(at, name, &former);
+        }
+        if let SealedFact::Of(subjects) = sealed {
             for subject in subjects {
                 self.subjects.entry(Arc::clone(subject)).or_default().insert((at.clone(), name.clone()));
             }
         }
-        if let Some(former) = self.of.entry(at.clone()).or_default().insert(name.clone(), sealed.clone())
-            && former != sealed
-        {
-            self.unlink(at, name, &former);
-            // A subject of both is still one.
-            if let SealedFact::Of(subjects) = &sealed {
-                for subject in subjects {
-                    self.subjects
-                        .entry(Arc::clone(subject))
-                        .or_default()
-                        .insert((at.clone(), name.clone()));
-                }
-            }
-        }
+        self.of.entry(at.clone()).or_default().insert(name.clone(), sealed.clone());
     }
 
     /// As documents; [`take`] reads them back.
@@ -102,11 +92,15 @@ pub(crate) fn take(personal: &mut Personal, body: &Value, path: &str) -> Result<
         let sealed = match of {
             Value::Null => SealedFact::Erased,
             Value::Array(subjects) => SealedFact::Of(
-                subjects.iter().map(|it| it.as_str().map(Arc::from)).collect::<Option<_>>().ok_or_else(wrong)?,
+                subjects
+                    .iter()
+                    .map(|it| it.as_str().map(Arc::from))
+                    .collect::<Option<_>>()
+                    .ok_or_else(wrong)?,
             ),
             Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_) => return Err(wrong()),
         };
-        personal.put(&at, &name, sealed);
+        personal.put(&at, &name, &sealed);
     }
     Ok(())
 }
@@ -131,7 +125,7 @@ impl World {
         let Some(facts) = self.tenant(tenant).filter(|_| !places.is_empty()) else { return self.clone() };
         let mut facts = TenantFacts::clone(facts);
         for (at, name, sealed) in places {
-            facts.personal.put(&at, &name, sealed);
+            facts.personal.put(&at, &name, &sealed);
         }
         self.with(facts)
     }
@@ -148,23 +142,23 @@ impl World {
                 if let Some(resource) = facts.resources.get_mut(at) {
                     Arc::make_mut(resource).attributes.remove(name);
                 }
-                facts.personal.put(at, name, SealedFact::Erased);
+                facts.personal.put(at, name, &SealedFact::Erased);
             }
             next = next.with(facts);
         }
         if let Some(record) = human.and_then(|human| self.organisation().record_of_human(human)) {
             for group in self.organisation().groups_of(&record.feed, record.id.as_str()) {
-                next = next.with_record(unnamed(group, &record.id));
+                next = next.with_record(&unnamed(group, &record.id));
             }
-            next = next.with_record(erased(record));
+            next = next.with_record(&erased(record));
         }
         next
     }
 
-    fn with_record(&self, record: DirectoryRecord) -> Self {
+    fn with_record(&self, record: &DirectoryRecord) -> Self {
         let (org, tenants) = self.parts();
         let mut org = org.clone();
-        directory::put(&mut org, &record);
+        directory::put(&mut org, record);
         Self::of_parts(org, tenants.clone())
     }
 }
@@ -174,7 +168,9 @@ impl World {
 pub fn attribute_at(transaction: &Transaction, pointer: &str) -> Option<(ResourceRef, Name)> {
     let (i, rest) = pointer.strip_prefix("/transaction/changes/")?.split_once('/')?;
     let name = rest.strip_prefix("resource_set/attributes/")?.replace("~1", "/").replace("~0", "~");
-    let Change::ResourceSet(resource) = transaction.changes.get(i.parse::<usize>().ok()?)? else { return None };
+    let Change::ResourceSet(resource) = transaction.changes.get(i.parse::<usize>().ok()?)? else {
+        return None;
+    };
     Some((resource.at.clone(), Name::new(&name).ok()?))
 }
 

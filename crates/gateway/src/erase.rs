@@ -27,6 +27,9 @@ use crate::{
 
 type Failure = Box<dyn Error + Send + Sync>;
 
+/// An attribute of a resource, and whose it is.
+type SealedPlace = (ResourceRef, Name, SealedFact);
+
 /// The verb of the act.
 pub(crate) const VERB: &str = "erase";
 
@@ -89,7 +92,8 @@ impl Erasure {
     /// Reads an act; none that erases nothing.
     pub(crate) fn read(payload: &[u8]) -> Result<Option<Self>, Failure> {
         let act = placet_json::parse(payload, &Limits::RESULT)?;
-        let Some(erased) = act.get("erased").filter(|_| act.get("verb").and_then(Value::as_str) == Some(VERB))
+        let Some(erased) =
+            act.get("erased").filter(|_| act.get("verb").and_then(Value::as_str) == Some(VERB))
         else {
             return Ok(None);
         };
@@ -132,7 +136,7 @@ pub(crate) fn opened<'a>(
 pub(crate) fn read_facts(
     frame: &Frame<'_>,
     subjects: &Subjects,
-) -> Result<(Transaction, Vec<(ResourceRef, Name, SealedFact)>), Failure> {
+) -> Result<(Transaction, Vec<SealedPlace>), Failure> {
     let opened = opened(frame.payload, frame.sealed, subjects)?;
     let document = placet_json::parse(&opened.payload, &Limits::RESULT)?;
     let transaction = document.get("transaction").ok_or("a record of facts without its `transaction`")?;
@@ -165,7 +169,7 @@ pub(crate) fn plan(
 }
 
 /// The attributes that a plan seals.
-pub(crate) fn places(transaction: &Transaction, parts: &[Part]) -> Vec<(ResourceRef, Name, SealedFact)> {
+pub(crate) fn places(transaction: &Transaction, parts: &[Part]) -> Vec<SealedPlace> {
     let mut places = Vec::new();
     for part in parts {
         let of: Vec<_> = part.subjects.iter().map(|subject| subject.as_str().into()).collect();

@@ -307,7 +307,8 @@ impl State {
     /// All that is kept of a settled state.
     fn parts(&self) -> Parts {
         let Self { world, open, unresolved, keys, release, erased_at, seen, .. } = self;
-        let Seen { open: _, unresolved: _, remediable, release: _, keys: _, moments: _, erasing: _ } = &**seen;
+        let Seen { open: _, unresolved: _, remediable, release: _, keys: _, moments: _, erasing: _ } =
+            &**seen;
         let remediable = {
             let Remediable { at, order } = &*remediable.lock().unwrap_or_else(PoisonError::into_inner);
             order.iter().filter_map(|id| Some((id.clone(), *at.get(id)?))).collect()
@@ -372,6 +373,87 @@ impl State {
         }
         Ok(token)
     }
+    /// Applies a record of facts, and remembers what of them is sealed.
+    fn told(&mut self, frame: &Frame<'_>) -> Result<(), Box<dyn Error + Send + Sync>> {
+        let (transaction, places) = erase::read_facts(frame, &self.subjects)?;
+        self.world = self.world.apply(frame.sequence, &transaction)?;
+        if let Place::Tenant(tenant) = &transaction.place {
+            self.world = self.world.sealed(tenant, places);
+        }
+        self.keys.remember(frame.sequence, &transaction)?;
+        Ok(())
+    }
+
+    /// Reads an act: whether it erases something.
+    fn acted(&mut self, frame: &Frame<'_>) -> Result<(), Box<dyn Error + Send + Sync>> {
+        let Some(erasure) = Erasure::read(frame.payload)? else { return Ok(()) };
+        self.world = erasure.world(&self.world);
+        self.erased_at = frame.sequence;
+        // At the start it is settled when all is read.
+        self.subjects.forget(&erasure.keys);
+        if self.started {
+            self.live.publish(self.world.clone());
+            self.seen.forget(frame.sequence, &self.subjects);
+        }
+        Ok(())
+    }
+
+    /// Admits a change of facts, with what of it is personal sealed.
+    fn change(
+        &mut self,
+        At { sequence, time_ms }: At,
+        mut transaction: Transaction,
+        out: &mut FrameSink<'_>,
+    ) -> Result<Token, Refusal> {
+        if let Some(revision) = self.keys.repeated(&transaction).map_err(Refusal::Change)? {
+            return Err(Refusal::Repeated(revision));
+        }
+        transaction.stamp(Timestamp::from_millis(time_ms));
+        let release = self.releases.current();
+        // A release without relations has no model: its tuples are data, and grant nothing.
+        let model = release.as_ref().map(|it| it.relations()).filter(|it| !it.types.is_empty());
+        let mut world = self.world.apply_with(sequence, &transaction, model).map_err(Refusal::Change)?;
+        let tree = match &transaction.place {
+            Place::Organisation => ORGANISATION,
+            Place::Tenant(tenant) => tenant.as_str(),
+        };
+        let record = Value::from(
+            object! { "time" => Timestamp::from_millis(time_ms).to_string(), "transaction" => transaction.to_value(), "v" => 1_u64 },
+        );
+        let catalog = release.as_ref().map(|it| it.catalog());
+        let parts = erase::plan(&transaction, catalog, &self.world, &self.subjects);
+        if parts.is_empty() {
+            let record = record.canonical().map_err(|_| Refusal::Frame(FrameError::TooLarge { limit: 0 }))?;
+            out.push(tree, Kind::Facts.tag(), record.as_bytes())?;
+        } else {
+            let sealed = seal_parts(record, &parts, &self.subjects);
+            let sealed = sealed.map_err(|error| Refusal::Sealing(error.to_string()))?;
+            push(out, tree, Kind::Facts, &sealed)?;
+            if let Place::Tenant(tenant) = &transaction.place {
+                world = world.sealed(tenant, erase::places(&transaction, &parts));
+            }
+        }
+        self.keys.remember(sequence, &transaction).map_err(Refusal::Change)?;
+        self.world = world.clone();
+        Ok(Token::World(world))
+    }
+
+    /// Admits the erasure of a subject.
+    fn erase(
+        &mut self,
+        At { sequence, time_ms }: At,
+        erasure: Erasure,
+        out: &mut FrameSink<'_>,
+    ) -> Result<Token, Refusal> {
+        let tree = erasure.tenant.as_ref().map_or(ORGANISATION, TenantId::as_str);
+        let record = erasure.record(Timestamp::from_millis(time_ms));
+        let record = record.canonical().map_err(|_| Refusal::Frame(FrameError::TooLarge { limit: 0 }))?;
+        out.push(tree, Kind::Act.tag(), record.as_bytes())?;
+        self.world = erasure.world(&self.world);
+        self.erased_at = sequence;
+        Ok(Token::Erased(self.world.clone(), erasure.keys))
+    }
+
     fn permit(&self, at: u64, reservation: &Reservation) -> Result<World, Refusal> {
         let Reservation { workflow, basis, entry, action, amount, labels, labels_at, totals, spends, .. } =
             reservation;
@@ -415,12 +497,7 @@ impl Fold for State {
         let at = frame.sequence;
         match Kind::from_tag(frame.kind) {
             Some(Kind::Facts) => {
-                let (transaction, places) = erase::read_facts(frame, &self.subjects)?;
-                self.world = self.world.apply(at, &transaction)?;
-                if let Place::Tenant(tenant) = &transaction.place {
-                    self.world = self.world.sealed(tenant, places);
-                }
-                self.keys.remember(at, &transaction)?;
+                self.told(frame)?;
             }
             Some(Kind::Decision) => {
                 let opened = erase::opened(frame.payload, frame.sealed, &self.subjects)?;
@@ -494,18 +571,7 @@ impl Fold for State {
                     self.put_in_force();
                 }
             }
-            Some(Kind::Act) => {
-                if let Some(erasure) = Erasure::read(frame.payload)? {
-                    self.world = erasure.world(&self.world);
-                    self.erased_at = at;
-                    // At the start it is settled when all is read.
-                    self.subjects.forget(&erasure.keys);
-                    if self.started {
-                        self.live.publish(self.world.clone());
-                        self.seen.forget(at, &self.subjects);
-                    }
-                }
-            }
+            Some(Kind::Act) => self.acted(frame)?,
             Some(Kind::Refusals) => {}
             None => {
                 return Err(format!(
@@ -529,40 +595,7 @@ impl Fold for State {
     fn admit(&mut self, at: At, entry: Commit, out: &mut FrameSink<'_>) -> Result<Token, Refusal> {
         let At { sequence, time_ms } = at;
         match entry {
-            Commit::Facts(mut transaction) => {
-                if let Some(revision) = self.keys.repeated(&transaction).map_err(Refusal::Change)? {
-                    return Err(Refusal::Repeated(revision));
-                }
-                transaction.stamp(Timestamp::from_millis(time_ms));
-                let release = self.releases.current();
-                // A release without relations has no model: its tuples are data, and grant nothing.
-                let model = release.as_ref().map(|it| it.relations()).filter(|it| !it.types.is_empty());
-                let mut world = self.world.apply_with(sequence, &transaction, model).map_err(Refusal::Change)?;
-                let tree = match &transaction.place {
-                    Place::Organisation => ORGANISATION,
-                    Place::Tenant(tenant) => tenant.as_str(),
-                };
-                let record = Value::from(
-                    object! { "time" => Timestamp::from_millis(time_ms).to_string(), "transaction" => transaction.to_value(), "v" => 1_u64 },
-                );
-                let catalog = release.as_ref().map(|it| it.catalog());
-                let parts = erase::plan(&transaction, catalog, &self.world, &self.subjects);
-                if parts.is_empty() {
-                    let record =
-                        record.canonical().map_err(|_| Refusal::Frame(FrameError::TooLarge { limit: 0 }))?;
-                    out.push(tree, Kind::Facts.tag(), record.as_bytes())?;
-                } else {
-                    let sealed = seal_parts(record, &parts, &self.subjects);
-                    let sealed = sealed.map_err(|error| Refusal::Sealing(error.to_string()))?;
-                    push(out, tree, Kind::Facts, &sealed)?;
-                    if let Place::Tenant(tenant) = &transaction.place {
-                        world = world.sealed(tenant, erase::places(&transaction, &parts));
-                    }
-                }
-                self.keys.remember(sequence, &transaction).map_err(Refusal::Change)?;
-                self.world = world.clone();
-                Ok(Token::World(world))
-            }
+            Commit::Facts(transaction) => self.change(at, *transaction, out),
             Commit::Permit(reservation) => {
                 let world = self.permit(sequence, &reservation)?;
                 let Reservation { id, workflow, agent, effect, writes, record, .. } = *reservation;
@@ -606,16 +639,7 @@ impl Fold for State {
                 let record = Sealed::plain(record);
                 self.end(sequence, at, (Ending::Unknown, false), time_ms, &record, out)
             }
-            Commit::Erase(erasure) => {
-                let tree = erasure.tenant.as_ref().map_or(ORGANISATION, TenantId::as_str);
-                let record = erasure.record(Timestamp::from_millis(time_ms));
-                let record =
-                    record.canonical().map_err(|_| Refusal::Frame(FrameError::TooLarge { limit: 0 }))?;
-                out.push(tree, Kind::Act.tag(), record.as_bytes())?;
-                self.world = erasure.world(&self.world);
-                self.erased_at = sequence;
-                Ok(Token::Erased(self.world.clone(), erasure.keys))
-            }
+            Commit::Erase(erasure) => self.erase(at, *erasure, out),
             Commit::Release { release, record } => {
                 out.push(ORGANISATION, Kind::Release.tag(), record.as_bytes())?;
                 self.release = Some(release.digest());

@@ -197,7 +197,8 @@ impl Moments {
         subjects: &Subjects,
     ) -> Result<World, String> {
         let erasures = self.0.lock().unwrap_or_else(PoisonError::into_inner).erasures;
-        let (from, mut state) = self.nearest(at, reader, kept, subjects).map_err(|error| error.to_string())?;
+        let (from, mut state) =
+            self.nearest(at, reader, kept, subjects).map_err(|error| error.to_string())?;
         for record in reader.range(from.saturating_add(1), at) {
             let record = record.map_err(|error| error.to_string())?;
             let sequence = record.sequence;
@@ -475,7 +476,8 @@ mod tests {
                 document: placet_json::parse(document.as_bytes(), &Limits::MESSAGE).unwrap(),
             };
             let user = format!(r#"{{"displayName":"{CANARY}","emails":[{{"value":"{CANARY}@x"}}]}}"#);
-            let group = format!(r#"{{"displayName":"All","members":[{{"value":"u-1","display":"{CANARY}"}}]}}"#);
+            let group =
+                format!(r#"{{"displayName":"All","members":[{{"value":"u-1","display":"{CANARY}"}}]}}"#);
             Transaction {
                 place: Place::Organisation,
                 changes: vec![
@@ -533,7 +535,11 @@ mod tests {
             assert!(documents(&ledger.live().world()).contains(CANARY));
             assert!(documents(&ledger.as_of(Revision(7)).unwrap()).contains(CANARY));
             // Kept states hold what is live; journal and keys don't.
-            assert!(holding(dir.path()).iter().all(|path| path.ends_with(".state")), "{:?}", holding(dir.path()));
+            assert!(
+                holding(dir.path()).iter().all(|path| path.contains("/state/")),
+                "{:?}",
+                holding(dir.path())
+            );
             assert!(!holding(dir.path()).is_empty());
             let leaf = ledger.reader().get(4).unwrap().unwrap();
             let before = (leaf.leaf, leaf.link);
@@ -614,7 +620,10 @@ mod tests {
             let options = Options { segment_bytes: 64 << 10, ..Options::new(|| 9_000_000, notary) };
             let subjects = Subjects::open(dir.path(), &MASTER).unwrap();
             let refused = Ledger::open_sealing(dir.path(), options, subjects).unwrap_err().to_string();
-            assert!(refused.contains("restore the keys of subjects") && !refused.contains(CANARY), "{refused}");
+            assert!(
+                refused.contains("restore the keys of subjects") && !refused.contains(CANARY),
+                "{refused}"
+            );
         }
 
         #[tokio::test]

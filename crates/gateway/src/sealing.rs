@@ -127,12 +127,15 @@ pub(crate) fn of_facts(
                 };
                 let text = |name: &Name| resource.attributes.get(name).and_then(as_id);
                 let subject = owner(tenant.as_str(), &resource.at, personal.subject.as_ref(), text);
-                for name in personal.attributes.iter().filter(|name| resource.attributes.contains_key(*name)) {
+                for name in personal.attributes.iter().filter(|name| resource.attributes.contains_key(*name))
+                {
                     let at = format!("{at}/resource_set/attributes/{}", step(name.as_str()));
                     plan.add([subject.clone()], at, None);
                 }
             }
-            (Change::DirectorySet(record), Place::Organisation) if feeds => directory(&mut plan, &at, record, org),
+            (Change::DirectorySet(record), Place::Organisation) if feeds => {
+                directory(&mut plan, &at, record, org);
+            }
             _ => {}
         }
     }
@@ -408,9 +411,9 @@ pub(crate) fn of_effect(
         plan.add(whole, "/downstream/arguments_sha256".to_owned(), Some(Value::Null));
     }
     if let Some(seal) = &entry.seals().result {
-        let whose = about.of(seal);
-        plan.add([whose.clone()], "/answer_sha256".to_owned(), Some(Value::Null));
-        plan.add([whose], "/detail".to_owned(), Some("".into()));
+        let subject = about.of(seal);
+        plan.add([subject.clone()], "/answer_sha256".to_owned(), Some(Value::Null));
+        plan.add([subject], "/detail".to_owned(), Some("".into()));
     } else if let Some(whose) = record.get("detail").and_then(|detail| secrets.in_value(detail)) {
         plan.add(whose, "/detail".to_owned(), Some("".into()));
     }

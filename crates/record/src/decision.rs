@@ -10,8 +10,8 @@ use placet_json::{Canonical, Limits, Object, Value, object};
 
 use crate::{
     lookup,
-    sealed::{Shut, missing},
     read::{BadRecord, bad, digest, list, member, name, names, number, object as as_object, text, time},
+    sealed::{Shut, missing},
     writer::Writer,
 };
 
@@ -390,7 +390,9 @@ impl DecisionRecord {
                 now: time,
                 input: match record.get("input_sha256") {
                     // It is sealed together with the input.
-                    Some(Value::Null) if missing.iter().any(|(at, _)| at == "/input_sha256") => Digest::of(b""),
+                    Some(Value::Null) if missing.iter().any(|(at, _)| at == "/input_sha256") => {
+                        Digest::of(b"")
+                    }
                     _ => digest(record, "input_sha256")?,
                 },
             })

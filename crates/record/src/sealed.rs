@@ -13,7 +13,7 @@
 //! {"parts":[{"body":"base64url","keys":["hex"]}], "v":1}
 //! ```
 //!
-//! A body is `{"salt":"64 hex digits","values":[…]}` in canonical form, and the digest is its SHA-256: who has no key
+//! A body is `{"salt":"base64url of 32 bytes","values":[…]}` in canonical form, and the digest is its SHA-256: who has no key
 //! can't even confirm a guess. In a record that is read, what was opened is back in its place, and `sealed` names what
 //! wasn't, with the reason.
 
@@ -71,7 +71,7 @@ pub fn seal<E: From<BadRecord>>(
         if values.is_empty() {
             continue;
         }
-        let salt: String = salt()?.iter().map(|byte| format!("{byte:02x}")).collect();
+        let salt = URL_SAFE_NO_PAD.encode(salt()?);
         let body = Value::from(object! { "salt" => salt, "values" => Value::Array(values) });
         let body = body.canonical().map_err(|error| bad(SEALED, error))?;
         let (keys, sealed) = sealing(subjects, body.as_bytes())?;
@@ -329,7 +329,10 @@ mod tests {
         assert!(!leaf.as_str().contains("maya@example.org") && !leaf.as_str().contains("human:maya"));
         assert!(leaf.as_str().contains(r#""input":null"#) && leaf.as_str().contains(r#""list":["one",""]"#));
         let opened = open(leaf.as_bytes(), &attachment, &all).unwrap();
-        assert_eq!((json(std::str::from_utf8(&opened.payload).unwrap()), opened.shut()), (json(RECORD), None));
+        assert_eq!(
+            (json(std::str::from_utf8(&opened.payload).unwrap()), opened.shut()),
+            (json(RECORD), None)
+        );
         assert_eq!(opened.parts.len(), 2);
         assert_eq!(opened.parts[0].keys, ["human:maya"]);
         // Without an attachment the bytes are what they were.

@@ -83,7 +83,9 @@ async fn subjects(
 ) -> Result<Subjects, StartError> {
     match (master, commons) {
         (None, _) => {
-            tracing::warn!("without `[vault] master_key` nothing that is personal is sealed, or can be erased");
+            tracing::warn!(
+                "without `[vault] master_key` nothing that is personal is sealed, or can be erased"
+            );
             Ok(Subjects::none())
         }
         (Some(master), None) => Ok(Subjects::open(data, master)?),

@@ -84,7 +84,9 @@ pub enum SubjectsError {
     #[error("a subject has no key yet")]
     Unknown,
     /// Too many subjects, or a name that isn't one.
-    #[error("a body is about 1 to {MAX_KEYS} subjects, each of 1 to {MAX_SUBJECT} letters, digits and `._:@|/~-`")]
+    #[error(
+        "a body is about 1 to {MAX_KEYS} subjects, each of 1 to {MAX_SUBJECT} letters, digits and `._:@|/~-`"
+    )]
     Name,
     /// The cryptographic library refused.
     #[error("it could not be sealed")]

@@ -104,9 +104,9 @@ pub(super) fn personal(
     }
     let subject = table.get("subject").and_then(|item| {
         let subject = reader.parsed(item, "`subject`", |text| {
-            let (of, attribute) = text
-                .split_once(":$")
-                .ok_or_else(|| format!("`{text}` is not `KIND:$ATTRIBUTE`, an attribute of the same resource"))?;
+            let (of, attribute) = text.split_once(":$").ok_or_else(|| {
+                format!("`{text}` is not `KIND:$ATTRIBUTE`, an attribute of the same resource")
+            })?;
             Ok::<_, String>((kind(of)?, Name::new(attribute).map_err(|error| error.to_string())?))
         })?;
         if attributes.contains(&subject.1) {

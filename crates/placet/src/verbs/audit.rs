@@ -370,7 +370,8 @@ impl Directory {
             }
         };
         Data::open_with(dir, master.as_ref()).map_err(|error| {
-            Failure::new(error.to_string()).remedy("`placet audit verify` tells the first place that is wrong")
+            Failure::new(error.to_string())
+                .remedy("`placet audit verify` tells the first place that is wrong")
         })
     }
 }

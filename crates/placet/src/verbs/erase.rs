@@ -42,7 +42,9 @@ impl Erase {
             let number = |name: &str| answer.get(name).and_then(Value::as_u64).unwrap_or_default();
             match number("keys") {
                 0 => format!("nothing is sealed for {kind} {id}; the act is record {}", number("sequence")),
-                keys => format!("{kind} {id} is erased: {keys} of {keys} keys; record {}", number("sequence")),
+                keys => {
+                    format!("{kind} {id} is erased: {keys} of {keys} keys; record {}", number("sequence"))
+                }
             }
         })?;
         Ok(Answer::Yes)

@@ -99,7 +99,12 @@ pub(super) const OPERATIONS: &[Operation] = &[
         "/v1/erasures",
         "Erase what is sealed for a person or a tenant's subject, for good",
         "200",
-        &[("kind", "string", true), ("id", "string", true), ("tenant", "string", false), ("why", "string", true)],
+        &[
+            ("kind", "string", true),
+            ("id", "string", true),
+            ("tenant", "string", false),
+            ("why", "string", true),
+        ],
     ),
     read("/v1/tenants/{tenant}/assignments", "Roles of people in a tenant"),
     act(

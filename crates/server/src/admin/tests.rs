@@ -11,11 +11,11 @@ use hyper_util::service::TowerToHyperService;
 use placet_core::{DecisionId, Digest, Name, Revision, TenantId, Timestamp};
 use placet_facts::{ChangeError, Keys, Live, Place, Transaction, World, parse_file};
 use placet_gateway::InFlight;
+use placet_gateway::{Erasable, Erased};
 use placet_jose::{
     Algorithm, KeySet, SigningKey, Stamp, digest::ContentDigest, htu::Htu, keys::random_id, mint,
     tokens::OperatorAssertion,
 };
-use placet_gateway::{Erasable, Erased};
 use placet_json::{Limits, Value, object};
 use placet_oauth::vault::MasterKey;
 use placet_policy::{Release, Tree};

@@ -63,9 +63,10 @@ impl KeyFile {
         // A key that is on disk and not yet told here was made by somebody who still waits for this lock's holder to
         // tell; it is read from the file, so that it isn't lost.
         let there = read(&self.path)?;
-        let late = there.kept.into_iter().filter(|(id, _)| {
-            !gone.contains(id) && kept.binary_search_by_key(id, |(id, _)| *id).is_err()
-        });
+        let late = there
+            .kept
+            .into_iter()
+            .filter(|(id, _)| !gone.contains(id) && kept.binary_search_by_key(id, |(id, _)| *id).is_err());
         let kept: Vec<_> = kept.iter().cloned().chain(late).collect();
         write(&self.path, master, &kept, &gone)?;
         *place = None;
@@ -100,7 +101,12 @@ pub(super) fn write(
     let fresh = path.with_extension("new");
     let written = || -> io::Result<()> {
         let mut file = disk::open_private(&fresh, true)?;
-        let mut text: String = gone.iter().map(|id| format!("gone {id}\n")).collect();
+        let mut text = String::new();
+        for id in gone {
+            text.push_str("gone ");
+            text.push_str(&id.to_string());
+            text.push('\n');
+        }
         text.extend(kept.iter().map(|(id, kept)| line(*id, kept, master)));
         file.write_all(text.as_bytes())?;
         file.sync_all()?;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use placet_audit::{Data, ReplayReport, Scope, replay};
 use placet_json::Value;
-use placet_testing::{Cluster, Second, Stage, StageBuilder, on_postgres, url_file};
+use placet_testing::{Cluster, Second, StageBuilder, on_postgres, url_file};
 
 const MAIL: &str = "zora.quandt@canary.example";
 const NAME: &str = "Zora Quandt-Canary";
@@ -18,6 +18,7 @@ fn builder() -> StageBuilder {
             "text = { type = \"text\", max_length = 4000 }",
             "text = { type = \"text\", max_length = 4000, personal = \"customer:$resource.customer_id\" }",
         )
+        .change("relations.toml", "customer_id = \"id\"", "customer_id = \"id\", reporter = \"text\"")
         .change(
             "catalog/crm.toml",
             "[tool.\"crm.get_case\".result]\n",
@@ -76,11 +77,17 @@ async fn an_erased_customer_is_nowhere_and_the_ledger_holds() {
     // What the tool got is what was asked.
     assert!(stage.desk.calls().iter().any(|call| format!("{call:?}").contains(MAIL)));
     // A refused call's arguments, and a denial's, are sealed just so.
-    assert_ne!(agent.call("desk__note", r#"{"text":"zora.quandt@canary.example","nothing":1}"#).await.code(), "");
+    assert_ne!(
+        agent.call("desk__note", r#"{"text":"zora.quandt@canary.example","nothing":1}"#).await.code(),
+        ""
+    );
     assert_eq!(agent.call("crm__get_case", r#"{"case_id":"CASE-1837"}"#).await.code(), "");
-    // A call on a case that nobody marked anything of rests on nothing personal.
+    // Another customer's, of another tenant, and a call without anything personal.
     let other = stage.agent("agent-7", "globex", "wf-g", "dg-g").await;
-    assert_eq!(other.call("desk__place", r#"{"region":"eu"}"#).await.code(), "");
+    assert_eq!(other.call("desk__note", NOTE).await.code(), "");
+    assert_eq!(other.call("billing__refund", r#"{"case_id":"CASE-9001","amount":40}"#).await.code(), "");
+    // What is added up isn't sealed, though its case has a reporter.
+    assert_eq!(agent.call("billing__refund", r#"{"case_id":"CASE-1837","amount":40}"#).await.code(), "");
     stage.settle().await;
     assert_eq!(holding(&stage.data()), [""; 0], "nothing personal is on disk in plain");
     assert_eq!(reporter(&stage.admin, None).await, (Some(NAME.to_owned()), None));
@@ -103,7 +110,6 @@ async fn an_erased_customer_is_nowhere_and_the_ledger_holds() {
     let page = stage.admin.request("GET", "/metrics", "").send(stage.admin.address()).await.text();
     assert!(page.contains("placet_subject_keys_erased 1"), "{page}");
     // Work goes on, under a key of its own where something comes again.
-    assert_eq!(agent.call("desk__place", r#"{"region":"eu"}"#).await.code(), "");
     assert_eq!(agent.call("desk__note", r#"{"text":"another text"}"#).await.code(), "");
 
     stage.restart(|_| {}).await;
@@ -122,13 +128,9 @@ async fn an_erased_customer_is_nowhere_and_the_ledger_holds() {
     assert!(report.to_string().contains("body erased"), "{report}");
     assert!(report.to_value().to_string().contains(r#""verdict":"erased""#));
     // Without the master key nothing opens, and what is erased is still told from what is only shut.
-    let shut = replay(
-        &Data::open_with(&stage.data(), None).unwrap(),
-        &Scope::default(),
-        None,
-        &mut |_, _| {},
-    )
-    .unwrap();
+    let shut =
+        replay(&Data::open_with(&stage.data(), None).unwrap(), &Scope::default(), None, &mut |_, _| {})
+            .unwrap();
     assert_eq!((shut.differs, shut.erased), (0, report.erased), "{shut}");
     assert!(shut.cannot_tell > 0, "{shut}");
 }
@@ -138,13 +140,14 @@ async fn what_is_sensitive_goes_with_its_workflow() {
     let mut stage = builder()
         .change(
             "catalog/desk.toml",
-            "region = { type = \"text\", max_length = 40 }",
-            "region = { type = \"text\", max_length = 40, sensitive = true }",
+            "items = { type = \"text\", max_length = 40 }, required = false }",
+            "items = { type = \"text\", max_length = 40 }, required = false, sensitive = true }",
         )
         .start()
         .await;
     let agent = stage.seven().await;
-    assert_eq!(agent.call("desk__place", &format!(r#"{{"region":"{NAME}"}}"#)).await.code(), "");
+    let note = format!(r#"{{"text":"hello","tags":["x","{NAME}"]}}"#);
+    assert_eq!(agent.call("desk__note", &note).await.code(), "");
     stage.settle().await;
     assert_eq!(holding(&stage.data()), [""; 0]);
     assert!(replayed(&stage.data()).is_same());
@@ -187,7 +190,11 @@ async fn a_mark_that_would_lose_what_the_ledger_needs_is_refused() {
         ),
         ("scale = 2, attribute", "scale = 2, personal = \"human:$human\", attribute", "is added up"),
         ("scale = 2, attribute", "scale = 2, personal = \"nobody\", attribute", "names no subject"),
-        ("scale = 2, attribute", "scale = 2, personal = \"customer:$args.none\", attribute", "no argument `none`"),
+        (
+            "scale = 2, attribute",
+            "scale = 2, personal = \"customer:$args.none\", attribute",
+            "no argument `none`",
+        ),
     ] {
         let refused = StageBuilder::default().change("catalog/billing.toml", from, to).refused().await;
         assert!(refused.contains(why), "{why}: {refused}");
@@ -215,10 +222,13 @@ async fn two_gateways_on_one_database_erase_the_same() {
         seen = reporter(&there, None).await;
     }
     assert_eq!(seen, (Some(NAME.to_owned()), None), "the other gateway opens it");
-    assert_eq!(cluster.sql("privacy", "SELECT count(*) FROM placet_subject WHERE wrapped IS NOT NULL"), "1");
+    // A gateway that hadn't heard of a subject's key yet makes one of its own.
+    let kept = cluster.sql("privacy", "SELECT count(*) FROM placet_subject WHERE wrapped IS NOT NULL");
+    assert!(["1", "2"].contains(&kept.as_str()), "{kept}");
 
     let body = r#"{"kind":"customer","id":"cust-101","tenant":"acme","why":"GDPR Art. 17"}"#;
-    assert_eq!(stage.admin.act("/v1/erasures", body).await.get("keys").and_then(Value::as_u64), Some(1));
+    let erased = stage.admin.act("/v1/erasures", body).await;
+    assert_eq!(erased.get("keys").and_then(Value::as_u64).map(|keys| keys.to_string()), Some(kept));
     assert_eq!(cluster.sql("privacy", "SELECT count(*) FROM placet_subject WHERE wrapped IS NOT NULL"), "0");
     assert_eq!(cluster.sql("privacy", "SELECT count(*) FROM placet_subject WHERE subject IS NOT NULL"), "0");
     let mut seen = reporter(&there, None).await;
