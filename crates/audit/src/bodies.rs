@@ -24,7 +24,7 @@ pub(crate) fn opened<'a>(record: &'a Record, subjects: &Subjects) -> Result<Open
 pub(crate) fn why(shut: Shut) -> &'static str {
     match shut {
         Shut::Erased => "body erased",
-        Shut::NoKey => "body sealed: the keys to open it aren't here; give `--master-key`",
+        Shut::NoKey => "body sealed: what opens it isn't here; give `--master-key`",
         Shut::Altered => "body altered: it isn't what was sealed",
     }
 }

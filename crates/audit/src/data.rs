@@ -10,7 +10,9 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use placet_core::Digest;
 use placet_policy::{MAX_ARCHIVE, Release};
-use placet_store::{ReadError, Reader, Subjects, SubjectsError};
+use placet_store::{ReadError, Reader, Record, Subjects, SubjectsError};
+
+use crate::Pack;
 
 /// Why a directory can't be read.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +41,8 @@ pub struct Data {
     dir: PathBuf,
     reader: Reader,
     subjects: Subjects,
+    /// An evidence pack, in place of a journal.
+    pack: Option<Pack>,
     releases: Mutex<BTreeMap<Digest, Loaded>>,
 }
 
@@ -63,6 +67,7 @@ impl Data {
             dir: dir.to_owned(),
             reader: Reader::open(dir)?,
             subjects: Subjects::read(dir, master)?,
+            pack: None,
             releases: Mutex::default(),
         })
     }
@@ -70,6 +75,35 @@ impl Data {
     #[must_use]
     pub fn subjects(&self) -> &Subjects {
         &self.subjects
+    }
+    /// An evidence pack as data: its records and its releases.
+    pub fn of_pack(pack: Pack) -> Result<Self, DataError> {
+        let dir = pack.dir().to_owned();
+        Ok(Self {
+            reader: Reader::open(&dir)?,
+            subjects: Subjects::none(),
+            dir,
+            pack: Some(pack),
+            releases: Mutex::default(),
+        })
+    }
+    /// All records up to this position, in order; those of a pack have gaps between them.
+    pub(crate) fn records(
+        &self,
+        last: u64,
+    ) -> Result<Box<dyn Iterator<Item = Result<Record, ReadError>> + '_>, ReadError> {
+        let Some(pack) = &self.pack else { return Ok(Box::new(self.reader.range(1, last))) };
+        let unreadable = |error| ReadError::Io { path: self.dir.clone(), error };
+        let records = pack.records().map_err(unreadable)?;
+        Ok(Box::new(
+            records
+                .take_while(move |record| record.as_ref().map_or(true, |record| record.sequence <= last))
+                .map(move |record| record.map_err(unreadable)),
+        ))
+    }
+    /// The last position; of a pack, that isn't known before it is read.
+    pub(crate) fn last(&self) -> u64 {
+        if self.pack.is_some() { u64::MAX } else { self.reader.last() }
     }
     /// Where it is.
     #[must_use]

@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use placet_core::{ApprovalId, Decimal, Digest, FactsView, Revision, TenantId, WorkflowId};
 use placet_facts::{Place, SealedFact, Snapshot, Transaction, World, attribute_at};
 use placet_json::{Limits, Value};
-use placet_record::{AskedRecord, BadRecord, DecisionRecord, EffectRecord, Kind, sealed::Shut};
+use placet_record::{
+    AskedRecord, BadRecord, DecisionRecord, EffectRecord, Kind,
+    sealed::{Shut, missing},
+};
 use placet_store::{Record, Subjects};
 
 use crate::bodies::opened;
@@ -100,6 +103,11 @@ impl Past {
         }
     }
 
+    /// The world after the last change up to `at`.
+    pub(crate) fn world(&self, at: u64) -> Option<&World> {
+        self.worlds.range(..=at).next_back().or_else(|| self.worlds.first_key_value()).map(|(_, world)| world)
+    }
+
     fn read(&mut self, record: &Record) -> Folded {
         let at = record.sequence;
         match Kind::from_tag(record.kind) {
@@ -143,7 +151,7 @@ impl Past {
                 });
                 self.push(at, next);
             }
-            Some(Kind::Act | Kind::Refusals | Kind::Amendment) => {}
+            Some(Kind::Act | Kind::Refusals | Kind::Amendment | Kind::Gap) => {}
             None => self.push(
                 at,
                 Err(format!(
@@ -179,6 +187,22 @@ fn decision(record: &Record, subjects: &Subjects) -> Result<DecisionRecord, BadR
     DecisionRecord::read(&opened(record, subjects)?.payload)
 }
 
+/// The world after everything that a directory's journal holds, and the release in force.
+pub(crate) fn newest(
+    data: &crate::Data,
+) -> Result<Result<(World, Option<Digest>), String>, crate::DataError> {
+    let mut past = Past::new(0, data.subjects().clone());
+    let mut release = None;
+    for record in data.reader().range(1, data.reader().last()) {
+        let record = record?;
+        if Kind::from_tag(record.kind) == Some(Kind::Release) {
+            release = released(&record).or(release);
+        }
+        past.fold(&record);
+    }
+    Ok(past.newest().cloned().map(|world| (world, release)))
+}
+
 /// The world after a transaction, and why some of its facts are missing.
 fn transact(world: &World, record: &Record, subjects: &Subjects) -> Result<(World, Option<Shut>), String> {
     let opened = opened(record, subjects).map_err(|error| error.to_string())?;
@@ -186,11 +210,13 @@ fn transact(world: &World, record: &Record, subjects: &Subjects) -> Result<(Worl
     let transaction = document.get("transaction").ok_or("it has no `transaction`")?;
     let transaction = Transaction::from_value(transaction).map_err(|error| error.to_string())?;
     let next = world.apply(record.sequence, &transaction).map_err(|error| error.to_string())?;
-    let Place::Tenant(tenant) = &transaction.place else { return Ok((next, opened.shut())) };
-    let missing = opened.parts.iter().filter(|part| part.shut.is_some()).flat_map(|part| &part.at);
-    let missing = missing.filter_map(|at| attribute_at(&transaction, at));
-    let missing: Vec<_> = missing.map(|(at, name)| (at, name, SealedFact::Erased)).collect();
-    Ok((next.sealed(tenant, missing), opened.shut()))
+    // Of a record whose bodies aren't here at all, as in a pack, its own list tells.
+    let missing = missing(&document);
+    let shut = missing.iter().map(|(_, shut)| *shut).max();
+    let Place::Tenant(tenant) = &transaction.place else { return Ok((next, shut)) };
+    let places = missing.iter().filter_map(|(at, _)| attribute_at(&transaction, at));
+    let places = places.map(|(at, name)| (at, name, SealedFact::Erased)).collect();
+    Ok((next.sealed(tenant, places), shut))
 }
 
 fn permit(world: &World, at: u64, record: &DecisionRecord) -> Result<World, String> {

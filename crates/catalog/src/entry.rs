@@ -8,7 +8,9 @@ use std::{
 use placet_core::{Digest, EffectClass, Name};
 use placet_json::{Object, Value, object};
 
-use crate::{Lookup, Path, PersonalType, Problem, Resolver, Seals, Source, ToolLimits, Type, Write, parse};
+use crate::{
+    Lookup, Operation, Path, PersonalType, Problem, Resolver, Seals, Source, ToolLimits, Type, Write, parse,
+};
 
 /// All tools that exist, by upstream and name.
 #[derive(Debug, Clone, Default)]
@@ -43,6 +45,7 @@ pub struct Entry {
     pub(crate) writes: Vec<Write>,
     pub(crate) limits: ToolLimits,
     pub(crate) seals: Seals,
+    pub(crate) http: Option<Operation>,
 }
 
 /// How a call's resource is found.
@@ -284,6 +287,19 @@ impl Entry {
         &self.writes
     }
 
+    /// The operation of an HTTP API that the tool is, where it is one.
+    #[must_use]
+    pub fn http(&self) -> Option<&Operation> {
+        self.http.as_ref()
+    }
+
+    /// The digest of the definition that this entry makes for itself, where it is an operation of an HTTP API.
+    #[must_use]
+    pub fn own_definition(&self) -> Option<Digest> {
+        let definition = crate::definition(self)?.canonical().ok()?;
+        Some(Digest::of(definition.as_bytes()))
+    }
+
     /// As JSON, for reports and digests of releases.
     #[must_use]
     pub fn to_value(&self) -> Value {
@@ -305,6 +321,7 @@ impl Entry {
             writes,
             limits,
             seals,
+            http,
         } = self;
         let resources = resources.iter().map(|resource| {
             let id = match &resource.id {
@@ -359,6 +376,9 @@ impl Entry {
             );
         }
         limits.write(&mut out);
+        if let Some(http) = http {
+            out.insert("http", http.to_value());
+        }
         Value::Object(out)
     }
 }

@@ -26,6 +26,7 @@ use crate::{
     erase::{self, Erasing, Erasure},
     keep::{FORMAT, Moments, Parts},
     sealing::{Sealed, seal_parts},
+    sources::{self, Gaps, SourceSays, Told},
     writes,
 };
 
@@ -39,6 +40,8 @@ const MAX_REMEDIABLE: usize = 65_536;
 pub(crate) enum Commit {
     /// A change of facts.
     Facts(Box<Transaction>),
+    /// A change of facts, if this is still the last one of its place.
+    FactsOn(Box<Transaction>, Revision),
     /// A permit, with what it reserves.
     Permit(Box<Reservation>),
     /// A denial.
@@ -55,6 +58,8 @@ pub(crate) enum Commit {
     Erase(Box<Erasure>),
     /// Something else that people did or tried.
     Act { tenant: Option<TenantId>, kind: Kind, record: String },
+    /// What a source of facts says of itself.
+    Source { told: Told, record: String },
 }
 
 /// What a permit takes with it.
@@ -210,6 +215,8 @@ pub(crate) struct State {
     release: Option<Digest>,
     /// Where the last erasure stands; 0 before the first.
     erased_at: u64,
+    /// Gaps of sources that aren't closed, likewise.
+    gaps: Gaps,
     live: Arc<Live>,
     seen: Arc<Seen>,
     releases: Arc<InForce>,
@@ -241,6 +248,8 @@ pub(crate) enum Token {
     Release(Arc<Release>),
     /// Publish this, and what was a subject's is forgotten everywhere.
     Erased(World, Vec<SubjectKeyId>),
+    /// A source said something.
+    Source(Told, Gaps),
     /// Nothing.
     Nothing,
 }
@@ -260,6 +269,7 @@ impl State {
             keys: Keys::default(),
             release: None,
             erased_at: 0,
+            gaps: Gaps::default(),
             live,
             seen,
             releases,
@@ -286,6 +296,7 @@ impl State {
             keys,
             release,
             erased_at,
+            gaps,
             live: _,
             seen: _,
             releases: _,
@@ -300,13 +311,14 @@ impl State {
             keys: keys.clone(),
             release: *release,
             erased_at: *erased_at,
+            gaps: gaps.clone(),
             releases: Arc::clone(&self.releases),
             ..Self::alone(subjects)
         }
     }
     /// All that is kept of a settled state.
     fn parts(&self) -> Parts {
-        let Self { world, open, unresolved, keys, release, erased_at, seen, .. } = self;
+        let Self { world, open, unresolved, keys, release, erased_at, gaps, seen, .. } = self;
         let Seen { open: _, unresolved: _, remediable, release: _, keys: _, moments: _, erasing: _ } =
             &**seen;
         let remediable = {
@@ -321,10 +333,12 @@ impl State {
             remediable,
             release: *release,
             erased_at: *erased_at,
+            gaps: gaps.clone(),
         }
     }
     fn publish(&self) {
         self.live.publish(self.world.clone());
+        self.live.sources().record(sources::all(&self.gaps));
         *self.seen.open.lock().unwrap_or_else(PoisonError::into_inner) =
             self.open.iter().map(|(at, open)| (*at, open.clone())).collect();
         self.seen.unresolved.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&self.unresolved);
@@ -340,6 +354,15 @@ impl State {
                 tracing::error!(release = %digest, error, "the release in force can't be had: nothing is permitted");
                 self.releases.store(None);
             }
+        }
+    }
+    /// Tells the sources what is in the journal now.
+    fn said(&self, told: &Told, gaps: &Gaps) {
+        let sources = self.live.sources();
+        match told.says {
+            // One that isn't declared here has no age here.
+            SourceSays::Seen(at) => drop(sources.seen(&told.source, at)),
+            SourceSays::Gap | SourceSays::Closed => sources.record(sources::all(gaps)),
         }
     }
     /// A warrant is over; if nobody knows how, it is kept in mind.
@@ -384,8 +407,12 @@ impl State {
         Ok(())
     }
 
-    /// Reads an act: whether it erases something.
+    /// Reads an act: what a source says of itself, or that something is erased.
     fn acted(&mut self, frame: &Frame<'_>) -> Result<(), Box<dyn Error + Send + Sync>> {
+        if let Some(told) = Told::read(frame.payload)? {
+            told.fold(&mut self.gaps);
+            self.said(&told, &self.gaps);
+        }
         let Some(erasure) = Erasure::read(frame.payload)? else { return Ok(()) };
         self.world = erasure.world(&self.world);
         self.erased_at = frame.sequence;
@@ -461,7 +488,9 @@ impl State {
         let tenant = self.world.tenant(workflow.tenant()).ok_or(Refusal::Moved)?;
         // What ended stands before this entry: no permit of older facts, or of an older release, comes after it.
         let revision = self.world.organisation().revision().max(tenant.revision());
-        if *basis != (self.release.ok_or(Refusal::Moved)?, revision) {
+        if *basis != (self.release.ok_or(Refusal::Moved)?, revision)
+            || sources::denies(&self.gaps, workflow.tenant())
+        {
             return Err(Refusal::Moved);
         }
         let flow = tenant.flow(workflow);
@@ -572,7 +601,7 @@ impl Fold for State {
                 }
             }
             Some(Kind::Act) => self.acted(frame)?,
-            Some(Kind::Refusals) => {}
+            Some(Kind::Refusals | Kind::Gap) => {}
             None => {
                 return Err(format!(
                     "a record of the unknown kind {}: it was written by a newer version",
@@ -596,6 +625,18 @@ impl Fold for State {
         let At { sequence, time_ms } = at;
         match entry {
             Commit::Facts(transaction) => self.change(at, *transaction, out),
+            Commit::FactsOn(transaction, on) => {
+                let now = match &transaction.place {
+                    Place::Organisation => Some(self.world.organisation().revision()),
+                    Place::Tenant(tenant) => self.world.tenant(tenant).map(|facts| facts.revision()),
+                };
+                // What stands there already under the same key is told again.
+                let repeated = self.keys.repeated(&transaction).is_ok_and(|at| at.is_some());
+                if !repeated && now.is_some_and(|now| now != on) {
+                    return Err(Refusal::Moved);
+                }
+                self.admit(at, Commit::Facts(transaction), out)
+            }
             Commit::Permit(reservation) => {
                 let world = self.permit(sequence, &reservation)?;
                 let Reservation { id, workflow, agent, effect, writes, record, .. } = *reservation;
@@ -644,6 +685,15 @@ impl Fold for State {
                 out.push(ORGANISATION, Kind::Release.tag(), record.as_bytes())?;
                 self.release = Some(release.digest());
                 Ok(Token::Release(release))
+            }
+            Commit::Source { told, record } => {
+                let tree = match &told.place {
+                    Place::Organisation => ORGANISATION,
+                    Place::Tenant(tenant) => tenant.as_str(),
+                };
+                out.push(tree, Kind::Act.tag(), record.as_bytes())?;
+                told.fold(&mut self.gaps);
+                Ok(Token::Source(told, self.gaps.clone()))
             }
             Commit::Act { tenant, kind, record } => {
                 out.push(
@@ -696,6 +746,7 @@ impl Fold for State {
                 self.live.publish(world);
                 self.seen.forget(receipt.first, &self.subjects);
             }
+            Token::Source(told, gaps) => self.said(&told, &gaps),
             Token::Nothing => {}
         }
     }
@@ -711,9 +762,10 @@ impl Fold for State {
     }
 
     fn restore(&mut self, _sequence: u64, kept: &[u8]) -> Result<(), Box<dyn Error + Send + Sync>> {
-        let Parts { world, open, unresolved, keys, remediable, release, erased_at } = Parts::read(kept)?;
+        let Parts { world, open, unresolved, keys, remediable, release, gaps, erased_at } =
+            Parts::read(kept)?;
         (self.world, self.open, self.unresolved) = (world, open, unresolved);
-        (self.keys, self.release, self.erased_at) = (keys, release, erased_at);
+        (self.keys, self.release, self.gaps, self.erased_at) = (keys, release, gaps, erased_at);
         *self.seen.remediable.lock().unwrap_or_else(PoisonError::into_inner) = Remediable::default();
         for (id, at) in remediable {
             self.seen.remember(id, at);

@@ -18,6 +18,7 @@ use crate::{
     UnknownEffect,
     effects::Unresolved,
     fold::{Open, State},
+    sources::{self, Gaps},
 };
 
 /// Raised whenever the form of a kept state changes, or what the journal's entries fold to.
@@ -41,13 +42,14 @@ pub(crate) struct Parts {
     pub(crate) remediable: Vec<(DecisionId, u64)>,
     pub(crate) release: Option<Digest>,
     pub(crate) erased_at: u64,
+    pub(crate) gaps: Gaps,
 }
 
 impl Parts {
     /// As lines of JSON, one document each, to be written by another thread.
     pub(crate) fn keep(self) -> Keep {
         Box::new(move |out| {
-            let Self { world, open, unresolved, keys, remediable, release, erased_at } = self;
+            let Self { world, open, unresolved, keys, remediable, release, gaps, erased_at } = self;
             let mut line = |document: &Value| writeln!(out, "{document}");
             world.documents().try_for_each(|document| line(&document))?;
             keys.documents().try_for_each(|key| line(&one("key", key)))?;
@@ -74,6 +76,7 @@ impl Parts {
                 line(&one("release", release.to_string()))?;
             }
             line(&one("erased_at", erased_at))?;
+            gaps.iter().try_for_each(|(name, gap)| line(&one("gap", sources::document(name, gap))))?;
             io::Result::Ok(())
         })
     }
@@ -88,6 +91,7 @@ impl Parts {
             remediable: Vec::new(),
             release: None,
             erased_at: 0,
+            gaps: Gaps::default(),
         };
         for line in kept.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             let document = placet_json::parse(line, &Limits::RESULT)?;
@@ -143,6 +147,10 @@ impl Parts {
                 self.release = Some(digest.ok_or("a release without its digest")?);
             }
             "erased_at" => self.erased_at = body.as_u64().ok_or("an erasure without its position")?,
+            "gap" => {
+                let (name, gap) = sources::undocument(body)?;
+                self.gaps.insert(name, gap);
+            }
             other => return Err(format!("`{other}` isn't known").into()),
         }
         Ok(())

@@ -22,6 +22,7 @@ mod operations;
 mod privacy;
 mod protocol;
 mod races;
+mod rest;
 mod stops;
 mod support;
 mod tenancy;
