@@ -21,6 +21,7 @@ mod seam;
 mod tally;
 mod time;
 mod tuple;
+mod waiver;
 
 pub use call::*;
 pub use decimal::*;
@@ -38,3 +39,4 @@ pub use seam::*;
 pub use tally::*;
 pub use time::*;
 pub use tuple::TupleError;
+pub use waiver::*;

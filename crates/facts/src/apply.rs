@@ -13,7 +13,7 @@ use crate::{Change, ChangeError, Kind, OrgFacts, TenantFacts, Transaction, allow
 /// The organisation's own tree in the ledger: a tenant of this name would write into it.
 const RESERVED: &str = "organisation";
 
-type Applied = Result<(), ChangeError>;
+pub(crate) type Applied = Result<(), ChangeError>;
 
 /// Revisions only grow: a log is applied in its order.
 pub(crate) fn later(last: u64, revision: u64) -> Applied {
@@ -116,7 +116,11 @@ pub(crate) fn organisation(
                 return Err(ChangeError::unknown("this isn't frozen", "list what is"));
             }
         }
-        Change::AssignmentSet(_)
+        // Waivers are applied by themselves, in their people's names.
+        Change::WaiverAsked(_)
+        | Change::WaiverConfirmed { .. }
+        | Change::WaiverEnded(_)
+        | Change::AssignmentSet(_)
         | Change::AssignmentRemoved(_)
         | Change::WorkflowOpened(_)
         | Change::WorkflowMoved(_)
@@ -227,7 +231,10 @@ pub(crate) fn tenant(
         | Change::DirectorySet(_)
         | Change::DirectoryRemoved { .. }
         | Change::Frozen(_)
-        | Change::Unfrozen(_) => return Err(misplaced(change)),
+        | Change::Unfrozen(_)
+        | Change::WaiverAsked(_)
+        | Change::WaiverConfirmed { .. }
+        | Change::WaiverEnded(_) => return Err(misplaced(change)),
     }
     Ok(())
 }
@@ -406,7 +413,7 @@ fn active_human<'o>(org: &'o OrgFacts, id: &HumanId) -> Result<&'o Human, Change
     }
     Ok(human)
 }
-fn known_agent<'o>(org: &'o OrgFacts, id: &AgentId) -> Result<&'o Agent, ChangeError> {
+pub(crate) fn known_agent<'o>(org: &'o OrgFacts, id: &AgentId) -> Result<&'o Agent, ChangeError> {
     org.agent(id).ok_or_else(|| no("agent", id, "enrol it first"))
 }
 pub(crate) fn no(what: &str, id: impl std::fmt::Display, remedy: &str) -> ChangeError {

@@ -2,7 +2,7 @@
 
 use placet_core::{
     Agent, AgentId, Approval, ApprovalId, Assignment, Delegation, DelegationId, Freeze, Human, HumanId, Name,
-    Resource, ResourceRef, Standing, TenantId, Tuple, Workflow, WorkflowId,
+    Resource, ResourceRef, Standing, TenantId, Tuple, Waiver, Workflow, WorkflowId,
 };
 use placet_json::{Value, object};
 
@@ -77,6 +77,17 @@ pub enum Change {
     Frozen(Freeze),
     /// Organisation: the end of a stop.
     Unfrozen(Freeze),
+    /// Organisation: somebody asks for a waiver; it doesn't hold yet.
+    WaiverAsked(Waiver),
+    /// Organisation: a second person confirms a waiver.
+    WaiverConfirmed {
+        /// Which.
+        id: Name,
+        /// Who.
+        by: HumanId,
+    },
+    /// Organisation: a waiver is over.
+    WaiverEnded(Name),
     /// Tenant: a person's roles, new or in place of the former.
     AssignmentSet(Assignment),
     /// Tenant: a person has no roles any more.
@@ -123,7 +134,10 @@ impl Change {
             | Self::DirectorySet(_)
             | Self::DirectoryRemoved { .. }
             | Self::Frozen(_)
-            | Self::Unfrozen(_) => false,
+            | Self::Unfrozen(_)
+            | Self::WaiverAsked(_)
+            | Self::WaiverConfirmed { .. }
+            | Self::WaiverEnded(_) => false,
             Self::AssignmentSet(_)
             | Self::AssignmentRemoved(_)
             | Self::WorkflowOpened(_)
@@ -158,6 +172,9 @@ impl Change {
             Self::DirectoryRemoved { .. } => "directory_removed",
             Self::Frozen(_) => "frozen",
             Self::Unfrozen(_) => "unfrozen",
+            Self::WaiverAsked(_) => "waiver_asked",
+            Self::WaiverConfirmed { .. } => "waiver_confirmed",
+            Self::WaiverEnded(_) => "waiver_ended",
             Self::AssignmentSet(_) => "assignment_set",
             Self::AssignmentRemoved(_) => "assignment_removed",
             Self::WorkflowOpened(_) => "workflow_opened",
@@ -203,6 +220,9 @@ impl Change {
             Self::Frozen(what) | Self::Unfrozen(what) => {
                 Value::Object(object! { "what" => noun::freeze_value(what) })
             }
+            Self::WaiverAsked(waiver) => crate::waiver::waiver_value(waiver),
+            Self::WaiverConfirmed { id, by } => crate::waiver::confirmed_value(id, by),
+            Self::WaiverEnded(id) => of("id", id.as_str()),
             Self::AssignmentSet(assignment) => noun::assignment_value(assignment),
             Self::HumanReturned(human) | Self::AssignmentRemoved(human) => of("human", human.as_str()),
             Self::WorkflowOpened(workflow) => noun::workflow_value(workflow),
@@ -251,6 +271,7 @@ impl Change {
             "agent_enrolled" => return noun::agent(body, path).map(Self::AgentEnrolled).map(Some),
             "agent_set" => return noun::agent(body, path).map(Self::AgentSet).map(Some),
             "directory_set" => return directory::read(body, path).map(Self::DirectorySet).map(Some),
+            "waiver_asked" => return crate::waiver::read(body, path).map(Self::WaiverAsked).map(Some),
             "directory_removed" => Self::DirectoryRemoved {
                 feed: fields.name("feed")?,
                 kind: fields.parsed("kind", directory::kind)?,
@@ -280,6 +301,10 @@ impl Change {
                 thumbprint: fields.parsed("thumbprint", noun::thumbprint)?,
             },
             "frozen" => Self::Frozen(noun::freeze(fields.required("what")?, &fields.at("what"))?),
+            "waiver_confirmed" => {
+                Self::WaiverConfirmed { id: fields.name("id")?, by: fields.parsed("by", HumanId::new)? }
+            }
+            "waiver_ended" => Self::WaiverEnded(fields.name("id")?),
             "unfrozen" => Self::Unfrozen(noun::freeze(fields.required("what")?, &fields.at("what"))?),
             _ => return Ok(None),
         };

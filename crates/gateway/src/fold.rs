@@ -26,6 +26,7 @@ use crate::{
     erase::{self, Erasing, Erasure},
     keep::{FORMAT, Moments, Parts},
     sealing::{Sealed, seal_parts},
+    lives::{Entry, Lives, Step},
     sources::{self, Gaps, SourceSays, Told},
     writes,
 };
@@ -52,14 +53,25 @@ pub(crate) enum Commit {
     Orphan { tenant: TenantId, workflow: Name, decision: DecisionId, at: Position, detail: &'static str },
     /// What was found out about an ending that nobody knew.
     Amended { tenant: TenantId, at: u64, record: String },
-    /// A release comes into force.
-    Release { release: Arc<Release>, record: String },
+    /// A release comes into force, over the one that it was compared with, if it was.
+    Release { release: Arc<Release>, record: String, how: Entry, over: Over },
+    /// A step in a release's life.
+    Step { release: Digest, step: Step, record: String },
     /// A subject is erased.
     Erase(Box<Erasure>),
     /// Something else that people did or tried.
     Act { tenant: Option<TenantId>, kind: Kind, record: String },
     /// What a source of facts says of itself.
     Source { told: Told, record: String },
+}
+
+/// The release that another was compared with before it comes into force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Over {
+    /// With none: whichever is in force then, it takes its place.
+    Any,
+    /// With this one, or with there being none.
+    This(Option<Digest>),
 }
 
 /// What a permit takes with it.
@@ -89,6 +101,8 @@ pub(crate) struct Reservation {
 pub(crate) enum Refusal {
     /// What it rests on has moved.
     Moved,
+    /// Another release came into force meanwhile.
+    Overtaken,
     /// The facts don't admit it.
     Change(ChangeError),
     /// The same transaction stands at this revision already, durable or on its way.
@@ -107,6 +121,7 @@ impl std::fmt::Display for Refusal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Moved => f.write_str("what it rests on has moved"),
+            Self::Overtaken => f.write_str("another release came into force meanwhile"),
             Self::Change(error) => error.fmt(f),
             Self::Repeated(revision) => write!(f, "it stands at revision {revision} already"),
             Self::Ended => f.write_str("the warrant has ended already"),
@@ -142,6 +157,7 @@ pub(crate) struct Seen {
     unresolved: Mutex<Unresolved>,
     remediable: Mutex<Remediable>,
     release: Mutex<Option<Digest>>,
+    lives: Mutex<Lives>,
     keys: Mutex<Keys>,
     pub(crate) moments: Moments,
     /// What is to be done once something is erased.
@@ -175,6 +191,13 @@ impl Seen {
     /// The release that came into force last.
     pub(crate) fn release(&self) -> Option<Digest> {
         *self.release.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+    /// The lives of releases.
+    pub(crate) fn lives(&self) -> Lives {
+        self.lives.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+    fn lived(&self, lives: &Lives) {
+        self.lives.lock().unwrap_or_else(PoisonError::into_inner).clone_from(lives);
     }
     /// Whether this transaction was applied under its key already.
     pub(crate) fn repeated(&self, transaction: &Transaction) -> Result<Option<Revision>, ChangeError> {
@@ -215,6 +238,8 @@ pub(crate) struct State {
     release: Option<Digest>,
     /// Where the last erasure stands; 0 before the first.
     erased_at: u64,
+    /// The lives of releases, ahead of `seen` likewise.
+    lives: Lives,
     /// Gaps of sources that aren't closed, likewise.
     gaps: Gaps,
     live: Arc<Live>,
@@ -248,6 +273,8 @@ pub(crate) enum Token {
     Release(Arc<Release>),
     /// Publish this, and what was a subject's is forgotten everywhere.
     Erased(World, Vec<SubjectKeyId>),
+    /// A step in a release's life.
+    Step,
     /// A source said something.
     Source(Told, Gaps),
     /// Nothing.
@@ -268,6 +295,7 @@ impl State {
             unresolved: Unresolved::default(),
             keys: Keys::default(),
             release: None,
+            lives: Lives::default(),
             erased_at: 0,
             gaps: Gaps::default(),
             live,
@@ -296,6 +324,7 @@ impl State {
             keys,
             release,
             erased_at,
+            lives,
             gaps,
             live: _,
             seen: _,
@@ -311,6 +340,7 @@ impl State {
             keys: keys.clone(),
             release: *release,
             erased_at: *erased_at,
+            lives: lives.clone(),
             gaps: gaps.clone(),
             releases: Arc::clone(&self.releases),
             ..Self::alone(subjects)
@@ -318,8 +348,8 @@ impl State {
     }
     /// All that is kept of a settled state.
     fn parts(&self) -> Parts {
-        let Self { world, open, unresolved, keys, release, erased_at, gaps, seen, .. } = self;
-        let Seen { open: _, unresolved: _, remediable, release: _, keys: _, moments: _, erasing: _ } =
+        let Self { world, open, unresolved, keys, release, lives, erased_at, gaps, seen, .. } = self;
+        let Seen { open: _, unresolved: _, remediable, release: _, lives: _, keys: _, moments: _, erasing: _ } =
             &**seen;
         let remediable = {
             let Remediable { at, order } = &*remediable.lock().unwrap_or_else(PoisonError::into_inner);
@@ -333,6 +363,7 @@ impl State {
             remediable,
             release: *release,
             erased_at: *erased_at,
+            lives: lives.clone(),
             gaps: gaps.clone(),
         }
     }
@@ -355,6 +386,65 @@ impl State {
                 self.releases.store(None);
             }
         }
+    }
+    /// A release comes into force, unless another one came since it was compared.
+    fn release(
+        &mut self,
+        release: Arc<Release>,
+        record: &str,
+        how: &Entry,
+        over: Over,
+        out: &mut FrameSink<'_>,
+    ) -> Result<Token, Refusal> {
+        if let Over::This(compared) = over
+            && compared != self.release
+        {
+            return Err(Refusal::Overtaken);
+        }
+        out.push(ORGANISATION, Kind::Release.tag(), record.as_bytes())?;
+        self.lives.in_force(release.digest(), how);
+        self.release = Some(release.digest());
+        Ok(Token::Release(release))
+    }
+    /// A release came into force.
+    fn released(&mut self, payload: &[u8]) -> Result<(), Box<dyn Error + Send + Sync>> {
+        let document = placet_json::parse(payload, &Limits::RESULT)?;
+        let digest = document
+            .get("release")
+            .and_then(Value::as_str)
+            .and_then(Digest::parse)
+            .ok_or("a release without its digest")?;
+        self.lives.in_force(digest, &Entry::of(&document)?);
+        self.seen.lived(&self.lives);
+        self.release = Some(digest);
+        *self.seen.release.lock().unwrap_or_else(PoisonError::into_inner) = Some(digest);
+        if self.started {
+            self.put_in_force();
+        }
+        Ok(())
+    }
+    /// Somebody acted: of these steps in a release's life, what sources say of themselves, and what is erased.
+    fn acted(&mut self, frame: &Frame<'_>) -> Result<(), Box<dyn Error + Send + Sync>> {
+        let document = placet_json::parse(frame.payload, &Limits::RESULT)?;
+        if let Some(step) = document.get("step") {
+            let (release, step) = Step::from_value(step)?;
+            self.lives.step(frame.sequence, release, &step);
+            self.seen.lived(&self.lives);
+        }
+        if let Some(told) = Told::read(frame.payload)? {
+            told.fold(&mut self.gaps);
+            self.said(&told, &self.gaps);
+        }
+        let Some(erasure) = Erasure::read(frame.payload)? else { return Ok(()) };
+        self.world = erasure.world(&self.world);
+        self.erased_at = frame.sequence;
+        // At the start it is settled when all is read.
+        self.subjects.forget(&erasure.keys);
+        if self.started {
+            self.live.publish(self.world.clone());
+            self.seen.forget(frame.sequence, &self.subjects);
+        }
+        Ok(())
     }
     /// Tells the sources what is in the journal now.
     fn said(&self, told: &Told, gaps: &Gaps) {
@@ -404,24 +494,6 @@ impl State {
             self.world = self.world.sealed(tenant, places);
         }
         self.keys.remember(frame.sequence, &transaction)?;
-        Ok(())
-    }
-
-    /// Reads an act: what a source says of itself, or that something is erased.
-    fn acted(&mut self, frame: &Frame<'_>) -> Result<(), Box<dyn Error + Send + Sync>> {
-        if let Some(told) = Told::read(frame.payload)? {
-            told.fold(&mut self.gaps);
-            self.said(&told, &self.gaps);
-        }
-        let Some(erasure) = Erasure::read(frame.payload)? else { return Ok(()) };
-        self.world = erasure.world(&self.world);
-        self.erased_at = frame.sequence;
-        // At the start it is settled when all is read.
-        self.subjects.forget(&erasure.keys);
-        if self.started {
-            self.live.publish(self.world.clone());
-            self.seen.forget(frame.sequence, &self.subjects);
-        }
         Ok(())
     }
 
@@ -587,19 +659,7 @@ impl Fold for State {
                 self.unresolved.remove(at);
                 self.seen.unresolved.lock().unwrap_or_else(PoisonError::into_inner).remove(at);
             }
-            Some(Kind::Release) => {
-                let document = placet_json::parse(frame.payload, &Limits::RESULT)?;
-                let digest = document
-                    .get("release")
-                    .and_then(Value::as_str)
-                    .and_then(Digest::parse)
-                    .ok_or("a release without its digest")?;
-                self.release = Some(digest);
-                *self.seen.release.lock().unwrap_or_else(PoisonError::into_inner) = Some(digest);
-                if self.started {
-                    self.put_in_force();
-                }
-            }
+            Some(Kind::Release) => self.released(frame.payload)?,
             Some(Kind::Act) => self.acted(frame)?,
             Some(Kind::Refusals | Kind::Gap) => {}
             None => {
@@ -681,10 +741,11 @@ impl Fold for State {
                 self.end(sequence, at, (Ending::Unknown, false), time_ms, &record, out)
             }
             Commit::Erase(erasure) => self.erase(at, *erasure, out),
-            Commit::Release { release, record } => {
-                out.push(ORGANISATION, Kind::Release.tag(), record.as_bytes())?;
-                self.release = Some(release.digest());
-                Ok(Token::Release(release))
+            Commit::Release { release, record, how, over } => self.release(release, &record, &how, over, out),
+            Commit::Step { release, step, record } => {
+                out.push(ORGANISATION, Kind::Act.tag(), record.as_bytes())?;
+                self.lives.step(sequence, release, &step);
+                Ok(Token::Step)
             }
             Commit::Source { told, record } => {
                 let tree = match &told.place {
@@ -739,6 +800,7 @@ impl Fold for State {
             Token::Remediable(id) => self.seen.remember(id, receipt.first),
             Token::Release(release) => {
                 *self.seen.release.lock().unwrap_or_else(PoisonError::into_inner) = Some(release.digest());
+                self.seen.lived(&self.lives);
                 self.releases.store(Some(release));
             }
             Token::Erased(world, keys) => {
@@ -746,6 +808,7 @@ impl Fold for State {
                 self.live.publish(world);
                 self.seen.forget(receipt.first, &self.subjects);
             }
+            Token::Step => self.seen.lived(&self.lives),
             Token::Source(told, gaps) => self.said(&told, &gaps),
             Token::Nothing => {}
         }
@@ -762,8 +825,10 @@ impl Fold for State {
     }
 
     fn restore(&mut self, _sequence: u64, kept: &[u8]) -> Result<(), Box<dyn Error + Send + Sync>> {
-        let Parts { world, open, unresolved, keys, remediable, release, gaps, erased_at } =
+        let Parts { world, open, unresolved, keys, remediable, release, lives, gaps, erased_at } =
             Parts::read(kept)?;
+        self.seen.lived(&lives);
+        self.lives = lives;
         (self.world, self.open, self.unresolved) = (world, open, unresolved);
         (self.keys, self.release, self.gaps, self.erased_at) = (keys, release, gaps, erased_at);
         *self.seen.remediable.lock().unwrap_or_else(PoisonError::into_inner) = Remediable::default();

@@ -44,8 +44,12 @@ pub trait Observer: Send + Sync {
     fn looked_up(&self, lookup: &str, outcome: &'static str);
     /// A recorded decision: `permit` or `deny`, and the first reason's code (empty for a permit).
     fn decided(&self, decision: &'static str, code: &str);
+    /// A permit that passed a denial over: `observed` or `excepted`, and the code of the denial's first reason.
+    fn waived(&self, _how: &'static str, _code: &str) {}
     /// A warrant's ending.
     fn ended(&self, ending: &'static str);
+    /// The status of an HTTP API's answer that is passed on, as a class: `2xx`.
+    fn http_answered(&self, _upstream: &str, _class: &'static str) {}
     /// A stage's latency.
     fn took(&self, stage: Stage, elapsed: std::time::Duration);
 }

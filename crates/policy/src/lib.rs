@@ -26,12 +26,17 @@ mod limits;
 mod lookups;
 mod manifest;
 mod moves;
+mod packages;
 mod platform;
 mod reasons;
 mod rego;
 mod relations;
 mod release;
+mod review;
+mod statement;
 mod states;
+mod symbolic;
+mod waiver;
 mod yaml;
 
 pub use acts::FreezeAct;
@@ -51,6 +56,11 @@ pub use finding::{Finding, Refused, Severity};
 pub use lookups::{Lookups, Wanted, looked};
 pub use manifest::{AttributeType, EngineName, Package, WorkflowType};
 pub use moves::{Moving, Unmoved, move_digest};
+pub use packages::Part;
 pub use release::{Release, Rewrite};
+pub use review::{Touched, touched};
+pub use statement::{
+    BadStatement, MAX_EMERGENCY, Provenance, STATEMENT_TYPE, Statement, engines, schema_digest,
+};
 pub use states::{Chain, MovedBy, States, Transition};
 pub use yaml::read_yaml;

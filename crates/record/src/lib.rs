@@ -11,6 +11,7 @@ mod lookup;
 mod read;
 mod refusals;
 pub mod sealed;
+mod schema;
 mod writer;
 
 pub use amendment::{Amendment, amended};
@@ -19,6 +20,7 @@ pub use effect::{EffectRecord, ended, orphaned, returns};
 pub use gap::{Gap, GapTree};
 pub use read::BadRecord;
 pub use refusals::{Refusals, Refused};
+pub use schema::{conforms, schema};
 
 /// What kind of entry a frame holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -97,6 +97,12 @@ pub trait Books: Send + Sync + 'static {
     fn clock_behind(&self) -> u64;
     /// Applies changes, all or none, durably.
     fn transact(&self, transaction: Transaction) -> Pending<'_, Result<Revision, Unwritten>>;
+    /// The same, if the last change of the transaction's place is still the one of this revision; none where it isn't.
+    fn transact_on(
+        &self,
+        transaction: Transaction,
+        on: Revision,
+    ) -> Pending<'_, Result<Option<Revision>, Unwritten>>;
     /// Records a deed.
     fn deed(&self, deed: Deed) -> Pending<'_, Result<u64, Unwritten>>;
     /// Erases a subject's data for good, as an act of the ledger.
@@ -128,6 +134,8 @@ pub trait Books: Send + Sync + 'static {
     fn decision(&self, id: &DecisionId) -> Result<Vec<Value>, String>;
     /// What the journal tells of grants and of their use: one reading of it, from its beginning.
     fn uses(&self) -> Result<placet_audit::Uses, String>;
+    /// Why a decision came out so, and what would have permitted it; the inner error says why that can't be told.
+    fn explain(&self, id: &DecisionId) -> Result<Result<placet_audit::Explained, String>, String>;
     /// The calls on their way, the newest first; bounded.
     fn in_flight(&self) -> Result<Vec<InFlight>, String>;
     /// The release in force itself, for what it says of workflows and of people's acts.
@@ -140,13 +148,6 @@ pub trait Books: Send + Sync + 'static {
     fn releases(&self) -> Result<Vec<Digest>, String>;
     /// Takes a release's archive, without putting it in force.
     fn keep(&self, archive: &[u8]) -> Result<ReleaseInfo, Unpromoted>;
-    /// Puts a release that is kept in force.
-    fn promote<'a>(
-        &'a self,
-        release: Digest,
-        by: &'a Name,
-        why: &'a str,
-    ) -> Pending<'a, Result<u64, Unpromoted>>;
 }
 
 /// The upstreams' tools as they are offered now, for whoever writes a catalog.

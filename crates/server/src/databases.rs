@@ -96,9 +96,9 @@ impl Databases {
             let lines: Vec<String> = lines.collect();
             if !lines.is_empty() {
                 let _infallible = writeln!(page, "# HELP placet_{name} {help}\n# TYPE placet_{name} {kind}");
-                lines.iter().for_each(|line| {
+                for line in &lines {
                     let _infallible = writeln!(page, "placet_{line}");
-                });
+                }
             }
         };
         let behind = self.behind().await;
@@ -352,6 +352,7 @@ impl Host for TablesHost {
                 Ok(None) => Err(Untaken::Moved),
                 Err(Refused::Change(error)) => Err(Untaken::Change(error)),
                 Err(Refused::Down(why)) => Err(Untaken::Down(why)),
+                Err(other @ Refused::Overtaken) => Err(Untaken::Down(other.to_string())),
             }
         })
     }

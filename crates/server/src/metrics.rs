@@ -19,8 +19,10 @@ pub struct Metrics {
     refused: Counter,
     decisions: Counter,
     effects: Counter,
+    waived: Counter,
     feeds: Counter,
     lookups: Counter,
+    http_answers: Counter,
     stages: Mutex<BTreeMap<&'static str, Histogram>>,
     gauges: Mutex<BTreeMap<&'static str, u64>>,
     circuits: Mutex<BTreeMap<String, (&'static str, u64)>>,
@@ -35,9 +37,17 @@ impl Metrics {
     pub fn decided(&self, decision: &str, code: &str) {
         self.decisions.add(decision, code);
     }
+    /// A permit that passed a denial over.
+    pub fn waived(&self, how: &str, code: &str) {
+        self.waived.add(how, code);
+    }
     /// A warrant's ending.
     pub fn ended(&self, ending: &str) {
         self.effects.add(ending, "");
+    }
+    /// The class of the status of an HTTP API's answer.
+    pub fn http_answered(&self, upstream: &str, class: &str) {
+        self.http_answers.add(upstream, class);
     }
     /// What a feed brought, and what became of it.
     pub fn fed(&self, feed: &str, outcome: &str) {
@@ -89,6 +99,12 @@ impl Metrics {
             ("decision", "code"),
         );
         self.effects.render(&mut out, "placet_effects_total", "How warrants ended.", ("ending", ""));
+        self.waived.render(
+            &mut out,
+            "placet_waived_total",
+            "Permits that passed a denial over: observed or excepted, and the denial's code.",
+            ("as", "code"),
+        );
         self.feeds.render(
             &mut out,
             "placet_feed_total",
@@ -100,6 +116,12 @@ impl Metrics {
             "placet_lookups_total",
             "What lookups had for calls: read, kept or nothing.",
             ("lookup", "outcome"),
+        );
+        self.http_answers.render(
+            &mut out,
+            "placet_http_answers_total",
+            "Answers of HTTP APIs that were passed on, by class of status.",
+            ("upstream", "status"),
         );
         self.breakers(&mut out);
         let stages = self.stages.lock().unwrap_or_else(PoisonError::into_inner);

@@ -8,4 +8,6 @@
 
 mod alterations;
 mod desk;
+mod golden;
 mod reading;
+mod whys;

@@ -24,7 +24,7 @@ pub(crate) struct Doctor {
     /// Make the search index anew from the journal
     #[arg(long)]
     rebuild: bool,
-    /// Don't ask the server
+    /// Don't ask the server; databases that the settings name are looked at all the same
     #[arg(long)]
     offline: bool,
     #[command(flatten)]
@@ -73,6 +73,10 @@ impl Doctor {
             if data.exists() {
                 looked.push(journal(data));
             }
+            let databases = async { Ok(placet_server::databases::look(settings, &variable).await) };
+            looked.extend(
+                block_on(databases)?.into_iter().map(|(what, found)| Looked { what, problem: found.err() }),
+            );
         }
         if !self.offline {
             looked.extend(self.ask(settings.as_ref()));
@@ -107,10 +111,11 @@ impl Doctor {
             block_on(async {
                 let status = admin.get("/v1/status").await?;
                 let upstreams = admin.get("/v1/upstreams").await?;
-                Ok((status, upstreams))
+                let waivers = admin.get("/v1/waivers").await?;
+                Ok((status, upstreams, waivers))
             })
         });
-        let (status, upstreams) = match answer {
+        let (status, upstreams, waivers) = match answer {
             Ok(answer) => answer,
             Err(failure) => return vec![Looked { what, problem: Some(failure.to_string()) }],
         };
@@ -129,6 +134,20 @@ impl Doctor {
                 what: format!("upstream `{}`", cell(upstream, "name")),
                 problem: (!answers).then(|| cell(upstream, "why")),
             });
+        }
+        for waiver in waivers.get("waivers").and_then(Value::as_array).unwrap_or_default() {
+            if cell(waiver, "state") == "holds" {
+                looked.push(Looked {
+                    what: format!("{} `{}`", cell(waiver, "kind"), cell(waiver, "id")),
+                    problem: Some(format!(
+                        "what policy refuses to `{}` goes out to `{}` ({}) until {}",
+                        cell(waiver, "agent"),
+                        cell(waiver, "upstream"),
+                        cell(waiver, "effect"),
+                        cell(waiver, "ends")
+                    )),
+                });
+            }
         }
         looked
     }

@@ -14,6 +14,7 @@ mod limits;
 mod models;
 #[cfg(test)]
 mod ours;
+mod packages;
 #[cfg(test)]
 mod platform;
 #[cfg(test)]

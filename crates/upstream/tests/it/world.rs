@@ -271,6 +271,7 @@ impl Engine for Always {
             labels_at: 0,
             totals: Moving::Independent,
             claims: placet_core::Claims::NONE,
+            passed_over: None,
         })
     }
 }
