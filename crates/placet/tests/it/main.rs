@@ -8,6 +8,7 @@
 )]
 
 mod cancel;
+mod check;
 mod connect;
 mod disk;
 mod pure;

@@ -7,7 +7,11 @@ mod common;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]
+mod lints;
+#[cfg(test)]
 mod models;
+#[cfg(test)]
+mod numbers;
 #[cfg(test)]
 mod ours;
 #[cfg(test)]
