@@ -37,14 +37,11 @@ const RELATIONS: &str = "[type.account]\nattributes = { balance = \"decimal\" }\
 
 /// Every comparison that could hold permits: whatever reaches one is seen.
 fn rego() -> Release {
-    let rules: String = ["amount", "fee", "args.amount", "resource.balance", "workflow.limit"]
-        .iter()
-        .map(|path| {
-            format!(
-                "allow if input.{path} <= 100\nallow if input.{path} > 100\nallow if input.{path} != 100\n"
-            )
-        })
-        .collect();
+    let paths = ["amount", "fee", "args.amount", "resource.balance", "workflow.limit"];
+    let rules = paths.map(|path| {
+        format!("allow if input.{path} <= 100\nallow if input.{path} > 100\nallow if input.{path} != 100\n")
+    });
+    let rules = rules.concat();
     build(&with(
         "[rego]\nversion = \"v1\"\nentrypoints = [\"p\"]\n",
         "policies/p.rego",
@@ -53,21 +50,17 @@ fn rego() -> Release {
 }
 
 fn cedar() -> Release {
-    let policies: String = [
-        ("context", "amount"),
-        ("context", "fee"),
-        ("resource", "balance"),
-        ("context.workflow", "limit"),
-    ]
-    .iter()
-    .flat_map(|(of, name)| {
-        ["lessThanOrEqual", "greaterThan"].map(|compare| {
+    let members =
+        [("context", "amount"), ("context", "fee"), ("resource", "balance"), ("context.workflow", "limit")];
+    let policies = members.map(|(of, name)| {
+        let both = ["lessThanOrEqual", "greaterThan"].map(|compare| {
             format!(
                 "@id(\"{name}-{compare}\")\npermit (principal, action, resource is account) when {{ {of} has {name} && {of}.{name}.{compare}(decimal(\"100.0\")) }};\n"
             )
-        })
-    })
-    .collect();
+        });
+        both.concat()
+    });
+    let policies = policies.concat();
     build(&with("[cedar]\n", "policies/p.cedar", &policies))
 }
 

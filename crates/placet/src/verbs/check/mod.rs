@@ -130,7 +130,11 @@ fn text(tree: &Tree, findings: &[Finding], count: &Count, fine: bool) -> String 
                 writeln!(text, "silenced: {} at {}:{}: {reason}", finding.code, finding.file, finding.line);
         }
     }
-    let verdict = if fine { paint("fine", Colour::Green) } else { paint("not fine", Colour::Red) };
+    let verdict = match (fine, count.warnings) {
+        (true, 0) => paint("fine", Colour::Green),
+        (true, _) => paint("fine", Colour::Yellow),
+        (false, _) => paint("not fine", Colour::Red),
+    };
     let Count { errors, warnings, advice, silenced } = count;
     let silenced = if *silenced == 0 { String::new() } else { format!(", {silenced} silenced") };
     let _infallible = writeln!(

@@ -1,6 +1,6 @@
 //! Findings as SARIF 2.1.0 (OASIS), which code scanning and editors read.
 
-use std::path::Path;
+use std::{fmt::Write as _, path::Path};
 
 use placet_json::{Object, Value, object};
 use placet_policy::{Finding, LINTS, Severity, Tree};
@@ -92,7 +92,7 @@ fn uri(dir: &Path, file: &str) -> String {
         if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
             uri.push(char::from(byte));
         } else {
-            uri.push_str(&format!("%{byte:02X}"));
+            let _infallible = write!(uri, "%{byte:02X}");
         }
     }
     uri
