@@ -6,6 +6,7 @@
 mod amendment;
 mod decision;
 mod effect;
+mod gap;
 mod lookup;
 mod read;
 mod refusals;
@@ -14,6 +15,7 @@ mod writer;
 pub use amendment::{Amendment, amended};
 pub use decision::{AskedRecord, DecisionRecord, denied, document, permitted, remedy};
 pub use effect::{EffectRecord, ended, orphaned, returns};
+pub use gap::{Gap, GapTree};
 pub use read::BadRecord;
 pub use refusals::{Refusals, Refused};
 
@@ -34,6 +36,8 @@ pub enum Kind {
     Refusals,
     /// What was found out later about an effect.
     Amendment,
+    /// A restored backup: what came after it isn't there.
+    Gap,
 }
 
 impl Kind {
@@ -46,6 +50,7 @@ impl Kind {
         Self::Act,
         Self::Refusals,
         Self::Amendment,
+        Self::Gap,
     ];
 
     /// The tag in the journal's frame.
@@ -59,6 +64,7 @@ impl Kind {
             Self::Act => 5,
             Self::Refusals => 6,
             Self::Amendment => 7,
+            Self::Gap => 16,
         }
     }
     /// The kind of a tag.
@@ -77,6 +83,7 @@ impl Kind {
             Self::Act => "act",
             Self::Refusals => "refusals",
             Self::Amendment => "amendment",
+            Self::Gap => "gap",
         }
     }
 }

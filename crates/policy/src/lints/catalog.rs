@@ -153,14 +153,14 @@ fn ways_out(release: &Release) -> Vec<Finding> {
 }
 
 fn unused_reasons(release: &Release) -> Vec<Finding> {
-    let conditions: BTreeSet<&str> = release.rego.iter().flat_map(Program::conditions).collect();
+    let conditions: BTreeSet<&str> = release.rego.iter().flat_map(Program::condition_texts).collect();
     let forms: Vec<&serde_json::Value> = release.cedar.iter().flat_map(cedar::Program::conditions).collect();
     let denies = release.rego.as_ref().map_or(Some(BTreeSet::new()), Program::deny_texts);
     let ids: BTreeSet<String> = release
         .cedar
         .iter()
-        .flat_map(|program| program.policies())
-        .map(|(policy, _, _)| policy.id().to_string())
+        .flat_map(cedar::Program::policies)
+        .map(|(policy, _)| policy.id().to_string())
         .collect();
     let text = release
         .tree()
@@ -220,8 +220,8 @@ fn unused_approvals(release: &Release, modules: &[Parsed]) -> Vec<Finding> {
     let texts: Vec<String> = release
         .cedar
         .iter()
-        .flat_map(|program| program.policies())
-        .map(|(policy, _, _)| policy.to_string())
+        .flat_map(cedar::Program::policies)
+        .map(|(policy, _)| policy.to_string())
         .collect();
     let mut findings = Vec::new();
     for kind in release.workflow_types().values() {

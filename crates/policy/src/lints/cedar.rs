@@ -14,7 +14,8 @@ pub(super) fn check(release: &Release) -> Vec<Finding> {
     let Some(program) = &release.cedar else { return Vec::new() };
     let vocabulary = Vocabulary::of(release);
     let mut findings = Vec::new();
-    for (policy, file, line) in program.policies() {
+    for (policy, (file, line)) in program.policies() {
+        let line = *line;
         let text = policy.to_string();
         if is_permit(policy) {
             let tenant = text.contains("tenant_id")

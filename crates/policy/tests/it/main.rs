@@ -3,7 +3,11 @@
 
 // `cfg(test)` says to clippy that the helpers are tests too.
 #[cfg(test)]
+mod cases;
+#[cfg(test)]
 mod common;
+#[cfg(test)]
+mod explain;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]
