@@ -43,7 +43,10 @@ impl Uses {
                     }
                 }
                 Some(Kind::Facts) => uses.facts(&record.payload, &record.tree, record.time_ms),
-                Some(Kind::Effect | Kind::Release | Kind::Act | Kind::Refusals | Kind::Amendment) | None => {}
+                Some(
+                    Kind::Effect | Kind::Release | Kind::Act | Kind::Refusals | Kind::Amendment | Kind::Gap,
+                )
+                | None => {}
             }
         }
         Ok(uses)

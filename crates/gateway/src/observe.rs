@@ -46,6 +46,8 @@ pub trait Observer: Send + Sync {
     fn decided(&self, decision: &'static str, code: &str);
     /// A warrant's ending.
     fn ended(&self, ending: &'static str);
+    /// The status of an HTTP API's answer that is passed on, as a class: `2xx`.
+    fn http_answered(&self, _upstream: &str, _class: &'static str) {}
     /// A stage's latency.
     fn took(&self, stage: Stage, elapsed: std::time::Duration);
 }

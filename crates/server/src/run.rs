@@ -707,6 +707,9 @@ impl Observer for Metrics {
     fn ended(&self, ending: &'static str) {
         Metrics::ended(self, ending);
     }
+    fn http_answered(&self, upstream: &str, class: &'static str) {
+        Metrics::http_answered(self, upstream, class);
+    }
     fn looked_up(&self, lookup: &str, outcome: &'static str) {
         Metrics::looked_up(self, lookup, outcome);
     }
