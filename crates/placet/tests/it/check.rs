@@ -13,8 +13,9 @@ fn releases() -> std::path::PathBuf {
     Path::new(&policies("support")).parent().unwrap().to_owned()
 }
 
-/// Compares with `tests/data/check-NAME.txt`; what differs is written beside it.
+/// Compares with `tests/data/check-NAME.txt`, the sum at the end left out; what differs is written to a file.
 fn golden(name: &str, text: &str) {
+    let text = text.trim_end().rsplit_once('\n').unwrap().0;
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
     let expected = fs::read_to_string(data.join(format!("check-{name}.txt"))).unwrap_or_default();
     if text != expected {
@@ -56,7 +57,8 @@ fn sarif_fits_its_schema_and_names_files_as_the_repository_does() {
     let policy = dir.path().join("desk/release/policies/desk.rego");
     fs::write(
         &policy,
-        fs::read_to_string(&policy).unwrap() + "\nlonely if input.action == \"x\"\nother if http.send({})\n",
+        fs::read_to_string(&policy).unwrap()
+            + "\nlonely if input.action == \"read_case\"\nother if http.send({})\n",
     )
     .unwrap();
     let log = |code| {
@@ -67,8 +69,8 @@ fn sarif_fits_its_schema_and_names_files_as_the_repository_does() {
         log
     };
     let refused = log(1);
-    let result = &refused["runs"][0]["results"][0];
-    assert_eq!(result["ruleId"], "unadmitted-function");
+    let results = refused["runs"][0]["results"].as_array().unwrap();
+    let result = results.iter().find(|result| result["ruleId"] == "unadmitted-function").unwrap();
     assert_eq!(result["level"], "error");
     let place = &result["locations"][0]["physicalLocation"];
     assert_eq!(place["artifactLocation"]["uri"], "desk/release/policies/desk.rego");
