@@ -243,11 +243,12 @@ const LONG: u64 = 31 * 86_400_000;
 /// What is hardly meant, of a type that can be used all the same.
 pub(crate) fn lints(kind: &WorkflowType, file: &str, text: &str) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let mut say = |severity, word: &str, message: String, help: &str| {
-        findings.push(Finding::new(severity, file, line_of(text, word), message, help));
+    let mut say = |code, severity, word: &str, message: String, help: &str| {
+        findings.push(Finding::new(severity, file, line_of(text, word), message, help).coded(code));
     };
     if kind.longest_life > LONG {
         say(
+            "long-life",
             Severity::Advice,
             "longest_life",
             format!(
@@ -260,6 +261,7 @@ pub(crate) fn lints(kind: &WorkflowType, file: &str, text: &str) -> Vec<Finding>
     }
     if kind.agents.is_empty() {
         say(
+            "no-agent",
             Severity::Warning,
             "agents",
             format!("no agent may act in a `{}`", kind.name),
@@ -267,7 +269,13 @@ pub(crate) fn lints(kind: &WorkflowType, file: &str, text: &str) -> Vec<Finding>
         );
     }
     if kind.intents.is_empty() {
-        say(Severity::Warning, "intents", format!("a `{}` serves no intent", kind.name), "name its intents");
+        say(
+            "no-intent",
+            Severity::Warning,
+            "intents",
+            format!("a `{}` serves no intent", kind.name),
+            "name its intents",
+        );
     }
     let Some(states) = &kind.states else { return findings };
     let mut reached = BTreeSet::from([&states.initial]);
@@ -285,6 +293,7 @@ pub(crate) fn lints(kind: &WorkflowType, file: &str, text: &str) -> Vec<Finding>
     for (state, closes) in &states.all {
         if !reached.contains(state) {
             say(
+                "unreachable-state",
                 Severity::Warning,
                 state.as_str(),
                 format!("no way leads to the state `{state}`"),
@@ -292,6 +301,7 @@ pub(crate) fn lints(kind: &WorkflowType, file: &str, text: &str) -> Vec<Finding>
             );
         } else if !closes && !states.transitions.iter().any(|way| way.from.contains(state)) {
             say(
+                "state-without-exit",
                 Severity::Warning,
                 state.as_str(),
                 format!("no way leads out of the state `{state}`, and it doesn't close the workflow"),

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     num::NonZeroU32,
+    panic::AssertUnwindSafe,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -67,6 +68,8 @@ struct Entry {
     conditions: Conditions,
     /// Places of the denies, by the text that they give, and of the first of them.
     denies: BTreeMap<String, (String, u32)>,
+    /// Every deny gives a text that the policy writes out.
+    plain_denies: bool,
     first_deny: (String, u32),
     first_allow: (String, u32),
 }
@@ -151,6 +154,13 @@ impl Program {
         engine.set_execution_timer_config(ExecutionTimerConfig { limit: TIME, check_interval });
         engine.set_strict_builtin_errors(true);
         engine.set_rego_v0(!v1);
+        engine
+            .add_extension(
+                "time.parse_rfc3339_ns".to_owned(),
+                1,
+                Box::new(|parameters: Vec<Value>| moment(&parameters)),
+            )
+            .map_err(broken("release.toml"))?;
         for parsed in modules {
             engine.add_policy(parsed.file.clone(), parsed.text.clone()).map_err(broken(&parsed.file))?;
         }
@@ -187,7 +197,7 @@ impl Program {
                         "the entry point `{entrypoint}` has neither `allow` nor `deny`: it permits nothing"
                     ),
                     "name a package that has an `allow` rule",
-                )),
+                ).coded("entrypoint-empty")),
             }
         }
         let mentions: Vec<(&Parsed, Mentions)> = modules
@@ -251,6 +261,7 @@ impl Program {
             holds: (!conditions.modules.is_empty())
                 .then(|| rule_path(&first.package, &format!("{RESERVED}holds"))),
             denies: denies(own),
+            plain_denies: plain(own),
             first_deny: first_of(own, "deny"),
             first_allow: first_of(own, "allow"),
             conditions,
@@ -336,16 +347,47 @@ impl Program {
         self.entries.iter().map(|entry| (entry.package.as_str(), &entry.conditions))
     }
 
-    /// Whether some `allow` rule could be for this action: it names it, or names none.
-    pub(crate) fn may_allow(&self, action: &str) -> bool {
-        let quoted = quoted(action);
+    /// Whether some `allow` rule could be for this action, and for this intent: it names it, or names none.
+    pub(crate) fn may_allow_for(&self, action: &str, intent: Option<&str>) -> bool {
+        let action = quoted(action);
+        let intent = intent.map(quoted);
         self.entries.iter().flat_map(|entry| &entry.conditions.candidates).any(|candidate| {
-            candidate
-                .conditions
-                .iter()
-                .filter(|condition| condition.about_action)
-                .all(|condition| !condition.text.contains('"') || condition.text.contains(&quoted))
+            candidate.conditions.iter().all(|condition| {
+                let named = if condition.about_action {
+                    Some(&action)
+                } else if condition.inputs.iter().any(|path| *path == ["intent"]) {
+                    intent.as_ref()
+                } else {
+                    None
+                };
+                named.is_none_or(|name| !condition.text.contains('"') || condition.text.contains(name))
+            })
         })
+    }
+
+    /// The packages that are asked.
+    pub(crate) fn packages(&self) -> impl Iterator<Item = &str> {
+        self.entries.iter().map(|entry| entry.package.as_str())
+    }
+
+    /// The texts of all conditions that a reason may be given for.
+    pub(crate) fn condition_texts(&self) -> impl Iterator<Item = &str> {
+        self.entries.iter().flat_map(|entry| entry.conditions.texts())
+    }
+
+    /// The texts of all denies; none where some are computed.
+    pub(crate) fn deny_texts(&self) -> Option<BTreeSet<&str>> {
+        self.entries
+            .iter()
+            .all(|entry| entry.plain_denies)
+            .then(|| self.entries.iter().flat_map(|entry| entry.denies.keys()).map(String::as_str).collect())
+    }
+
+    /// The value of one rule, as a decision evaluates it.
+    #[cfg(test)]
+    pub(crate) fn value(&self, path: &str, input: &Json, now: Timestamp) -> Result<Value, String> {
+        let mut run = self.run(input, now, None, &|| Json::Null).map_err(|fault| fault.operator)?;
+        run.eval(path, "corpus").map_err(|fault| fault.operator)
     }
 
     /// Evaluates the rules `test_…` of modules that were checked together with the policies.
@@ -487,7 +529,7 @@ impl<'a> Run<'a> {
     /// Evaluates a rule, again while it asks for relationships that weren't known.
     fn eval(&mut self, path: &str, package: &str) -> Result<Value, EngineFault> {
         for _ in 0..MAX_ROUNDS {
-            let outcome = self.engine.eval_rule(path.to_owned());
+            let outcome = unbroken(|| self.engine.eval_rule(path.to_owned()));
             let asked = {
                 let mut memo = self.memo.lock().unwrap_or_else(PoisonError::into_inner);
                 std::mem::take(&mut memo.asked)
@@ -532,6 +574,28 @@ impl<'a> Run<'a> {
             .check(model, &object, &relation, &subject)
             .map_err(|error| EngineFault { code: error.code(), operator: error.to_string() })
     }
+}
+
+/// `time.parse_rfc3339_ns`, as strict as OPA's and as the input's own moments: the engine's takes spaces, small letters
+/// and second 60. `jiff` keeps milliseconds of a [`Timestamp`]; the digits after the point are read off the text.
+fn moment(parameters: &[Value]) -> anyhow::Result<Value> {
+    let text = parameters.first().and_then(|value| value.as_string().ok());
+    let Some(text) = text else { anyhow::bail!("time.parse_rfc3339_ns takes a text") };
+    let moment = Timestamp::parse(text)?;
+    let digits = text.split_once(['.', ',']).map_or("", |(_, rest)| {
+        rest.get(..rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len())).unwrap_or_default()
+    });
+    let fraction: String = digits.chars().chain("000000000".chars()).take(9).collect();
+    let whole = i64::try_from(moment.secs())?.checked_mul(1_000_000_000);
+    let nanos = whole.and_then(|whole| whole.checked_add(fraction.parse().ok()?));
+    nanos.map(Value::from).ok_or_else(|| anyhow::anyhow!("`{text}` is outside of the years to 2262"))
+}
+
+/// An evaluation that breaks the engine (a function of it that panics on an argument) is a fault like any other. What
+/// it left half done is thrown away with the run.
+fn unbroken(evaluate: impl FnOnce() -> anyhow::Result<Value>) -> anyhow::Result<Value> {
+    std::panic::catch_unwind(AssertUnwindSafe(evaluate))
+        .unwrap_or_else(|_| Err(anyhow::anyhow!("the engine broke off")))
 }
 
 /// The texts of a set.
@@ -614,6 +678,28 @@ fn denies(own: &[&Parsed]) -> BTreeMap<String, (String, u32)> {
         }
     }
     places
+}
+
+/// Whether every rule for `deny` has a text of its own in its head.
+fn plain(own: &[&Parsed]) -> bool {
+    own.iter().flat_map(|parsed| &parsed.module.policy).all(|rule| {
+        let Rule::Spec { head, .. } = rule.as_ref() else { return true };
+        if ast::rule_name(rule).is_none_or(|(name, _)| name != "deny") {
+            return true;
+        }
+        let key = match head {
+            RuleHead::Set { key: Some(key), .. } => Some(key),
+            RuleHead::Compr { refr, .. } => {
+                if let Expr::RefBrack { index, .. } = refr.as_ref() {
+                    Some(index)
+                } else {
+                    None
+                }
+            }
+            RuleHead::Set { key: None, .. } | RuleHead::Func { .. } => None,
+        };
+        key.is_some_and(|key| super::visit::literal_text(key).is_some())
+    })
 }
 
 fn reads_facts(parsed: &Parsed, reference: &ast::Reference) -> bool {

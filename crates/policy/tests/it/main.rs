@@ -11,7 +11,11 @@ mod explain;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]
+mod lints;
+#[cfg(test)]
 mod models;
+#[cfg(test)]
+mod numbers;
 #[cfg(test)]
 mod ours;
 mod packages;
