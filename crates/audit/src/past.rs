@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use placet_core::{ApprovalId, Decimal, Digest, FactsView, Revision, TenantId, WorkflowId};
 use placet_facts::{Snapshot, Transaction, World};
 use placet_json::{Limits, Value};
-use placet_record::{AskedRecord, DecisionRecord, EffectRecord, Kind};
+use placet_record::{Amendment, AskedRecord, DecisionRecord, EffectRecord, Kind};
 use placet_store::Record;
 
 /// The worlds of the last so many journal positions.
@@ -122,7 +122,13 @@ impl Past {
                 });
                 self.push(at, next);
             }
-            Some(Kind::Act | Kind::Refusals | Kind::Amendment) => {}
+            Some(Kind::Amendment) => {
+                let next = self.newest().and_then(|world| {
+                    finding(world, record).map_err(|why| format!("the finding {at} can't be read: {why}"))
+                });
+                self.push(at, next);
+            }
+            Some(Kind::Act | Kind::Refusals) => {}
             None => self.push(
                 at,
                 Err(format!(
@@ -179,7 +185,15 @@ fn permit(world: &World, at: u64, record: &DecisionRecord) -> Result<World, Stri
 fn ending(world: &World, record: &Record) -> Result<World, String> {
     let effect = EffectRecord::read(&record.payload).map_err(|error| error.to_string())?;
     let tenant = TenantId::new(&record.tree).map_err(|error| error.to_string())?;
+    if effect.is_unknown() {
+        return Ok(world.ended_unknown(record.sequence, &tenant, effect.at));
+    }
     Ok(world.ended(record.sequence, &tenant, effect.at, effect.returned))
+}
+
+fn finding(world: &World, record: &Record) -> Result<World, String> {
+    let found = Amendment::read(&record.payload).map_err(|error| error.to_string())?;
+    Ok(world.found(record.sequence, &found.tenant, found.at, found.returned))
 }
 
 fn released(record: &Record) -> Option<Digest> {

@@ -74,6 +74,7 @@ pub fn classify(
         arguments: made.arguments,
         labels: entry.labels.clone(),
         writes: made.writes,
+        moves: Vec::new(),
         lookups: Vec::new(),
     })
 }
@@ -120,6 +121,7 @@ pub fn preview(
         arguments,
         labels: entry.labels.clone(),
         writes: Vec::new(),
+        moves: Vec::new(),
         lookups: Vec::new(),
     })
 }

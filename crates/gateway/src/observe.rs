@@ -46,6 +46,9 @@ pub trait Observer: Send + Sync {
     fn decided(&self, decision: &'static str, code: &str);
     /// A warrant's ending.
     fn ended(&self, ending: &'static str);
+    /// It was found out whether a call of unknown end had its effect: `happened` or `did_not_happen`, by `resolver` or a
+    /// `person`.
+    fn found_out(&self, _finding: &'static str, _by: &'static str) {}
     /// A stage's latency.
     fn took(&self, stage: Stage, elapsed: std::time::Duration);
 }

@@ -8,8 +8,8 @@ use std::{collections::BTreeMap, fmt::Write as _, sync::Arc};
 use placet_core::{
     Agent, AgentId, Approval, Assignment, CheckError, Decimal, DecisionId, Delegation, DelegationId,
     Engine as _, Envelope, FactsView, FlowState, Freeze, Freshness, Grant, Human, HumanId, Keep, Name, Per,
-    Reasons, RelationModel, Reserved, Resource, ResourceRef, Revision, Spending, Tallies, TenantId,
-    Timestamp, Total, Verdict, Workflow, WorkflowId,
+    Reasons, RelationModel, Reserved, Resource, ResourceRef, Revision, Spending, StateMove, Tallies,
+    TenantId, Timestamp, Total, Verdict, Workflow, WorkflowId, WorkflowState,
 };
 use placet_json::{Limits, Value, object, parse as parse_json};
 use serde::Deserialize;
@@ -52,6 +52,8 @@ pub struct CaseResult {
 pub(crate) struct Case {
     name: String,
     at: Option<String>,
+    /// Which environment the server says that it is; without it none.
+    environment: Option<String>,
     facts: Option<Yaml>,
     input: Option<Yaml>,
     envelope: Option<EnvelopeCase>,
@@ -291,6 +293,7 @@ impl Release {
         let now = at.ok_or("a case with an envelope needs `at`")?;
         let envelope = case.envelope.as_ref().or(case.workflow.as_ref()).ok_or("the case has no envelope")?;
         let mut view = View::new(facts.as_ref(), envelope)?;
+        view.environment.clone_from(&case.environment);
         let envelope = view.open(envelope, now)?;
         if let Some(workflow) = view.workflow(envelope.workflow())
             && let Some(kind) = self.workflow_types().get(&workflow.kind)
@@ -361,7 +364,10 @@ impl Release {
         let entry = self.catalog().entry(tool).ok_or_else(|| format!("the catalog has no tool `{tool}`"))?;
         let id = DecisionId::new("dc_test").map_err(|error| error.to_string())?;
         let call = match placet_catalog::classify(entry, envelope, facts, self.digest(), id, args) {
-            Ok(call) => call,
+            Ok(call) => {
+                let moves = self.moves_on(envelope.workflow(), &call.action, facts);
+                placet_core::Call { moves, ..call }
+            }
             Err(refused) => return Ok((Outcome::denied(&refused.reasons), None)),
         };
         let mut keep = Keep::NOTHING;
@@ -511,6 +517,9 @@ struct View<'a> {
     agent: Option<Agent>,
     flow: Arc<FlowState>,
     tallies: Tallies,
+    /// The workflow, once a step's effect moved it.
+    moved: Option<Workflow>,
+    environment: Option<String>,
 }
 
 /// The key of an agent whose case names none.
@@ -527,7 +536,7 @@ impl<'a> View<'a> {
             agent
         });
         let flow = facts.flow(&WorkflowId::new(tenant, id(&envelope.workflow)?));
-        Ok(Self { facts, agent, flow, tallies: Tallies::default() })
+        Ok(Self { facts, agent, flow, tallies: Tallies::default(), moved: None, environment: None })
     }
 
     fn open(&self, envelope: &EnvelopeCase, now: Timestamp) -> Result<Envelope, String> {
@@ -571,6 +580,7 @@ impl<'a> View<'a> {
                 entry: Name::new(tool).map_err(|error| format!("`{tool}`: {error}"))?,
                 action: grant.intent.clone(),
                 amount: None,
+                effect: placet_core::EffectClass::Read,
                 same: placet_core::Digest::of(b""),
             };
             for per in Per::DAYS {
@@ -607,6 +617,14 @@ impl<'a> View<'a> {
         let spending = Spending::of(envelope.grant(), call, &chain, now);
         self.tallies.permitted(position, Reserved { spending, spends: Vec::new() }, keep);
         self.tallies.ended(position, position, false);
+        // What its effect does to the workflow, as the journal would write it.
+        let workflow = self.workflow(envelope.workflow()).filter(|it| it.state == WorkflowState::Open);
+        let moved = workflow.and_then(|workflow| {
+            let way = StateMove::from_stage(&call.moves, workflow.stage.as_ref())?;
+            let state = if way.closes { WorkflowState::Closed } else { WorkflowState::Open };
+            Some(Workflow { stage: Some(way.to.clone()), state, ..workflow.clone() })
+        });
+        self.moved = moved.or(self.moved.take());
     }
 }
 
@@ -630,7 +648,7 @@ impl FactsView for View<'_> {
         self.facts.assignment(human)
     }
     fn workflow(&self, id: &WorkflowId) -> Option<&Workflow> {
-        self.facts.workflow(id)
+        self.moved.as_ref().filter(|moved| moved.id == *id).or_else(|| self.facts.workflow(id))
     }
     fn delegation(&self, id: &DelegationId) -> Option<&Delegation> {
         self.facts.delegation(id)
@@ -658,6 +676,12 @@ impl FactsView for View<'_> {
         subject: &ResourceRef,
     ) -> Result<bool, CheckError> {
         self.facts.check(model, object, relation, subject)
+    }
+    fn risk(&self, of: &placet_core::Risky) -> Option<Decimal> {
+        self.facts.risk(of)
+    }
+    fn environment(&self) -> Option<&str> {
+        self.environment.as_deref().or_else(|| self.facts.environment())
     }
     fn slice(&self, at: &ResourceRef) -> Value {
         self.facts.slice(at)

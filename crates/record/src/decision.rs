@@ -11,6 +11,7 @@ use placet_json::{Canonical, Limits, Object, Value, object};
 use crate::{
     lookup,
     read::{BadRecord, bad, digest, list, member, name, names, number, object as as_object, text, time},
+    state_moves,
     writer::Writer,
 };
 
@@ -289,6 +290,7 @@ fn call(w: &mut Writer, call: &Call) {
         .list("labels", call.labels.iter().map(Name::as_str));
     lookup::write(&mut inner, &call.lookups);
     inner.text("method", call.method);
+    state_moves::write(&mut inner, &call.moves);
     resources(&mut inner, &call.resources);
     inner.text("tool", &call.tool).text("upstream", call.upstream.as_str());
     if !call.writes.is_empty() {
@@ -466,6 +468,7 @@ fn read_call(call: &Object, id: DecisionId, release: Digest) -> Result<Call, Bad
         labels: names(call, "labels")?.into_iter().collect(),
         lookups: lookup::read(call)?,
         writes: writes(call)?,
+        moves: state_moves::read(call)?,
     })
 }
 

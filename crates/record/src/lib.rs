@@ -9,11 +9,12 @@ mod effect;
 mod lookup;
 mod read;
 mod refusals;
+mod state_moves;
 mod writer;
 
 pub use amendment::{Amendment, amended};
 pub use decision::{AskedRecord, DecisionRecord, denied, document, permitted, remedy};
-pub use effect::{EffectRecord, ended, orphaned, returns};
+pub use effect::{EffectRecord, ended, orphaned, returns, says_failed};
 pub use read::BadRecord;
 pub use refusals::{Refusals, Refused};
 

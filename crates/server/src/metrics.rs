@@ -21,6 +21,7 @@ pub struct Metrics {
     effects: Counter,
     feeds: Counter,
     lookups: Counter,
+    found_out: Counter,
     stages: Mutex<BTreeMap<&'static str, Histogram>>,
     gauges: Mutex<BTreeMap<&'static str, u64>>,
     circuits: Mutex<BTreeMap<String, (&'static str, u64)>>,
@@ -51,6 +52,10 @@ impl Metrics {
     /// What a lookup had for a call.
     pub fn looked_up(&self, lookup: &str, outcome: &str) {
         self.lookups.add(lookup, outcome);
+    }
+    /// Whether a call of unknown end had its effect, and who found out.
+    pub fn found_out(&self, finding: &str, by: &str) {
+        self.found_out.add(finding, by);
     }
     /// The state of each upstream's breaker, and how often it opened, in the place of the last ones.
     pub fn circuits<'a>(&self, circuits: impl Iterator<Item = (&'a str, &'static str, u64)>) {
@@ -100,6 +105,12 @@ impl Metrics {
             "placet_lookups_total",
             "What lookups had for calls: read, kept or nothing.",
             ("lookup", "outcome"),
+        );
+        self.found_out.render(
+            &mut out,
+            "placet_effects_found_out_total",
+            "Calls of unknown end of which it was found out whether they had their effect.",
+            ("finding", "by"),
         );
         self.breakers(&mut out);
         let stages = self.stages.lock().unwrap_or_else(PoisonError::into_inner);

@@ -21,6 +21,7 @@ pub(crate) mod people;
 pub(crate) mod promote;
 pub(crate) mod relations;
 pub(crate) mod release;
+pub(crate) mod risk;
 pub(crate) mod scim;
 pub(crate) mod serve;
 pub(crate) mod test;

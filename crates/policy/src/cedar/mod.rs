@@ -24,6 +24,7 @@ use placet_json::Value;
 pub(crate) use conditions::{Candidate, Condition, form};
 
 use crate::{
+    around::Around,
     contract::Contract,
     finding::{Finding, Severity, position},
     manifest::AttributeType,
@@ -59,6 +60,8 @@ pub(crate) struct Program {
     pub(crate) reads_totals: bool,
     /// The totals of days that a policy reads.
     pub(crate) reads_days: BTreeSet<Per>,
+    /// What of risk and environment a policy reads.
+    pub(crate) around: Around,
 }
 
 impl std::fmt::Debug for Program {
@@ -156,6 +159,9 @@ impl Program {
             .iter()
             .flat_map(|policy| crate::limits::days_in(&policy.to_string()).collect::<Vec<_>>())
             .collect();
+        let around = policies
+            .iter()
+            .fold(Around::default(), |around, policy| around.and(Around::in_text(&policy.to_string())));
         Some(Self {
             schema,
             contract: world.contract.clone(),
@@ -170,6 +176,7 @@ impl Program {
             conditions,
             reads_totals,
             reads_days,
+            around,
         })
     }
 

@@ -3,11 +3,15 @@
 
 // `cfg(test)` says to clippy that the helpers are tests too.
 #[cfg(test)]
+mod around;
+#[cfg(test)]
 mod common;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]
 mod models;
+#[cfg(test)]
+mod on_action;
 #[cfg(test)]
 mod ours;
 #[cfg(test)]

@@ -25,6 +25,7 @@ mod read;
 mod relations;
 mod releases;
 mod rights;
+mod risks;
 mod safe;
 mod slice;
 mod sources;
@@ -49,7 +50,7 @@ use crate::{
 };
 
 pub use door::{Door, KEY_HEADER, Principal, is_host};
-pub use enrolment::Codes;
+pub use enrolment::{Codes, Spent};
 pub use error::ApiError;
 pub(crate) use error::json;
 pub use feed::Waiters;
@@ -100,6 +101,7 @@ pub fn routes(admin: Arc<Admin>) -> Router {
         .route("/v1/agents/{agent}/standing", post(acts::agent_standing))
         .route("/v1/freezes", get(read::freezes).post(freezes::freeze))
         .route("/v1/freezes/end", post(freezes::unfreeze))
+        .route("/v1/risks", get(risks::list).post(risks::set))
         .route("/v1/tenants/{tenant}/assignments", get(read::assignments).post(acts::assign))
         .route("/v1/tenants/{tenant}/workflows", get(read::workflows).post(acts::open_workflow))
         .route("/v1/tenants/{tenant}/workflows/{workflow}/move", post(moves::go))
