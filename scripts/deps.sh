@@ -21,6 +21,14 @@ if ! compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null && ! command -v in
   [ -e /etc/postgresql-common/createcluster.conf ] || echo "create_main_cluster = false" > /etc/postgresql-common/createcluster.conf
   DEBIAN_FRONTEND=noninteractive apt-get install -y -qq postgresql >/dev/null
 fi
+# The ledger's verifier that shares no code with Placet has its signatures from here.
+if ! python3 -c 'import cryptography' >/dev/null 2>&1; then
+  say "installing python3-cryptography by apt"
+  apt-get update -qq
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq python3 python3-cryptography >/dev/null
+  # A python3 of another origin than Debian's takes it from its own registry.
+  python3 -c 'import cryptography' >/dev/null 2>&1 || python3 -m pip install --quiet 'cryptography>=42'
+fi
 if ! cargo nextest --version >/dev/null 2>&1; then
   say "installing cargo-nextest from crates.io (some minutes, once)"
   cargo install --quiet --locked cargo-nextest

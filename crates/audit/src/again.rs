@@ -63,8 +63,21 @@ impl Now {
     }
 }
 
-/// Makes a decision again and compares; against `other` instead of its own release, where one is given.
+/// Makes a decision again and compares; against `other` instead of its own release, where one is given. Where something
+/// differs and other engines decided then, that is told first.
 pub(crate) fn again(case: &Case, data: &Data, other: Option<&Release>) -> Outcome {
+    let recorded = case.record.document.get("engine").and_then(Value::as_str);
+    let foreign = recorded.filter(|engine| *engine != placet_core::ENGINE);
+    match (decide(case, data, other), foreign) {
+        (Outcome::Differs(mut differences), Some(engine)) => {
+            differences.insert(0, Difference::new(What::Engine, engine, placet_core::ENGINE));
+            Outcome::Differs(differences)
+        }
+        (outcome, _) => outcome,
+    }
+}
+
+fn decide(case: &Case, data: &Data, other: Option<&Release>) -> Outcome {
     let Case { record, snapshot, promoted, .. } = case;
     let Some(basis) = &record.basis else { return Outcome::NotDecided };
     if matches!(record.asked, AskedRecord::Attempt(Evidence::Nothing)) {
@@ -157,6 +170,37 @@ pub(crate) fn again(case: &Case, data: &Data, other: Option<&Release>) -> Outcom
     }
     differences.extend(compare(record, basis, &now, other.is_none()));
     if differences.is_empty() { Outcome::Same } else { Outcome::Differs(differences) }
+}
+
+/// Makes a decision once more on other facts, by its own release; none where its record keeps too little.
+pub(crate) fn once(
+    record: &DecisionRecord,
+    envelope: &Envelope,
+    facts: &Snapshot,
+    release: &Release,
+    moment: Timestamp,
+) -> Option<Now> {
+    Making { record, envelope, facts, release, own: true }.make(moment).ok()
+}
+
+/// What a decision comes to by a release, its own or another; else why that can't be told.
+pub(crate) fn by(case: &Case, release: &Release) -> Result<Now, String> {
+    let Case { record, snapshot, .. } = case;
+    let basis = record.basis.as_ref().ok_or("it rests on no release")?;
+    let facts = snapshot.as_ref().map_err(Clone::clone)?;
+    let envelope =
+        Envelope::open(record.grant.clone(), Timestamp::from_millis(0)).map_err(|e| e.to_string())?;
+    let own = release.digest() == basis.release;
+    let made = Making { record, envelope: &envelope, facts, release, own };
+    for _ in 1..MAX_TRIES {
+        match made.make(basis.now) {
+            Ok(now) if now.limited() => {}
+            Ok(now) => return Ok(now),
+            Err(NotMade::CannotTell(why)) => return Err(why),
+            Err(NotMade::Evidence(difference)) => return Err(difference.to_string()),
+        }
+    }
+    Err("a bound of the evaluation was reached".to_owned())
 }
 
 enum NotMade {

@@ -9,7 +9,9 @@ use std::{
 
 use placet_core::Digest;
 use placet_policy::{MAX_ARCHIVE, Release};
-use placet_store::{ReadError, Reader};
+use placet_store::{ReadError, Reader, Record};
+
+use crate::Pack;
 
 /// Why a directory can't be read.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +29,8 @@ pub enum DataError {
 pub struct Data {
     dir: PathBuf,
     reader: Reader,
+    /// An evidence pack, in place of a journal.
+    pack: Option<Pack>,
     releases: Mutex<BTreeMap<Digest, Loaded>>,
 }
 
@@ -39,7 +43,30 @@ impl Data {
         if !dir.join("journal").is_dir() {
             return Err(DataError::NoJournal(dir.to_owned()));
         }
-        Ok(Self { dir: dir.to_owned(), reader: Reader::open(dir)?, releases: Mutex::default() })
+        Ok(Self { dir: dir.to_owned(), reader: Reader::open(dir)?, pack: None, releases: Mutex::default() })
+    }
+    /// An evidence pack as data: its records and its releases.
+    pub fn of_pack(pack: Pack) -> Result<Self, DataError> {
+        let dir = pack.dir().to_owned();
+        Ok(Self { reader: Reader::open(&dir)?, dir, pack: Some(pack), releases: Mutex::default() })
+    }
+    /// All records up to this position, in order; those of a pack have gaps between them.
+    pub(crate) fn records(
+        &self,
+        last: u64,
+    ) -> Result<Box<dyn Iterator<Item = Result<Record, ReadError>> + '_>, ReadError> {
+        let Some(pack) = &self.pack else { return Ok(Box::new(self.reader.range(1, last))) };
+        let unreadable = |error| ReadError::Io { path: self.dir.clone(), error };
+        let records = pack.records().map_err(unreadable)?;
+        Ok(Box::new(
+            records
+                .take_while(move |record| record.as_ref().map_or(true, |record| record.sequence <= last))
+                .map(move |record| record.map_err(unreadable)),
+        ))
+    }
+    /// The last position; of a pack, that isn't known before it is read.
+    pub(crate) fn last(&self) -> u64 {
+        if self.pack.is_some() { u64::MAX } else { self.reader.last() }
     }
     /// Where it is.
     #[must_use]

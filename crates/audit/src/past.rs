@@ -83,6 +83,11 @@ impl Past {
         }
     }
 
+    /// The world after the last change up to `at`.
+    pub(crate) fn world(&self, at: u64) -> Option<&World> {
+        self.worlds.range(..=at).next_back().or_else(|| self.worlds.first_key_value()).map(|(_, world)| world)
+    }
+
     fn read(&mut self, record: &Record) -> Folded {
         let at = record.sequence;
         match Kind::from_tag(record.kind) {
@@ -128,7 +133,7 @@ impl Past {
                 });
                 self.push(at, next);
             }
-            Some(Kind::Act | Kind::Refusals) => {}
+            Some(Kind::Act | Kind::Refusals | Kind::Gap) => {}
             None => self.push(
                 at,
                 Err(format!(
@@ -158,6 +163,22 @@ impl Past {
             }
         }
     }
+}
+
+/// The world after everything that a directory's journal holds, and the release in force.
+pub(crate) fn newest(
+    data: &crate::Data,
+) -> Result<Result<(World, Option<Digest>), String>, crate::DataError> {
+    let mut past = Past::new(0);
+    let mut release = None;
+    for record in data.reader().range(1, data.reader().last()) {
+        let record = record?;
+        if Kind::from_tag(record.kind) == Some(Kind::Release) {
+            release = released(&record).or(release);
+        }
+        past.fold(&record);
+    }
+    Ok(past.newest().cloned().map(|world| (world, release)))
 }
 
 fn transact(world: &World, record: &Record) -> Result<World, String> {

@@ -29,7 +29,7 @@ use crate::{
 /// entries) and the batch before it (4096), and as many again may be on their way there.
 pub const WINDOW: u64 = 16_384;
 /// Decisions that wait for a thread.
-const QUEUE: usize = 256;
+pub(crate) const QUEUE: usize = 256;
 /// Progress is told after so many records.
 const STEP: u64 = 2_000;
 
@@ -97,12 +97,12 @@ pub fn replay(
     Ok(report)
 }
 
-enum Found<'r> {
+pub(crate) enum Found<'r> {
     Case(Case),
     Unreadable(&'r Record, String),
 }
 
-fn walk(
+pub(crate) fn walk(
     data: &Data,
     scope: &Scope,
     against: bool,
@@ -110,8 +110,8 @@ fn walk(
     mut found: impl FnMut(Found<'_>),
 ) -> Result<(), DataError> {
     let mut past = Past::new(WINDOW);
-    let last = scope.to.map_or(data.reader().last(), |to| to.min(data.reader().last()));
-    for record in data.reader().range(1, last) {
+    let last = scope.to.map_or(data.last(), |to| to.min(data.last()));
+    for record in data.records(last)? {
         let record = record?;
         if record.sequence.is_multiple_of(STEP) {
             progress(record.sequence, last);

@@ -17,6 +17,8 @@ pub enum What {
     Record,
     /// The release that the record names: its archive is missing or altered, or it never came into force.
     Release,
+    /// The engines' versions, where something else differs, too.
+    Engine,
     /// The facts of the record's revision.
     Facts,
     /// The policy input.
@@ -44,6 +46,7 @@ impl What {
         match self {
             Self::Record => "record",
             Self::Release => "release",
+            Self::Engine => "engine",
             Self::Facts => "facts",
             Self::Input => "input",
             Self::Chain => "chain",
@@ -58,7 +61,7 @@ impl What {
     /// Whether what the decision rests on differs, not what came of it.
     #[must_use]
     pub fn is_evidence(self) -> bool {
-        matches!(self, Self::Record | Self::Release | Self::Facts | Self::Input | Self::Chain)
+        matches!(self, Self::Record | Self::Release | Self::Engine | Self::Facts | Self::Input | Self::Chain)
     }
 }
 
@@ -89,6 +92,9 @@ impl Difference {
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { what, recorded, now } = self;
+        if *what == What::Engine {
+            return write!(f, "engine differs: recorded {recorded}; now {now}");
+        }
         let kind = if what.is_evidence() { "evidence differs" } else { "differs" };
         write!(f, "{kind}: {}: recorded {recorded}; now {now}", what.as_str())
     }
@@ -133,6 +139,8 @@ pub struct ReplayReport {
     pub cannot_tell: u64,
     /// Refusals that came before any decision.
     pub not_decided: u64,
+    /// How many differ in what: a decision that differs in two ways counts for both.
+    pub by_what: std::collections::BTreeMap<&'static str, u64>,
     /// Those that differ or can't be told, in the journal's order, at most [`MAX_DETAILS`].
     pub details: Vec<Detail>,
 }
@@ -164,6 +172,12 @@ impl ReplayReport {
             Outcome::NotDecided => &mut self.not_decided,
         };
         *count = count.saturating_add(1);
+        if let Outcome::Differs(differences) = &outcome {
+            for difference in differences {
+                let count = self.by_what.entry(difference.what.as_str()).or_default();
+                *count = count.saturating_add(1);
+            }
+        }
         if matches!(outcome, Outcome::Differs(_) | Outcome::CannotTell(_)) {
             self.details.push(Detail { sequence, id: id.to_owned(), tenant: tenant.to_owned(), outcome });
             // Results come in any order; what is kept is the first ones of the journal.
@@ -201,6 +215,8 @@ impl ReplayReport {
         report.insert("decisions", self.decided());
         report.insert("same", self.same);
         report.insert("differs", self.differs);
+        let by_what = self.by_what.iter().map(|(what, count)| (*what, Value::from(*count)));
+        report.insert("differs_in", by_what.collect::<Object>());
         report.insert("cannot_tell", self.cannot_tell);
         report.insert("not_decided", self.not_decided);
         report
@@ -230,6 +246,10 @@ impl fmt::Display for ReplayReport {
         let untold = self.differs.saturating_add(self.cannot_tell).saturating_sub(told);
         if untold > 0 {
             writeln!(f, "… and {untold} more")?;
+        }
+        if !self.by_what.is_empty() {
+            let all: Vec<_> = self.by_what.iter().map(|(what, count)| format!("{what} {count}")).collect();
+            writeln!(f, "what differs: {}", all.join(", "))?;
         }
         if let Some(release) = self.against {
             writeln!(f, "against release {release}:")?;

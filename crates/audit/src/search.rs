@@ -152,6 +152,7 @@ pub fn extract(record: &Record) -> Row {
             decision_id: text("/decision"),
             ..Row::default()
         },
+        Some(Kind::Gap) => Row { human: text("/gap/by"), reason: text("/gap/why"), ..Row::default() },
         Some(Kind::Release) => Row { human: text("/by"), release: text("/release"), ..Row::default() },
         Some(Kind::Act) => {
             Row { human: text("/by"), action: text("/verb"), reason: text("/why"), ..Row::default() }

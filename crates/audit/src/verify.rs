@@ -5,10 +5,14 @@ use std::{collections::BTreeMap, fmt, path::Path};
 use placet_core::{Timestamp, authority::Ending};
 use placet_json::{Value, object};
 use placet_ledger::checkpoint::VerifyingKey;
-use placet_record::{Amendment, DecisionRecord, EffectRecord, Kind, Refusals};
+use placet_ledger::note;
+use placet_record::{Amendment, DecisionRecord, EffectRecord, Gap, Kind, Refusals};
 use placet_store::{Reader, Record};
 
-use crate::report::MAX_DETAILS;
+use crate::{
+    handover::{self, Handover, Keys},
+    report::MAX_DETAILS,
+};
 
 /// A permit whose effect isn't recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,6 +58,10 @@ pub struct VerifyReport {
     pub open: Vec<OpenWarrant>,
     /// Records that can't stand where they stand, at most [`MAX_DETAILS`].
     pub misfits: Vec<Misfit>,
+    /// Restored backups, each with its position, signed by a key of the ledger.
+    pub gaps: Vec<(u64, Gap)>,
+    /// Keys that took over from one that was lost.
+    pub unvouched: Vec<Handover>,
 }
 
 impl VerifyReport {
@@ -66,7 +74,8 @@ impl VerifyReport {
     /// As JSON.
     #[must_use]
     pub fn to_value(&self) -> Value {
-        let Self { ledger, followed, permits, denials, counted, effects, open, misfits } = self;
+        let Self { ledger, followed, permits, denials, counted, effects, open, misfits, gaps, unvouched } =
+            self;
         let trees = ledger.trees.iter().map(|tree| {
             Value::from(object! { "tree" => tree.tree.as_str(), "records" => tree.records, "signed" => tree.signed.map_or(Value::Null, Value::from) })
         });
@@ -86,6 +95,8 @@ impl VerifyReport {
             "followed" => *followed, "permits" => *permits, "denials" => *denials, "counted" => *counted, "effects" => *effects,
             "open" => open.collect::<Vec<_>>(),
             "misfits" => misfits.collect::<Vec<_>>(),
+            "gaps" => gaps.iter().map(|(sequence, gap)| gap_value(*sequence, gap)).collect::<Vec<_>>(),
+            "unvouched_keys" => unvouched.iter().map(|it| Value::from(object! { "time" => it.time.to_string(), "key" => it.new.vkey("placet"), "why" => it.why.as_str() })).collect::<Vec<_>>(),
         })
     }
 }
@@ -93,7 +104,8 @@ impl VerifyReport {
 impl fmt::Display for VerifyReport {
     /// For people: what is wrong first.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { ledger, followed, permits, denials, counted, effects, open, misfits } = self;
+        let Self { ledger, followed, permits, denials, counted, effects, open, misfits, gaps, unvouched } =
+            self;
         if let Some(finding) = &ledger.finding {
             writeln!(f, "wrong: {finding}")?;
         }
@@ -112,6 +124,18 @@ impl fmt::Display for VerifyReport {
                 f,
                 "open: record {} of {}: {} in workflow {}/{} has no recorded effect yet",
                 warrant.sequence, warrant.time, warrant.decision, warrant.tenant, warrant.workflow
+            )?;
+        }
+        for (sequence, gap) in gaps {
+            writeln!(f, "{}", gap_text(*sequence, gap))?;
+        }
+        for handover in unvouched {
+            writeln!(
+                f,
+                "key: at {} a new key took over from a lost one, which vouches for nothing: {} ({})",
+                handover.time,
+                handover.new.vkey("placet"),
+                handover.why
             )?;
         }
         for tree in &ledger.trees {
@@ -148,42 +172,117 @@ impl fmt::Display for VerifyReport {
 /// check out.
 #[must_use]
 pub fn verify(data: &Path, organisation: &str, key: VerifyingKey) -> VerifyReport {
-    let ledger = placet_store::verify(data, organisation, key);
-    let sound = ledger.records;
-    let mut report = VerifyReport {
-        ledger,
-        followed: false,
-        permits: 0,
-        denials: 0,
-        counted: 0,
-        effects: 0,
-        open: Vec::new(),
-        misfits: Vec::new(),
-    };
-    let (mut open, mut unknown, mut seen) = (BTreeMap::new(), BTreeMap::new(), 0_u64);
+    let keys = handover::keys(data, organisation, key).unwrap_or_else(|_| Keys {
+        newest: key,
+        all: vec![key],
+        unvouched: Vec::new(),
+    });
+    let ledger = placet_store::verify(data, organisation, keys.newest);
+    let (sound, unvouched) = (ledger.records, keys.unvouched.clone());
+    let (mut all, mut seen) = (Followed::new(organisation, keys), 0_u64);
     // A record that can't be read is the ledger's finding already, and nothing behind it is believed.
     let reader = Reader::open(data);
     for record in reader.iter().flat_map(|reader| reader.range(1, sound)).map_while(Result::ok) {
         seen = record.sequence;
-        if let Err(what) = follow(&mut report, &mut open, &mut unknown, &record)
-            && report.misfits.len() < MAX_DETAILS
-        {
-            report.misfits.push(Misfit { sequence: record.sequence, what });
-        }
+        all.record(&record);
     }
-    report.followed = reader.is_ok() && seen == sound;
-    if report.followed {
-        report.open = open.into_values().collect();
+    let followed = reader.is_ok() && seen == sound;
+    let Followed { permits, denials, counted, effects, open, misfits, gaps, .. } = all;
+    VerifyReport {
+        ledger,
+        followed,
+        permits,
+        denials,
+        counted,
+        effects,
+        open: if followed { open.into_values().collect() } else { Vec::new() },
+        misfits,
+        gaps,
+        unvouched,
     }
-    report
 }
 
-fn follow(
-    report: &mut VerifyReport,
-    open: &mut BTreeMap<u64, OpenWarrant>,
-    unknown: &mut BTreeMap<u64, OpenWarrant>,
-    record: &Record,
-) -> Result<(), String> {
+/// What follows from records, one after the other.
+#[derive(Debug)]
+pub(crate) struct Followed {
+    permits: u64,
+    denials: u64,
+    counted: u64,
+    effects: u64,
+    open: BTreeMap<u64, OpenWarrant>,
+    unknown: BTreeMap<u64, OpenWarrant>,
+    pub(crate) misfits: Vec<Misfit>,
+    pub(crate) gaps: Vec<(u64, Gap)>,
+    organisation: String,
+    keys: Keys,
+}
+
+impl Followed {
+    pub(crate) fn new(organisation: &str, keys: Keys) -> Self {
+        Self {
+            permits: 0,
+            denials: 0,
+            counted: 0,
+            effects: 0,
+            open: BTreeMap::new(),
+            unknown: BTreeMap::new(),
+            misfits: Vec::new(),
+            gaps: Vec::new(),
+            organisation: organisation.to_owned(),
+            keys,
+        }
+    }
+
+    /// The next record; of misfits the first ones are kept.
+    pub(crate) fn record(&mut self, record: &Record) {
+        let followed = if Kind::from_tag(record.kind) == Some(Kind::Gap) {
+            gap(record, &self.organisation, &self.keys).map(|gap| self.gaps.push((record.sequence, gap)))
+        } else {
+            follow(self, record)
+        };
+        if let Err(what) = followed
+            && self.misfits.len() < MAX_DETAILS
+        {
+            self.misfits.push(Misfit { sequence: record.sequence, what });
+        }
+    }
+}
+
+/// A gap that a key of the ledger signed.
+fn gap(record: &Record, organisation: &str, keys: &Keys) -> Result<Gap, String> {
+    let gap = Gap::read(&record.payload).map_err(|error| error.to_string())?;
+    let (name, text) = (Gap::signer(organisation), gap.text(organisation));
+    let signed = keys.all.iter().any(|key| note::open(&gap.note, &name, key) == Ok(text.as_str()));
+    if !signed {
+        return Err("a gap that no key of the ledger signed".to_owned());
+    }
+    if gap.last.saturating_add(1) != record.sequence {
+        return Err(format!("a gap after record {}, which isn't the one before it", gap.last));
+    }
+    Ok(gap)
+}
+
+pub(crate) fn gap_text(sequence: u64, gap: &Gap) -> String {
+    format!(
+        "gap: record {sequence}: {} restored a backup at {} ({}): whatever was recorded after record {}, of {}, isn't here",
+        gap.by, gap.restored, gap.why, gap.last, gap.since
+    )
+}
+
+fn gap_value(sequence: u64, gap: &Gap) -> Value {
+    let trees = gap.trees.iter().map(|tree| {
+        Value::from(
+            object! { "tree" => tree.tree.as_str(), "size" => tree.size, "root" => tree.root.as_str() },
+        )
+    });
+    object! {
+        "sequence" => sequence, "by" => gap.by.as_str(), "why" => gap.why.as_str(), "backup" => gap.backup.to_string(), "last" => gap.last,
+        "since" => gap.since.to_string(), "restored" => gap.restored.to_string(), "trees" => trees.collect::<Vec<_>>(),
+    }
+    .into()
+}
+
+fn follow(report: &mut Followed, record: &Record) -> Result<(), String> {
     match Kind::from_tag(record.kind) {
         Some(Kind::Decision) => {
             let decision = DecisionRecord::read(&record.payload).map_err(|error| error.to_string())?;
@@ -197,7 +296,7 @@ fn follow(
                     tenant: record.tree.clone(),
                     workflow: workflow.local().as_str().to_owned(),
                 };
-                open.insert(record.sequence, warrant);
+                report.open.insert(record.sequence, warrant);
             } else {
                 report.denials = report.denials.saturating_add(1);
             }
@@ -212,7 +311,7 @@ fn follow(
         Some(Kind::Effect) => {
             report.effects = report.effects.saturating_add(1);
             let effect = EffectRecord::read(&record.payload).map_err(|error| error.to_string())?;
-            let warrant = open.remove(&effect.at).ok_or_else(|| {
+            let warrant = report.open.remove(&effect.at).ok_or_else(|| {
                 format!(
                     "the effect of a permit at {} that isn't there before it, or has ended already",
                     effect.at
@@ -225,12 +324,12 @@ fn follow(
                 ));
             }
             if effect.ending == Ending::Unknown.as_str() {
-                unknown.insert(effect.at, warrant);
+                report.unknown.insert(effect.at, warrant);
             }
         }
         Some(Kind::Amendment) => {
             let found = Amendment::read(&record.payload).map_err(|error| error.to_string())?;
-            let fits = unknown.remove(&found.at).is_some_and(|warrant| {
+            let fits = report.unknown.remove(&found.at).is_some_and(|warrant| {
                 warrant.decision == found.decision.as_str() && warrant.tenant == record.tree
             });
             if !fits {
@@ -247,7 +346,7 @@ fn follow(
                 return Err(format!("counted refusals of another tenant in the tree `{}`", record.tree));
             }
         }
-        Some(Kind::Facts | Kind::Release | Kind::Act) => {}
+        Some(Kind::Facts | Kind::Release | Kind::Act | Kind::Gap) => {}
         None => return Err(format!("its kind {} is unknown to this version", record.kind)),
     }
     Ok(())

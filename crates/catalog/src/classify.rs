@@ -11,6 +11,7 @@ use placet_json::{Object, Value};
 use crate::{
     Argument, Entry, IdFrom, Source, Type,
     argument::{Misfit, shown},
+    operation::{HttpRequest, Unfit},
     writes,
 };
 
@@ -137,6 +138,18 @@ fn attempted(entry: &Entry, envelope: &Envelope, facts: &dyn FactsView, argument
     }
 }
 
+/// The request that a classified call is, where its tool is an operation of an HTTP API: made of the canonical arguments
+/// and of nothing else, so what was decided is what is sent.
+#[must_use]
+pub fn http_request(entry: &Entry, call: &Call) -> Option<Result<HttpRequest, String>> {
+    let http = entry.http()?;
+    let arguments = call.arguments.to_value().into_object().unwrap_or_default();
+    Some(
+        http.request(&entry.arguments, &arguments)
+            .map_err(|Unfit { argument, demand }| format!("the argument `{}` {demand}", shown(&argument))),
+    )
+}
+
 /// Whether what the gateway filled is still what it would fill on these, newer facts, and whether the resources that
 /// no argument names are still those.
 pub fn holds(entry: &Entry, envelope: &Envelope, call: &Call, facts: &dyn FactsView) -> Result<(), Reasons> {
@@ -225,6 +238,11 @@ impl Classified {
         })?;
 
         let attributes = attributes(entry, &complete)?;
+        if let Some(http) = entry.http() {
+            http.request(&entry.arguments, &complete).map_err(|Unfit { argument, demand }| {
+                invalid(format!("the argument `{}` {demand}", shown(&argument)))
+            })?;
+        }
         let writes = writes::resolved(entry, envelope, facts, resources.first(), &complete)?;
         let arguments = Value::Object(complete)
             .canonical()

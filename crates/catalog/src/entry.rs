@@ -8,7 +8,7 @@ use std::{
 use placet_core::{Digest, EffectClass, Name};
 use placet_json::{Object, Value, object};
 
-use crate::{Lookup, Path, Problem, Resolver, Source, ToolLimits, Type, Write, parse};
+use crate::{Lookup, Operation, Path, Problem, Resolver, Source, ToolLimits, Type, Write, parse};
 
 /// All tools that exist, by upstream and name.
 #[derive(Debug, Clone, Default)]
@@ -40,6 +40,7 @@ pub struct Entry {
     pub(crate) labels: BTreeSet<Name>,
     pub(crate) writes: Vec<Write>,
     pub(crate) limits: ToolLimits,
+    pub(crate) http: Option<Operation>,
 }
 
 /// How a call's resource is found.
@@ -261,6 +262,19 @@ impl Entry {
         &self.writes
     }
 
+    /// The operation of an HTTP API that the tool is, where it is one.
+    #[must_use]
+    pub fn http(&self) -> Option<&Operation> {
+        self.http.as_ref()
+    }
+
+    /// The digest of the definition that this entry makes for itself, where it is an operation of an HTTP API.
+    #[must_use]
+    pub fn own_definition(&self) -> Option<Digest> {
+        let definition = crate::definition(self)?.canonical().ok()?;
+        Some(Digest::of(definition.as_bytes()))
+    }
+
     /// As JSON, for reports and digests of releases.
     #[must_use]
     pub fn to_value(&self) -> Value {
@@ -281,6 +295,7 @@ impl Entry {
             labels: _,
             writes,
             limits,
+            http,
         } = self;
         let resources = resources.iter().map(|resource| {
             let id = match &resource.id {
@@ -325,6 +340,9 @@ impl Entry {
             );
         }
         limits.write(&mut out);
+        if let Some(http) = http {
+            out.insert("http", http.to_value());
+        }
         Value::Object(out)
     }
 }

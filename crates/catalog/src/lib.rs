@@ -14,6 +14,7 @@ mod entry;
 mod guard;
 mod limits;
 mod lookup;
+mod operation;
 mod parse;
 mod path;
 mod problem;
@@ -24,7 +25,9 @@ mod source;
 mod writes;
 
 pub use argument::{DEFAULT_MAX_ITEMS, DEFAULT_MAX_LENGTH, Field, Pattern, Type};
-pub use classify::{Attempted, MAX_REASONS, Refused, classify, definition_accepted, holds, preview};
+pub use classify::{
+    Attempted, MAX_REASONS, Refused, classify, definition_accepted, holds, http_request, preview,
+};
 pub use entry::{Argument, Catalog, Credential, Entry, Guard, IdFrom, Owner, ResourceFrom};
 pub use guard::{Guarded, inspect};
 pub use limits::{Repeats, ToolLimits};
@@ -32,6 +35,7 @@ pub use lookup::{
     DEFAULT_KEEP, DEFAULT_KEEP_FOR, DEFAULT_MAX_AGE, DEFAULT_TIMEOUT, DidNot, Field as LookupField,
     LONGEST_KEEP_FOR, LONGEST_MAX_AGE, LONGEST_TIMEOUT, Lookup, MOST_KEPT, Resolver, Sign,
 };
+pub use operation::{Claim, HttpRequest, Incoming, Operation, Routed, Verb, definition};
 pub use path::{Path, PathError};
 pub use problem::Problem;
 pub use reading::{Filling, PathTemplate, Reading, Slot, document_of, reading_arguments};

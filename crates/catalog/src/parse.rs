@@ -3,6 +3,7 @@
 mod argument;
 mod limits;
 mod lookup;
+mod operation;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,18 +14,20 @@ use toml::de::DeTable;
 use crate::{
     Argument, Catalog, Credential, Entry, Guard, IdFrom, MAX_WRITES, Owner, Path, Problem, Reading,
     ResourceFrom, Source, Type, Write,
+    operation::ambiguous,
     read::{Item, Reader, Table},
 };
 use argument::arguments;
 pub(crate) use limits::adds_up;
 use limits::limits;
+use operation::{Beside, operation};
 
 pub(crate) fn catalog(files: &[(String, String)]) -> Result<Catalog, Vec<Problem>> {
     let mut catalog = Catalog::default();
-    let (mut problems, mut readings) = (Vec::new(), Vec::new());
+    let (mut problems, mut readings, mut operations) = (Vec::new(), Vec::new(), Vec::new());
     for (file, text) in files {
         let mut reader = Reader::new(file, text);
-        one_file(&mut reader, text, &mut catalog, &mut readings);
+        one_file(&mut reader, text, &mut catalog, &mut readings, &mut operations);
         problems.append(&mut reader.problems);
     }
     // What is read by a tool can be held against it once every file is read.
@@ -33,7 +36,35 @@ pub(crate) fn catalog(files: &[(String, String)]) -> Result<Catalog, Vec<Problem
             problems.push(Problem { file, line: Some(line), message, remedy: remedy.to_owned() });
         }
     }
+    problems.extend(several_meanings(&catalog, &operations));
     if problems.is_empty() { Ok(catalog) } else { Err(problems) }
+}
+
+/// Operations of one upstream that one request could be, each with the first that stands before it.
+fn several_meanings(catalog: &Catalog, operations: &[(String, usize, Name)]) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for (i, (file, line, name)) in operations.iter().enumerate() {
+        let Some(entry) = catalog.entry(name.as_str()) else { continue };
+        let before = operations.iter().take(i).filter_map(|(_, _, name)| catalog.entry(name.as_str()));
+        let other =
+            before.filter(|other| other.upstream() == entry.upstream()).find(|other| ambiguous(other, entry));
+        if let (Some(other), Some(http)) = (other, entry.http()) {
+            problems.push(Problem {
+                file: file.clone(),
+                line: Some(*line),
+                message: format!(
+                    "`{} {}` of `{name}` and the operation of `{}` can be one request",
+                    http.method().as_str(),
+                    http.path(),
+                    other.name()
+                ),
+                remedy:
+                    "keep one of them, or give the argument a `pattern` that the other's path doesn't fit"
+                        .to_owned(),
+            });
+        }
+    }
+    problems
 }
 
 /// A reading by a tool, and where it stands.
@@ -43,7 +74,13 @@ struct Pending {
     reading: Reading,
 }
 
-fn one_file(reader: &mut Reader<'_>, text: &str, catalog: &mut Catalog, readings: &mut Vec<Pending>) {
+fn one_file(
+    reader: &mut Reader<'_>,
+    text: &str,
+    catalog: &mut Catalog,
+    readings: &mut Vec<Pending>,
+    operations: &mut Vec<(String, usize, Name)>,
+) {
     let root = match DeTable::parse(text) {
         Ok(root) => root,
         Err(error) => {
@@ -56,6 +93,9 @@ fn one_file(reader: &mut Reader<'_>, text: &str, catalog: &mut Catalog, readings
         for (name, at, item) in tools.all() {
             let Some(entry) = entry(reader, name, at, item) else { continue };
             readings.extend(entry.resolver.as_ref().map(|resolver| reader.pending(at, &resolver.reading)));
+            if entry.http.is_some() {
+                operations.push((reader.file().to_owned(), reader.line(at), entry.name.clone()));
+            }
             if !catalog.insert(entry) {
                 reader.problem(at, format!("`{name}` stands in another file already"), "keep one of them");
             }
@@ -131,6 +171,8 @@ fn entry(reader: &mut Reader<'_>, full: &str, at: usize, item: Item<'_, '_>) -> 
         reader.problem(item.span().start, "a read has no effect to be resolved", "remove `resolver`");
     }
     let limits = limits(reader, &mut table, &arguments);
+    let beside = Beside { full, effect, credential: credential.as_ref(), arguments: &arguments };
+    let http = operation(reader, &mut table, &beside);
     reader.finish(&table);
     if reader.problems.len() > before {
         return None;
@@ -154,6 +196,7 @@ fn entry(reader: &mut Reader<'_>, full: &str, at: usize, item: Item<'_, '_>) -> 
         labels,
         writes,
         limits,
+        http,
     })
 }
 

@@ -245,6 +245,12 @@ impl Reading {
         if entry.effect() != EffectClass::Read {
             return Err((format!("`{name}` is no read tool"), "nothing is changed to learn something"));
         }
+        if entry.http().is_some() {
+            return Err((
+                format!("`{name}` is an operation of an HTTP API"),
+                "read it with `get` and `upstream`",
+            ));
+        }
         for argument in arguments.keys() {
             match entry.arguments().get(argument) {
                 Some(Argument::Given { .. }) => {}

@@ -251,6 +251,11 @@ pub enum Moving {
     Since(u64),
 }
 
+/// What decides: the form of the platform's own checks, and the versions of the engines. It stands in each decision's
+/// record, so that a replay that differs can say whether other engines decided then. Raised when a golden ledger no longer
+/// replays the same.
+pub const ENGINE: &str = "placet/1 regorus/0.14.1 cedar/4.14.1";
+
 /// What a decision rests on: enough to make it again.
 #[derive(Debug, Clone)]
 pub struct Basis {

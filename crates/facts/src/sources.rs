@@ -2,8 +2,9 @@
 //! nobody has heard of since the start is stale: decisions of its tenant (for a source of the organisation: of every
 //! tenant) are denied until it is well again.
 //!
-//! Freshness is no fact: it isn't in the journal, and a restart begins with nothing seen. What a decision found is in
-//! the decision's record. Time is an argument throughout.
+//! Freshness is no fact: it isn't in the journal, and a restart begins with nothing seen. A gap that somebody reported is an
+//! act in the journal, so that it holds at every gateway and after a restart ([`Sources::record`]). What a decision found
+//! is in the decision's record. Time is an argument throughout.
 
 use std::{
     collections::BTreeMap,
@@ -107,6 +108,8 @@ pub struct Sources {
 struct Table {
     organisation: Arc<Vec<State>>,
     tenants: BTreeMap<TenantId, Arc<Vec<State>>>,
+    /// Gaps of the journal, by source: whose facts depend on it, and what is missing.
+    recorded: BTreeMap<Name, (Place, String)>,
 }
 
 #[derive(Debug, Clone)]
@@ -116,6 +119,10 @@ pub(crate) struct State {
     seen: Option<Timestamp>,
     gap: Option<String>,
     broken: Option<String>,
+    /// The gap that the journal knows of.
+    recorded: Option<String>,
+    /// Whether the settings name it. One that only the journal knows has a gap, or it wouldn't be here.
+    declared_here: bool,
 }
 
 impl Sources {
@@ -139,22 +146,21 @@ impl Sources {
             Some(known) if known.source.place != source.place => return Err(SourceError::Taken(source.name)),
             Some(known) => known.source = source,
             None => {
-                if table.all().count() >= MAX_SOURCES {
+                if table.all().filter(|state| state.declared_here).count() >= MAX_SOURCES {
                     return Err(SourceError::TooMany);
                 }
-                let list = match &source.place {
-                    Place::Organisation => &mut table.organisation,
-                    Place::Tenant(id) => table.tenants.entry(id.clone()).or_default(),
-                };
-                Arc::make_mut(list).push(State {
+                table.push(State {
                     source,
                     declared: now,
                     seen: None,
                     gap: None,
                     broken: None,
+                    recorded: None,
+                    declared_here: true,
                 });
             }
         }
+        table.mark();
         self.table.store(Arc::new(table));
         Ok(())
     }
@@ -196,8 +202,29 @@ impl Sources {
                 Arc::make_mut(list).retain(|state| state.source.name != *source);
             }
         }
+        table.mark();
         self.table.store(Arc::new(table));
         Ok(())
+    }
+
+    /// Takes over the gaps that the journal knows of, all of them. A source that isn't declared here has its gap all the
+    /// same: what one gateway was told of denies at every one.
+    pub fn record(&self, gaps: BTreeMap<Name, (Place, String)>) {
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.table.load().recorded == gaps {
+            return;
+        }
+        let mut table = Table::clone(&self.table.load());
+        table.recorded = gaps;
+        table.mark();
+        self.table.store(Arc::new(table));
+    }
+
+    /// How a declared source is kept up.
+    #[must_use]
+    pub fn mode(&self, source: &Name) -> Option<Mode> {
+        let table = self.table.load();
+        table.all().find(|state| state.declared_here && state.source.name == *source).map(|it| it.source.mode)
     }
 
     /// All of them as they are at `now`: the organisation's, then by tenant.
@@ -271,9 +298,45 @@ impl Table {
     fn lists_mut(&mut self) -> impl Iterator<Item = &mut Arc<Vec<State>>> {
         std::iter::once(&mut self.organisation).chain(self.tenants.values_mut())
     }
+    /// A declared source.
     fn get_mut(&mut self, name: &Name) -> Option<&mut State> {
-        let list = self.lists_mut().find(|list| list.iter().any(|state| state.source.name == *name))?;
-        Arc::make_mut(list).iter_mut().find(|state| state.source.name == *name)
+        let is = |state: &State| state.declared_here && state.source.name == *name;
+        let list = self.lists_mut().find(|list| list.iter().any(is))?;
+        Arc::make_mut(list).iter_mut().find(|state| is(state))
+    }
+    fn push(&mut self, state: State) {
+        let list = match &state.source.place {
+            Place::Organisation => &mut self.organisation,
+            Place::Tenant(id) => self.tenants.entry(id.clone()).or_default(),
+        };
+        Arc::make_mut(list).push(state);
+    }
+    /// Marks the sources with the gaps of the journal; one that isn't declared for this place gets a line of its own.
+    fn mark(&mut self) {
+        let recorded = std::mem::take(&mut self.recorded);
+        for list in self.lists_mut() {
+            let list = Arc::make_mut(list);
+            list.retain(|state| state.declared_here);
+            for state in list {
+                let gap = recorded.get(&state.source.name).filter(|(place, _)| *place == state.source.place);
+                state.recorded = gap.map(|(_, what)| bounded(what));
+            }
+        }
+        for (name, (place, what)) in &recorded {
+            if self.all().any(|state| state.source.name == *name && state.source.place == *place) {
+                continue;
+            }
+            self.push(State {
+                source: Source { name: name.clone(), place: place.clone(), mode: Mode::Local },
+                declared: Timestamp::from_millis(0),
+                seen: None,
+                gap: None,
+                broken: None,
+                recorded: Some(bounded(what)),
+                declared_here: false,
+            });
+        }
+        self.recorded = recorded;
     }
 }
 
@@ -286,6 +349,7 @@ impl State {
     }
     fn is_stale(&self, now: Timestamp) -> bool {
         self.gap.is_some()
+            || self.recorded.is_some()
             || match self.source.mode {
                 Mode::Polled { bound_ms } => self.seen.is_none() || self.age(now) > bound_ms,
                 Mode::PushOnly | Mode::Local => false,
@@ -296,7 +360,11 @@ impl State {
         if !self.is_stale(now) {
             return None;
         }
-        let mut why = match (&self.gap, self.seen, self.source.mode) {
+        let gap = self.recorded.as_ref().or(self.gap.as_ref());
+        let mut why = match (gap, self.seen, self.source.mode) {
+            (Some(gap), _, _) if !self.declared_here => {
+                format!("isn't declared here and has a gap: {gap}")
+            }
             (Some(gap), _, _) => format!("has a gap: {gap}"),
             (None, None, _) => format!("wasn't heard of yet, {} ms after the start", self.age(now)),
             (None, Some(_), Mode::Polled { bound_ms }) => {
@@ -422,6 +490,35 @@ mod tests {
         assert!(matches!(of(&sources, "acme", 10), Freshness::Stale { .. }), "a later update closes no gap");
         sources.closed(&name("opal")).unwrap();
         assert_eq!(of(&sources, "acme", 10), Freshness::Fresh(0));
+    }
+
+    #[test]
+    fn del_4_a_recorded_gap_is_stale_whether_the_source_is_declared_or_not() {
+        let sources = Sources::new();
+        let acme = Place::Tenant(tenant("acme"));
+        let gaps =
+            |place: &Place| BTreeMap::from([(name("crm"), (place.clone(), "a page is missing".to_owned()))]);
+        sources.record(gaps(&acme));
+        let other = "isn't declared here and has a gap: a page is missing";
+        assert_eq!(of(&sources, "acme", 10), stale("crm", 0, other));
+        assert_eq!(of(&sources, "globex", 10), Freshness::Fresh(0));
+        assert_eq!(sources.mode(&name("crm")), None);
+        assert_eq!(sources.seen(&name("crm"), at(1)), Err(SourceError::Unknown(name("crm"))));
+
+        sources.declare(push_only("crm", acme.clone()), at(0)).unwrap();
+        assert_eq!(of(&sources, "acme", 10), stale("crm", 0, "has a gap: a page is missing"));
+        assert_eq!(sources.list(at(10)).len(), 1);
+        sources.closed(&name("crm")).unwrap();
+        assert!(matches!(of(&sources, "acme", 10), Freshness::Stale { .. }), "only the journal closes it");
+        // Declared for another place than the one whose facts have the gap.
+        sources.record(gaps(&Place::Tenant(tenant("globex"))));
+        assert_eq!(
+            (of(&sources, "acme", 10), of(&sources, "globex", 10)),
+            (Freshness::Fresh(0), stale("crm", 0, other))
+        );
+        sources.record(BTreeMap::new());
+        assert_eq!(of(&sources, "globex", 10), Freshness::Fresh(0));
+        assert_eq!(sources.list(at(10)).len(), 1);
     }
 
     #[test]

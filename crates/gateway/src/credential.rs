@@ -181,7 +181,11 @@ impl Credentials {
         let fault = |what: &dyn std::fmt::Display| {
             CredentialError(format!("the call token couldn't be made: {what}"))
         };
-        let htu = Htu::parse(url.as_str()).map_err(|error| fault(&error))?;
+        // A query is no part of `htu` (RFC 9449 §4.2); the token names its digest.
+        let query = url.query().map(|query| ContentDigest::of(query.as_bytes()));
+        let whole = url.as_str();
+        let htu = Htu::parse(whole.split_once('?').map_or(whole, |(place, _)| place));
+        let htu = htu.map_err(|error| fault(&error))?;
         let Subject { human, actors, jti, decision, detail } = subject;
         let actors = actors.into_iter().map(|sub| Actor { sub, sub_profile: None }).collect();
         let digest = ContentDigest::of(body);
@@ -193,7 +197,7 @@ impl Credentials {
             jti: jti.clone(),
             txn: decision,
             key: self.sender.public().thumbprint(),
-            req: SignedRequest { htm: (*method).to_owned(), htu: htu.clone(), digest },
+            req: SignedRequest { htm: (*method).to_owned(), htu: htu.clone(), query, digest },
             detail,
         };
         let stamp = Stamp { issuer: &self.issuer, audience: &scheme.audience, issued_at: now, expires_at };

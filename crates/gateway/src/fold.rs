@@ -24,6 +24,7 @@ use crate::{
     InForce,
     effects::{UnknownEffect, Unresolved},
     keep::{FORMAT, Moments, Parts},
+    sources::{self, Gaps, SourceSays, Told},
     writes,
 };
 
@@ -37,6 +38,8 @@ const MAX_REMEDIABLE: usize = 65_536;
 pub(crate) enum Commit {
     /// A change of facts.
     Facts(Box<Transaction>),
+    /// A change of facts, if this is still the last one of its place.
+    FactsOn(Box<Transaction>, Revision),
     /// A permit, with what it reserves.
     Permit(Box<Reservation>),
     /// A denial.
@@ -51,6 +54,8 @@ pub(crate) enum Commit {
     Release { release: Arc<Release>, record: String },
     /// Something else that people did or tried.
     Act { tenant: Option<TenantId>, kind: Kind, record: String },
+    /// What a source of facts says of itself.
+    Source { told: Told, record: String },
 }
 
 /// How a warrant ended, as far as others depend on it.
@@ -216,6 +221,8 @@ pub(crate) struct State {
     keys: Keys,
     /// The release in force, ahead of `releases` likewise.
     release: Option<Digest>,
+    /// Gaps of sources that aren't closed, likewise.
+    gaps: Gaps,
     live: Arc<Live>,
     seen: Arc<Seen>,
     releases: Arc<InForce>,
@@ -243,6 +250,8 @@ pub(crate) enum Token {
     Remediable(DecisionId),
     /// A release.
     Release(Arc<Release>),
+    /// A source said something.
+    Source(Told, Gaps),
     /// Nothing.
     Nothing,
 }
@@ -251,7 +260,8 @@ impl State {
     pub(crate) fn new(live: Arc<Live>, seen: Arc<Seen>, releases: Arc<InForce>, fetch: Fetch) -> Self {
         let (world, open, keys) = (World::new(), OrdMap::new(), Keys::default());
         let unresolved = Unresolved::default();
-        Self { world, open, unresolved, keys, release: None, live, seen, releases, fetch, started: false }
+        let (release, gaps, started) = (None, Gaps::default(), false);
+        Self { world, open, unresolved, keys, release, gaps, live, seen, releases, fetch, started }
     }
     pub(crate) fn world(&self) -> &World {
         &self.world
@@ -269,6 +279,7 @@ impl State {
             unresolved,
             keys,
             release,
+            gaps,
             live: _,
             seen: _,
             releases: _,
@@ -281,14 +292,26 @@ impl State {
             unresolved: unresolved.clone(),
             keys: keys.clone(),
             release: *release,
+            gaps: gaps.clone(),
             releases: Arc::clone(&self.releases),
             ..Self::alone()
         }
     }
     /// All that is kept of a settled state.
     fn parts(&self) -> Parts {
-        let Self { world, open, unresolved, keys, release, live: _, seen, releases: _, fetch: _, started: _ } =
-            self;
+        let Self {
+            world,
+            open,
+            unresolved,
+            keys,
+            release,
+            gaps,
+            live: _,
+            seen,
+            releases: _,
+            fetch: _,
+            started: _,
+        } = self;
         let Seen { open: _, unresolved: _, remediable, release: _, keys: _, moments: _ } = &**seen;
         let remediable = {
             let Remediable { at, order } = &*remediable.lock().unwrap_or_else(PoisonError::into_inner);
@@ -301,10 +324,12 @@ impl State {
             keys: keys.clone(),
             remediable,
             release: *release,
+            gaps: gaps.clone(),
         }
     }
     fn publish(&self) {
         self.live.publish(self.world.clone());
+        self.live.sources().record(sources::all(&self.gaps));
         *self.seen.open.lock().unwrap_or_else(PoisonError::into_inner) =
             self.open.iter().map(|(at, open)| (*at, open.clone())).collect();
         self.seen.unresolved.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&self.unresolved);
@@ -320,6 +345,15 @@ impl State {
                 tracing::error!(release = %digest, error, "the release in force can't be had: nothing is permitted");
                 self.releases.store(None);
             }
+        }
+    }
+    /// Tells the sources what is in the journal now.
+    fn said(&self, told: &Told, gaps: &Gaps) {
+        let sources = self.live.sources();
+        match told.says {
+            // One that isn't declared here has no age here.
+            SourceSays::Seen(at) => drop(sources.seen(&told.source, at)),
+            SourceSays::Gap | SourceSays::Closed => sources.record(sources::all(gaps)),
         }
     }
     /// A warrant is over; if nobody knows how, it is kept in mind.
@@ -399,7 +433,9 @@ impl State {
         let tenant = self.world.tenant(workflow.tenant()).ok_or(Refusal::Moved)?;
         // What ended stands before this entry: no permit of older facts, or of an older release, comes after it.
         let revision = self.world.organisation().revision().max(tenant.revision());
-        if *basis != (self.release.ok_or(Refusal::Moved)?, revision) {
+        if *basis != (self.release.ok_or(Refusal::Moved)?, revision)
+            || sources::denies(&self.gaps, workflow.tenant())
+        {
             return Err(Refusal::Moved);
         }
         let flow = tenant.flow(workflow);
@@ -504,7 +540,13 @@ impl Fold for State {
                     self.put_in_force();
                 }
             }
-            Some(Kind::Act | Kind::Refusals) => {}
+            Some(Kind::Act) => {
+                if let Some(told) = Told::read(frame.payload)? {
+                    told.fold(&mut self.gaps);
+                    self.said(&told, &self.gaps);
+                }
+            }
+            Some(Kind::Refusals | Kind::Gap) => {}
             None => {
                 return Err(format!(
                     "a record of the unknown kind {}: it was written by a newer version",
@@ -527,6 +569,18 @@ impl Fold for State {
     fn admit(&mut self, at: At, entry: Commit, out: &mut FrameSink<'_>) -> Result<Token, Refusal> {
         let At { sequence, time_ms } = at;
         match entry {
+            Commit::FactsOn(transaction, on) => {
+                let now = match &transaction.place {
+                    Place::Organisation => Some(self.world.organisation().revision()),
+                    Place::Tenant(tenant) => self.world.tenant(tenant).map(|facts| facts.revision()),
+                };
+                // What stands there already under the same key is told again.
+                let repeated = self.keys.repeated(&transaction).is_ok_and(|at| at.is_some());
+                if !repeated && now.is_some_and(|now| now != on) {
+                    return Err(Refusal::Moved);
+                }
+                self.admit(at, Commit::Facts(transaction), out)
+            }
             Commit::Facts(mut transaction) => {
                 if let Some(revision) = self.keys.repeated(&transaction).map_err(Refusal::Change)? {
                     return Err(Refusal::Repeated(revision));
@@ -592,6 +646,15 @@ impl Fold for State {
                 self.release = Some(release.digest());
                 Ok(Token::Release(release))
             }
+            Commit::Source { told, record } => {
+                let tree = match &told.place {
+                    Place::Organisation => ORGANISATION,
+                    Place::Tenant(tenant) => tenant.as_str(),
+                };
+                out.push(tree, Kind::Act.tag(), record.as_bytes())?;
+                told.fold(&mut self.gaps);
+                Ok(Token::Source(told, self.gaps.clone()))
+            }
             Commit::Act { tenant, kind, record } => {
                 out.push(
                     tenant.as_ref().map_or(ORGANISATION, TenantId::as_str),
@@ -642,6 +705,7 @@ impl Fold for State {
                 *self.seen.release.lock().unwrap_or_else(PoisonError::into_inner) = Some(release.digest());
                 self.releases.store(Some(release));
             }
+            Token::Source(told, gaps) => self.said(&told, &gaps),
             Token::Nothing => {}
         }
     }
@@ -656,9 +720,9 @@ impl Fold for State {
     }
 
     fn restore(&mut self, _sequence: u64, kept: &[u8]) -> Result<(), Box<dyn Error + Send + Sync>> {
-        let Parts { world, open, unresolved, keys, remediable, release } = Parts::read(kept)?;
+        let Parts { world, open, unresolved, keys, remediable, release, gaps } = Parts::read(kept)?;
         (self.world, self.open, self.unresolved) = (world, open, unresolved);
-        (self.keys, self.release) = (keys, release);
+        (self.keys, self.release, self.gaps) = (keys, release, gaps);
         *self.seen.remediable.lock().unwrap_or_else(PoisonError::into_inner) = Remediable::default();
         for (id, at) in remediable {
             self.seen.remember(id, at);

@@ -18,10 +18,11 @@ use crate::{
     UnknownEffect,
     effects::Unresolved,
     fold::{Open, State},
+    sources::{self, Gaps},
 };
 
 /// Raised whenever the form of a kept state changes, or what the journal's entries fold to.
-pub(crate) const FORMAT: &str = "gateway-3";
+pub(crate) const FORMAT: &str = "gateway-4";
 /// A state is held in memory after so many entries: at ≈ 10 µs an entry, a look back folds some 40 ms at most.
 const EVERY: u64 = if cfg!(test) { 8 } else { 4096 };
 /// How many of them: 65,536 entries. They share with the newest what didn't change since.
@@ -40,13 +41,14 @@ pub(crate) struct Parts {
     pub(crate) keys: Keys,
     pub(crate) remediable: Vec<(DecisionId, u64)>,
     pub(crate) release: Option<Digest>,
+    pub(crate) gaps: Gaps,
 }
 
 impl Parts {
     /// As lines of JSON, one document each, to be written by another thread.
     pub(crate) fn keep(self) -> Keep {
         Box::new(move |out| {
-            let Self { world, open, unresolved, keys, remediable, release } = self;
+            let Self { world, open, unresolved, keys, remediable, release, gaps } = self;
             let mut line = |document: &Value| writeln!(out, "{document}");
             world.documents().try_for_each(|document| line(&document))?;
             keys.documents().try_for_each(|key| line(&one("key", key)))?;
@@ -74,6 +76,7 @@ impl Parts {
             if let Some(release) = release {
                 line(&one("release", release.to_string()))?;
             }
+            gaps.iter().try_for_each(|(name, gap)| line(&one("gap", sources::document(name, gap))))?;
             io::Result::Ok(())
         })
     }
@@ -87,6 +90,7 @@ impl Parts {
             keys: Keys::default(),
             remediable: Vec::new(),
             release: None,
+            gaps: Gaps::default(),
         };
         for line in kept.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             let document = placet_json::parse(line, &Limits::RESULT)?;
@@ -143,6 +147,10 @@ impl Parts {
             "release" => {
                 let digest = body.as_str().and_then(Digest::parse);
                 self.release = Some(digest.ok_or("a release without its digest")?);
+            }
+            "gap" => {
+                let (name, gap) = sources::undocument(body)?;
+                self.gaps.insert(name, gap);
             }
             other => return Err(format!("`{other}` isn't known").into()),
         }

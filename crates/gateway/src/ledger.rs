@@ -2,9 +2,10 @@
 //! and acts.
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -15,11 +16,13 @@ use placet_core::{
     Code, DecisionId, Digest, Engine, Envelope, Name, Releases, Revision, Spending, TenantId, Timestamp,
     authority::{Asked, Entry, Journal as CoreJournal, Orphans, Position, Unrecorded},
 };
-use placet_facts::{ChangeError, Live, Transaction, World};
+use placet_facts::{ChangeError, Live, Mode, Place, Transaction, World};
 use placet_json::{Value, object};
 use placet_policy::Release;
 use placet_record::{Amendment, DecisionRecord, Kind, denied, ended, permitted, returns};
-use placet_store::{Commons, DatabaseError, Journal, OpenError, OpenReport, Options, Reader, SubmitError};
+use placet_store::{
+    Commons, DatabaseError, Journal, OpenError, OpenReport, Options, Reader, Receipt, SubmitError,
+};
 
 use crate::{
     ArchiveError, Archives,
@@ -27,10 +30,13 @@ use crate::{
     flood::{Floods, Summary},
     fold::{Commit, Ended, Refusal, Reservation, Seen, State},
     keep::position_at,
+    sources::{SourceReport, SourceSays, Told},
 };
 
 /// A shared journal's database that isn't heard of for so long is lost: nothing is decided.
 const MAX_SILENCE: Duration = Duration::from_secs(2);
+/// Other gateways are told of a source's freshness at most so often.
+const TELL_SEEN: u64 = 1_000;
 /// The most that a wall clock may be behind the ledger, in milliseconds.
 pub const MAX_CLOCK_BEHIND: u64 = 5_000;
 
@@ -101,6 +107,8 @@ struct Inner {
     wall: Arc<dyn Fn() -> u64 + Send + Sync>,
     last: AtomicU64,
     floods: Floods,
+    /// Up to which moment other gateways were told what sources said was complete.
+    seen_told: Mutex<BTreeMap<Name, Timestamp>>,
 }
 
 impl std::fmt::Debug for Ledger {
@@ -259,6 +267,11 @@ impl Ledger {
         let last = self.inner.last.load(Ordering::Acquire).max(self.inner.journal.time_ms());
         last.saturating_sub((self.inner.wall)())
     }
+    /// How long commits to the gateways' database took; all zero where there is one gateway.
+    #[must_use]
+    pub fn commits(&self) -> placet_store::Commits {
+        self.inner.journal.commits()
+    }
     /// Whether entries are taken and the clock is right; else why not, for operators.
     pub fn ready(&self) -> Result<(), String> {
         let status = self.inner.journal.status();
@@ -290,6 +303,22 @@ impl Ledger {
     /// idempotency key is applied once, and its revision is told again.
     pub async fn transact(&self, transaction: Transaction) -> Result<Revision, Refused> {
         self.commit(Commit::Facts(Box::new(transaction))).await.map(Revision)
+    }
+
+    /// As [`Ledger::transact`], if the last change of the transaction's place is still the one of this revision. None where
+    /// it isn't: nothing is applied, and what moved can be read.
+    pub async fn transact_on(
+        &self,
+        transaction: Transaction,
+        on: Revision,
+    ) -> Result<Option<Revision>, Refused> {
+        match self.inner.journal.durable(Commit::FactsOn(Box::new(transaction), on)).await {
+            Err(SubmitError::Refused(Refusal::Moved)) => {
+                self.inner.journal.flush().await;
+                Ok(None)
+            }
+            answer => self.committed(answer).await.map(Revision).map(Some),
+        }
     }
 
     /// Whether this transaction was applied under its idempotency key already, and at which revision.
@@ -333,6 +362,51 @@ impl Ledger {
         };
         let record = Value::from(record).canonical().map_err(|error| Refused::Down(error.to_string()))?;
         self.commit(Commit::Act { tenant, kind: Kind::Act, record: record.as_str().to_owned() }).await
+    }
+
+    /// Records that a source has a gap, or that it is closed: durable, at every gateway, and after a restart.
+    pub async fn source(&self, report: SourceReport) -> Result<u64, Refused> {
+        let commit = self.told(&report).map_err(Refused::Down)?;
+        self.commit(commit).await
+    }
+
+    /// Notes that what a source said was complete at `at`. Where several gateways share the journal the others are told
+    /// from time to time: four times within the source's bound, and never more than once a second. `by`: who says it.
+    pub fn source_seen(&self, source: &Name, place: &Place, at: Timestamp, by: &Name) {
+        let sources = self.inner.live.sources();
+        drop(sources.seen(source, at));
+        let (Some(_), Some(Mode::Polled { bound_ms })) = (&self.inner.commons, sources.mode(source)) else {
+            return;
+        };
+        {
+            let mut told = self.inner.seen_told.lock().unwrap_or_else(PoisonError::into_inner);
+            let every = bound_ms.checked_div(4).unwrap_or_default().max(TELL_SEEN);
+            let last = told.get(source).map_or(0, |at| at.millis());
+            if last != 0 && at.millis() < last.saturating_add(every) {
+                return;
+            }
+            told.insert(source.clone(), at);
+        }
+        let (source, place, says) = (source.clone(), place.clone(), SourceSays::Seen(at));
+        let report = SourceReport { by: by.clone(), source, place, says, why: String::new() };
+        let queued = self
+            .told(&report)
+            .and_then(|commit| self.inner.journal.queued(commit).map_err(|error| down_text(&error)));
+        if let Err(error) = queued {
+            tracing::warn!(error, "other gateways couldn't be told how fresh a source is");
+        }
+    }
+
+    fn told(&self, report: &SourceReport) -> Result<Commit, String> {
+        let SourceReport { by, source, place, says, why } = report;
+        let record = object! {
+            "by" => by.as_str(), "refused" => false, "source" => Told::member(report), "time" => self.now().to_string(),
+            "v" => 1_u64, "verb" => format!("source {}: {source}", says.as_str()), "why" => why.as_str(),
+        };
+        let record = Value::from(record).canonical().map_err(|error| error.to_string())?.as_str().to_owned();
+        let told =
+            Told { source: source.clone(), place: place.clone(), says: says.clone(), why: why.clone() };
+        Ok(Commit::Source { told, record })
     }
 
     /// Records that a token of ours came with a wrong proof, which is evidence of theft; of a flood of them, how many.
@@ -383,7 +457,12 @@ impl Ledger {
     }
 
     async fn commit(&self, entry: Commit) -> Result<u64, Refused> {
-        match self.inner.journal.durable(entry).await {
+        let answer = self.inner.journal.durable(entry).await;
+        self.committed(answer).await
+    }
+
+    async fn committed(&self, answer: Result<Receipt, SubmitError<Refusal>>) -> Result<u64, Refused> {
+        match answer {
             Ok(receipt) => {
                 self.inner.last.fetch_max(receipt.time_ms, Ordering::AcqRel);
                 Ok(receipt.first)
@@ -447,6 +526,7 @@ impl Parts {
                 wall,
                 last,
                 floods: Floods::default(),
+                seen_told: Mutex::default(),
             }),
         }
     }

@@ -41,6 +41,13 @@ impl Gateway {
             {
                 continue;
             }
+            if let Some(definition) = placet_catalog::definition(entry) {
+                if self.upstreams().is_rest(entry.upstream()) {
+                    let (upstream, tool) = (entry.upstream().clone(), entry.tool().to_owned());
+                    listed.push(Listed { upstream, tool, definition });
+                }
+                continue;
+            }
             let Some(tools) = self.upstreams().tools(entry.upstream()) else { continue };
             let Some(offered) = tools
                 .get(entry.tool())

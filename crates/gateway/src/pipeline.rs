@@ -21,6 +21,7 @@ use tracing::Instrument as _;
 use crate::{
     Credentials, Effects, Ledger, MAX_CLOCK_BEHIND, Observer, Public, Stage,
     lookup::{Lookups, Reader},
+    operation::Rim,
     trace,
 };
 
@@ -147,7 +148,19 @@ impl Gateway {
             Departure::Cancels => Departed::Watched(gone),
             Departure::IsNothing => Departed::Never,
         };
-        self.run(envelope, call, departed).await
+        self.run(envelope, call, departed, Rim::default()).await
+    }
+
+    /// Like [`Gateway::call`], for a call that was read out of a request of another form.
+    pub(crate) async fn call_with(
+        self: &Arc<Self>,
+        envelope: Envelope,
+        call: ToolCall,
+        rim: Rim,
+    ) -> Result<Answered, Unavailable> {
+        // `_here` is dropped with this future when the client goes away.
+        let (_here, gone) = oneshot::channel();
+        self.run(envelope, call, Departed::Watched(gone), rim).await
     }
 
     /// Like [`Gateway::call`], but cancelled by whoever sends on `cancel`; dropping its sender is nothing.
@@ -157,7 +170,7 @@ impl Gateway {
         call: ToolCall,
         cancel: oneshot::Receiver<()>,
     ) -> Result<Answered, Unavailable> {
-        self.run(envelope, call, Departed::Cancelled(cancel)).await
+        self.run(envelope, call, Departed::Cancelled(cancel), Rim::default()).await
     }
 
     /// Refuses a message before it came to a call, so that the refusal is on record.
@@ -182,6 +195,17 @@ impl Gateway {
         let reason =
             Reason::platform(Code::ToolUnknown, unknown_tool(name), "the name has no upstream's prefix");
         self.refuse_with(envelope, CALL, name, reason).await
+    }
+
+    /// Refuses a request that is no operation here, in the words for a tool that isn't there.
+    pub(crate) async fn refuse_operation(
+        &self,
+        envelope: Envelope,
+        target: &str,
+    ) -> Result<Public, Unavailable> {
+        let operator = "no operation of the catalog, or more than one, has this method, path and query";
+        let reason = Reason::platform(Code::ToolUnknown, "there is no such tool here", operator);
+        self.refuse_with(envelope, CALL, target, reason).await
     }
 
     async fn refuse_with(
@@ -218,6 +242,7 @@ impl Gateway {
         envelope: Envelope,
         call: ToolCall,
         departed: Departed,
+        rim: Rim,
     ) -> Result<Answered, Unavailable> {
         self.ledger.ready().map_err(Unavailable)?;
         let ToolCall { upstream, tool, arguments, client, departure: _ } = call;
@@ -229,6 +254,10 @@ impl Gateway {
         let judged = self.judged(&envelope);
         let admitted = trace::stage(Stage::Classify)
             .in_scope(|| self.classify(&judged, &envelope, &upstream, &tool, &arguments, id, &looked_up));
+        let admitted = admitted.and_then(|(call, entry)| match rim.holds(&call) {
+            Ok(()) => Ok((call, entry)),
+            Err(reason) => Err(not_a_call(call, reason)),
+        });
         // Before it is decided: a permit that can't be sent would spend what it rests on.
         let admitted = admitted.and_then(|(call, entry)| match self.upstreams.pass(&upstream) {
             Ok(pass) => Ok((call, entry, pass)),
@@ -319,8 +348,14 @@ impl Gateway {
         looked_up
     }
 
-    /// What an upstream offers under a tool's name now.
+    /// What an upstream offers under a tool's name now. What an HTTP API offers is what the release's entry says.
     fn offered(&self, upstream: &Name, tool: &str) -> Offered {
+        if self.upstreams.is_rest(upstream) {
+            let release = self.ledger.releases().current();
+            let entry = release.as_ref().and_then(|release| release.catalog().tool(upstream, tool));
+            let digest = entry.and_then(|entry| entry.own_definition());
+            return digest.map_or(Offered::Absent, Offered::Definition);
+        }
         match self.upstreams.tools(upstream) {
             None => Offered::Unread,
             Some(tools) => tools.get(tool).map_or(Offered::Absent, |offered| {
@@ -401,6 +436,7 @@ impl Gateway {
         let issuing = trace::stage(Stage::Issue);
         let decision = warrant.call().id.clone();
         let clock = || self.ledger.now();
+        let operation = crate::operation::operation(&entry, warrant.call());
         let inspect = Inspect::new(move |call, envelope, result| {
             match placet_catalog::inspect(&entry, envelope.tenant(), call, result) {
                 Guarded::Clean { .. } => Verdict::Clean,
@@ -409,19 +445,22 @@ impl Gateway {
                 )),
             }
         });
-        let connected = match self.credentials.partition(warrant.call(), warrant.envelope()) {
-            Ok(partition) => {
+        let partition = self.credentials.partition(warrant.call(), warrant.envelope());
+        let partition = partition.map_err(|error| error.to_string());
+        let connected = match partition.and_then(|partition| Ok((partition, operation?))) {
+            Ok((partition, operation)) => {
                 let request = Request {
                     call: warrant.call(),
                     envelope: warrant.envelope(),
                     partition,
                     client,
                     inspect,
+                    operation,
                 };
                 let connected = self.upstreams.connect(request).instrument(issuing.clone()).await;
                 connected.map_err(|error| error.to_string())
             }
-            Err(error) => Err(error.to_string()),
+            Err(error) => Err(error),
         };
         let ready = match connected {
             Ok(ready) => Cancellable { ready, departed },
@@ -481,6 +520,11 @@ impl Gateway {
 fn unavailable(call: Call, error: &UpstreamError) -> NotAdmitted {
     let public = "the tool can't be reached now; nothing was decided or sent, try again later";
     let operator = format!("`{}`: {error}", call.upstream);
+    not_a_call(call, Reason::platform(Code::UpstreamUnavailable, public, operator))
+}
+
+/// A call that isn't decided for a reason that no facts or policy hold.
+fn not_a_call(call: Call, reason: Reason) -> NotAdmitted {
     let attempt = Attempt {
         id: call.id,
         method: CALL.to_owned(),
@@ -489,13 +533,14 @@ fn unavailable(call: Call, error: &UpstreamError) -> NotAdmitted {
         resources: call.resources,
         evidence: Evidence::Nothing,
     };
-    Box::new((attempt, Reason::platform(Code::UpstreamUnavailable, public, operator).into()))
+    Box::new((attempt, reason.into()))
 }
 
 fn answer(decision: DecisionId, outcome: Outcome) -> Answered {
     let Outcome { ending, answer, digest: _, sent, labels: _, detail } = outcome;
     match (ending, answer) {
-        (Ending::Done, Answer::Result(result)) => Answered::Result(result),
+        // A tool that failed may say how: an HTTP API does, with status and body.
+        (Ending::Done | Ending::Failed, Answer::Result(result)) => Answered::Result(result),
         (Ending::Failed, Answer::Error(error)) => Answered::Error(error),
         (ending, Answer::Nothing | Answer::Result(_) | Answer::Error(_)) => {
             tracing::warn!(decision = %decision, ending = ending.as_str(), sent, detail, "a permitted call didn't end well");

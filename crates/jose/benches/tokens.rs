@@ -56,6 +56,7 @@ fn call(sender: &SigningKey, body: &[u8]) -> CallToken {
         req: SignedRequest {
             htm: "POST".to_owned(),
             htu: Htu::parse(TOOL).unwrap(),
+            query: None,
             digest: ContentDigest::of(body),
         },
         detail: CallDetail {
@@ -109,6 +110,7 @@ fn issue(c: &mut Criterion) {
         keys: KeySet::of(issuer.public()),
         audience: TOOL.to_owned(),
         url,
+        reach: placet_jose::guard::Reach::Endpoint,
         not_before: 0,
     };
     c.bench_function("verify call in front of a tool", |b| {

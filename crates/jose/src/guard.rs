@@ -8,7 +8,7 @@ use crate::htu::Htu;
 use crate::keyset::KeySet;
 use crate::refused::Refused;
 use crate::replay::{Admission, ReplayKey, ReplayWindow};
-use crate::tokens::CallToken;
+use crate::tokens::{CallToken, SignedRequest};
 use crate::verified::{Expect, Verified};
 
 /// A request as received: nothing decoded, nothing joined.
@@ -35,10 +35,46 @@ pub struct Guard {
     pub audience: String,
     /// The URL under which the gateway calls this tool. `Host` and forwarding headers don't count.
     pub url: Htu,
+    /// What of it is the tool's.
+    pub reach: Reach,
     /// The earliest `iat` that is accepted, in seconds since the Unix epoch. With a replay window in memory: after
     /// the start (plus [`LEEWAY`] if the gateway has another clock), since what was used before isn't remembered.
     /// With a durable window: 0.
     pub not_before: u64,
+}
+
+/// How much of a URL is the tool's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// The URL alone, without a query: an MCP endpoint.
+    Endpoint,
+    /// Every path below it, with queries: an HTTP API. The token says which.
+    Below,
+}
+
+impl Reach {
+    /// Whether a request's target is, byte for byte, what the token says, and lies where the tool is.
+    fn covers(self, url: &Htu, claimed: &SignedRequest, target: &str) -> bool {
+        match self {
+            Self::Endpoint => claimed.query.is_none() && claimed.htu == *url && url.is_target(target),
+            Self::Below => {
+                let (path, query) = match target.split_once('?') {
+                    Some((path, query)) => (path, Some(query)),
+                    None => (target, None),
+                };
+                let base = url.path().trim_end_matches('/');
+                let below = |path: &str| path.strip_prefix(base).is_some_and(|rest| rest.starts_with('/'));
+                claimed.htu.origin() == url.origin()
+                    && claimed.htu.path() == path
+                    && (below(path) || path == url.path())
+                    && match (&claimed.query, query) {
+                        (Some(signed), Some(query)) => signed.matches(query.as_bytes()),
+                        (None, None) => true,
+                        (Some(_), None) | (None, Some(_)) => false,
+                    }
+            }
+        }
+    }
 }
 
 /// Checks a call, in this order: header form, size, `typ`, algorithm, pinned key, signature, issuer, the one audience,
@@ -61,12 +97,12 @@ pub fn verify_call(
     if claims.req.htm != request.method {
         return Err(Refused::Method);
     }
-    if claims.req.htu != guard.url || !guard.url.is_target(request.target) {
+    if !guard.reach.covers(&guard.url, &claims.req, request.target) {
         return Err(Refused::Url);
     }
     let presented = Presented::Bound { token: TokenHash::of(text), key: &claims.key };
     let expected =
-        Expected { method: request.method, url: &guard.url, token: presented, nonce: Nonce::NotAsked };
+        Expected { method: request.method, url: &claims.req.htu, token: presented, nonce: Nonce::NotAsked };
     // Not remembered itself: it goes with this token only, and the token counts once.
     drop(dpop::verify(proof, &expected, now)?);
     check_body(request, &claims.req.digest)?;

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
+use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, Signature, UnparsedPublicKey};
 use base64::{Engine, engine::general_purpose::STANDARD};
 
 use crate::Hash;
@@ -58,7 +58,9 @@ impl Checkpoint {
         format!("{}\n{}\n{}\n", self.origin, self.size, STANDARD.encode(self.root.0))
     }
 
-    fn parse(text: &str) -> Option<Self> {
+    /// Reads a text as [`Self::text`] writes it, no other spelling.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
         let mut lines = text.split('\n');
         let (origin, size, root) = (lines.next()?, lines.next()?, lines.next()?);
         let size: u64 = size.parse().ok()?;
@@ -73,7 +75,7 @@ impl Checkpoint {
     pub fn sign(&self, key: &SigningKey) -> String {
         let text = self.text();
         let mut signature = key.public().id(&self.origin).to_vec();
-        signature.extend_from_slice(key.0.sign(text.as_bytes()).as_ref());
+        signature.extend_from_slice(key.sign(text.as_bytes()).as_ref());
         format!("{text}\n\u{2014} {} {}\n", self.origin, STANDARD.encode(signature))
     }
 
@@ -109,6 +111,10 @@ impl SigningKey {
     /// The key of a 32-byte seed (RFC 8032 §5.1.5).
     pub fn from_seed(seed: &[u8; 32]) -> Result<Self, NoteError> {
         Ed25519KeyPair::from_seed_unchecked(seed).map(Self).map_err(|_| NoteError::Key)
+    }
+
+    pub(crate) fn sign(&self, message: &[u8]) -> Signature {
+        self.0.sign(message)
     }
 
     /// The public half.
@@ -153,12 +159,12 @@ impl VerifyingKey {
     }
 
     /// signed-note: the first four bytes of SHA-256(name ‖ "\n" ‖ 0x01 ‖ key).
-    fn id(&self, name: &str) -> [u8; 4] {
+    pub(crate) fn id(&self, name: &str) -> [u8; 4] {
         let [a, b, c, d, ..] = Hash::of_parts(&[name.as_bytes(), b"\n", &[ALGORITHM], &self.0]).0;
         [a, b, c, d]
     }
 
-    fn verify(&self, text: &[u8], signature: &[u8]) -> Result<(), NoteError> {
+    pub(crate) fn verify(&self, text: &[u8], signature: &[u8]) -> Result<(), NoteError> {
         UnparsedPublicKey::new(&ED25519, self.0).verify(text, signature).map_err(|_| NoteError::Signature)
     }
 }

@@ -8,13 +8,19 @@
 //! - [`segment`]: a file of frames, how its end is found, and what is damage rather than a torn write.
 //! - [`tree`]: RFC 6962 hashes, the frontier for appending, roots at any size.
 //! - [`proof`]: inclusion and consistency proofs and their verification.
+//! - [`range`]: that records next to each other are all that a tree has there.
 //! - [`checkpoint`]: C2SP signed notes over a tree head.
+//! - [`note`]: signed notes over any other text.
+//! - [`cosign`]: C2SP cosignatures of witnesses, and what a witness checks.
 //! - [`tiles`]: C2SP tlog-tiles paths and contents.
 
 pub mod checkpoint;
+pub mod cosign;
 pub mod frame;
 mod hash;
+pub mod note;
 pub mod proof;
+pub mod range;
 pub mod segment;
 pub mod tiles;
 pub mod tree;

@@ -139,6 +139,15 @@ impl Release {
 /// The tool as the upstream offers it must be one that was reviewed.
 pub(crate) fn reviewed(entry: &Entry, offered: Offered) -> Result<(), String> {
     let (upstream, tool) = (entry.upstream(), entry.tool());
+    if let Some(own) = entry.own_definition() {
+        // The release itself is what was reviewed; the upstream must be one that takes operations.
+        return match offered {
+            Offered::Definition(digest) if digest == own => Ok(()),
+            Offered::Definition(_) | Offered::Absent | Offered::Unread => Err(format!(
+                "`{tool}` is an operation of an HTTP API, and `{upstream}` isn't `protocol = \"rest\"` in the settings"
+            )),
+        };
+    }
     match offered {
         Offered::Definition(digest) if entry.accepts(&digest) => Ok(()),
         Offered::Definition(digest) => Err(format!(

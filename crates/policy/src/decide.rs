@@ -37,7 +37,7 @@ impl Judgement {
 }
 
 /// Facts with the model that relationships are checked by.
-type Facts<'a> = Option<(&'a dyn FactsView, &'a RelationModel)>;
+pub(crate) type Facts<'a> = Option<(&'a dyn FactsView, &'a RelationModel)>;
 
 impl Release {
     /// Asks the engines about an input that comes from anywhere.
@@ -308,7 +308,7 @@ pub(crate) fn remedy(
 }
 
 /// What a request may read of the facts, by `type:id`: its resources.
-fn slice(document: &Value, facts: Facts<'_>) -> Value {
+pub(crate) fn slice(document: &Value, facts: Facts<'_>) -> Value {
     let mut slice = Object::new();
     let Some((facts, _)) = facts else { return Value::Object(slice) };
     let resources = document

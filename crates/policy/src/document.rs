@@ -179,7 +179,12 @@ impl Release {
     }
 
     /// What the platform can check of a document: freshness, tenants, the resource and what the workflow is about.
-    fn stands(&self, input: &Value, facts: Option<&dyn FactsView>, now: Timestamp) -> Option<Reasons> {
+    pub(crate) fn stands(
+        &self,
+        input: &Value,
+        facts: Option<&dyn FactsView>,
+        now: Timestamp,
+    ) -> Option<Reasons> {
         let text = |pointer: &str| input.pointer(pointer).and_then(Value::as_str);
         if let Some(Freshness::Stale { source, age: _, why }) = facts.map(|facts| facts.freshness(now)) {
             return Some(

@@ -13,6 +13,13 @@ use serde::{
 #[derive(Debug, Clone)]
 pub(crate) struct Yaml(pub(crate) Value);
 
+/// Reads a document that people wrote in YAML, as JSON. A number of more than 15 digits may come out as another one.
+pub fn read_yaml(text: &str) -> Result<Value, String> {
+    let read: Result<Yaml, _> = serde_saphyr::from_str(text);
+    read.map(|Yaml(value)| value)
+        .map_err(|error| error.to_string().lines().next().unwrap_or_default().to_owned())
+}
+
 impl<'de> Deserialize<'de> for Yaml {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(Reader).map(Self)

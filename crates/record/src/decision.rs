@@ -105,6 +105,9 @@ impl Parts<'_> {
         }
         w.text("decision", self.decision).text("delegation", grant.delegation.local().as_str());
         w.parts("determining", self.determining.iter().map(determining));
+        if self.basis.is_some() {
+            w.text("engine", placet_core::ENGINE);
+        }
         match self.basis {
             Some(basis) => {
                 let mut facts = Writer::new(64);

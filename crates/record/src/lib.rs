@@ -6,6 +6,7 @@
 mod amendment;
 mod decision;
 mod effect;
+mod gap;
 mod lookup;
 mod read;
 mod refusals;
@@ -15,6 +16,7 @@ mod writer;
 pub use amendment::{Amendment, amended};
 pub use decision::{AskedRecord, DecisionRecord, denied, document, permitted, remedy};
 pub use effect::{EffectRecord, ended, orphaned, returns, says_failed};
+pub use gap::{Gap, GapTree};
 pub use read::BadRecord;
 pub use refusals::{Refusals, Refused};
 
@@ -35,6 +37,8 @@ pub enum Kind {
     Refusals,
     /// What was found out later about an effect.
     Amendment,
+    /// A restored backup: what came after it isn't there.
+    Gap,
 }
 
 impl Kind {
@@ -47,6 +51,7 @@ impl Kind {
         Self::Act,
         Self::Refusals,
         Self::Amendment,
+        Self::Gap,
     ];
 
     /// The tag in the journal's frame.
@@ -60,6 +65,7 @@ impl Kind {
             Self::Act => 5,
             Self::Refusals => 6,
             Self::Amendment => 7,
+            Self::Gap => 16,
         }
     }
     /// The kind of a tag.
@@ -78,6 +84,7 @@ impl Kind {
             Self::Act => "act",
             Self::Refusals => "refusals",
             Self::Amendment => "amendment",
+            Self::Gap => "gap",
         }
     }
 }

@@ -6,6 +6,8 @@
 //! billing pays what it is asked to pay, as often as it is asked; one ticket of the CRM carries an injected
 //! instruction; the CRM's search index lists a customer of another tenant.
 //!
+//! A fourth one, the case [`desk`], is an HTTP API and no MCP server.
+//!
 //! The protocol comes from `rmcp` on both sides, never from Placet's own implementation: a gateway that
 //! misreads MCP must not be tested with its own misreading.
 
@@ -15,6 +17,7 @@ pub mod client;
 mod control;
 mod crm;
 mod database;
+pub mod desk;
 pub mod scenario;
 mod server;
 pub mod state;

@@ -3,6 +3,8 @@
 //! ```text
 //! placet-sample crm|billing|chat DATABASE                    over stdio; a missing database is seeded
 //! placet-sample crm|billing|chat DATABASE ADDRESS [KEY]      over HTTP at http://ADDRESS/mcp
+//! placet-sample desk ADDRESS [KEY]                           an HTTP API at http://ADDRESS/v1
+//! placet-sample desk openapi                                 prints what that API says of itself
 //! placet-sample client [--scenario FILE] (URL | -- COMMAND ARGS…)    prints the report; reads stdin without FILE
 //! ```
 
@@ -15,6 +17,7 @@ use placet_samples::{Error, Kind, Sample, seed};
 use tokio::net::TcpListener;
 
 const USAGE: &str = "usage: placet-sample crm|billing|chat DATABASE [ADDRESS [KEY]]
+       placet-sample desk ADDRESS [KEY] | desk openapi
        placet-sample client [--scenario FILE] (URL | -- COMMAND ARGS…)";
 
 #[tokio::main]
@@ -24,6 +27,11 @@ async fn main() -> ExitCode {
     let done = match arguments.as_slice() {
         ["client", "--scenario", file, target @ ..] => Box::pin(play(Some(file), target)).await,
         ["client", target @ ..] => Box::pin(play(None, target)).await,
+        ["desk", "openapi"] => {
+            print!("{}", placet_samples::desk::DESCRIPTION);
+            Ok(ExitCode::SUCCESS)
+        }
+        ["desk", address, key @ ..] if key.len() <= 1 => desk(address, key.first().copied()).await,
         [kind, database, rest @ ..] if rest.len() <= 2 => match Kind::from_name(kind) {
             Some(kind) => serve(kind, Path::new(database), rest).await,
             None => Err(USAGE.to_owned()),
@@ -34,6 +42,12 @@ async fn main() -> ExitCode {
         eprintln!("{why}");
         ExitCode::from(2)
     })
+}
+
+async fn desk(address: &str, key: Option<&str>) -> Result<ExitCode, String> {
+    let listener = TcpListener::bind(address).await.map_err(|why| format!("{address}: {why}"))?;
+    let served = placet_samples::desk::Desk::new().serve(listener, key.map(str::to_owned)).await;
+    served.map(|()| ExitCode::SUCCESS).map_err(|why| why.to_string())
 }
 
 async fn play(file: Option<&str>, target: &[&str]) -> Result<ExitCode, String> {

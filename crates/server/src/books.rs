@@ -4,7 +4,7 @@ use std::{future::Future, pin::Pin, sync::Arc};
 
 use placet_core::{DecisionId, Digest, Name, RelationModel, Revision, TenantId, Timestamp};
 use placet_facts::{ChangeError, Live, Transaction, World};
-use placet_gateway::InFlight;
+use placet_gateway::{InFlight, SourceReport};
 use placet_json::Value;
 use placet_policy::Release;
 use placet_record::DecisionRecord;
@@ -99,6 +99,8 @@ pub trait Books: Send + Sync + 'static {
     fn transact(&self, transaction: Transaction) -> Pending<'_, Result<Revision, Unwritten>>;
     /// Records a deed.
     fn deed(&self, deed: Deed) -> Pending<'_, Result<u64, Unwritten>>;
+    /// Records that a source of facts has a gap or that it is closed, or notes that it was seen: for every gateway.
+    fn source(&self, report: SourceReport) -> Pending<'_, Result<(), Unwritten>>;
     /// The facts as they were after a journal position.
     fn as_of(&self, at: Revision) -> Result<World, String>;
     /// The position of the last entry no later than a moment; 0 before the first.
@@ -120,6 +122,8 @@ pub trait Books: Send + Sync + 'static {
     fn remediable(&self, id: &DecisionId) -> Result<Option<DecisionRecord>, String>;
     /// Records of a decision: itself, then how its warrant ended.
     fn decision(&self, id: &DecisionId) -> Result<Vec<Value>, String>;
+    /// What the journal tells of grants and of their use: one reading of it, from its beginning.
+    fn uses(&self) -> Result<placet_audit::Uses, String>;
     /// The calls on their way, the newest first; bounded.
     fn in_flight(&self) -> Result<Vec<InFlight>, String>;
     /// The release in force itself, for what it says of workflows and of people's acts.
@@ -149,6 +153,10 @@ pub trait Offers: Send + Sync + 'static {
     fn circuits(&self) -> Vec<(Name, &'static str, u64)>;
     /// The effects that nobody knows; none where there is no gateway.
     fn effects(&self) -> Option<placet_gateway::Effects>;
+    /// What an upstream speaks: `mcp`, or `rest` where it is an HTTP API.
+    fn protocol(&self, _upstream: &Name) -> &'static str {
+        "mcp"
+    }
     /// Reads the definitions of an upstream anew: name, digest, definition. `None`: there is no such upstream.
     fn pull<'a>(&'a self, upstream: &'a Name) -> Pending<'a, Option<Result<Vec<Offer>, String>>>;
 }

@@ -4,7 +4,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use placet_core::{DecisionId, Digest, Name, RelationModel, Revision, Timestamp};
 use placet_facts::{ChangeError, Live, Transaction, World};
-use placet_gateway::{Act, ArchiveError, Effects, InFlight, Ledger, ORGANISATION, Refused};
+use placet_gateway::{
+    Act, ArchiveError, Effects, InFlight, Ledger, ORGANISATION, Refused, SourceReport, SourceSays,
+};
 use placet_json::{Limits, Value};
 use placet_policy::Release;
 use placet_record::{DecisionRecord, Kind};
@@ -64,6 +66,15 @@ impl Books for LedgerBooks {
         Box::pin(
             async move { self.ledger.act(Act { by, verb, refused, why, tenant }).await.map_err(unwritten) },
         )
+    }
+    fn source(&self, report: SourceReport) -> Pending<'_, Result<(), Unwritten>> {
+        Box::pin(async move {
+            if let SourceSays::Seen(at) = report.says {
+                self.ledger.source_seen(&report.source, &report.place, at, &report.by);
+                return Ok(());
+            }
+            self.ledger.source(report).await.map(drop).map_err(unwritten)
+        })
     }
     fn as_of(&self, at: Revision) -> Result<World, String> {
         self.ledger.as_of(at)
@@ -127,6 +138,9 @@ impl Books for LedgerBooks {
         let mut found = self.search(&Filter { row, kinds, ..Filter::default() })?;
         found.sort_by_key(|found| found.sequence);
         found.into_iter().map(|found| self.payload(found.sequence)).collect()
+    }
+    fn uses(&self) -> Result<placet_audit::Uses, String> {
+        placet_audit::Uses::read(self.ledger.reader()).map_err(|error| error.to_string())
     }
     fn in_flight(&self) -> Result<Vec<InFlight>, String> {
         self.ledger.in_flight()
@@ -219,14 +233,33 @@ impl Offers for LiveOffers {
             .map(|(name, circuit, opened)| (name.clone(), word(circuit), opened))
             .collect()
     }
+    fn protocol(&self, upstream: &Name) -> &'static str {
+        if self.upstreams.is_rest(upstream) { "rest" } else { "mcp" }
+    }
     fn pull<'a>(&'a self, upstream: &'a Name) -> Pending<'a, Option<Result<Vec<Offer>, String>>> {
         Box::pin(async move {
             self.upstreams.names().find(|name| *name == upstream)?;
+            let release = self.ledger.releases().current();
+            if self.upstreams.is_rest(upstream) {
+                // It offers what the release says of it.
+                let offer = |entry: &Arc<placet_catalog::Entry>| {
+                    Some(Offer {
+                        name: entry.tool().to_owned(),
+                        digest: entry.own_definition()?.to_string(),
+                        definition: placet_catalog::definition(entry)?,
+                        accepted: Some(true),
+                    })
+                };
+                let own = |entry: &&Arc<placet_catalog::Entry>| entry.upstream() == upstream;
+                let all = release
+                    .as_ref()
+                    .map(|release| release.catalog().entries().filter(own).filter_map(offer).collect());
+                return Some(Ok(all.unwrap_or_default()));
+            }
             if let Err(error) = self.upstreams.sync(upstream).await {
                 return Some(Err(error.to_string()));
             }
             let tools = self.upstreams.tools(upstream)?;
-            let release = self.ledger.releases().current();
             let offer = |tool: &placet_mcp::tools::ToolDef| {
                 let digest = Digest::from_bytes(*tool.digest.as_bytes());
                 let entry = release.as_ref().and_then(|release| release.catalog().tool(upstream, &tool.name));

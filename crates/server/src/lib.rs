@@ -5,6 +5,7 @@
 
 pub mod admin;
 pub mod books;
+pub mod databases;
 pub mod feeds;
 mod flood;
 pub mod keys;
@@ -15,10 +16,12 @@ pub mod mcp;
 pub mod metrics;
 pub mod oauth;
 pub mod opal;
+pub mod outside;
 pub mod run;
 pub mod settings;
 mod shared;
 mod telemetry;
+mod transparency;
 pub mod tree;
 pub mod uses;
 pub mod vault;

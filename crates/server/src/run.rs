@@ -32,6 +32,7 @@ use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
 use crate::{
     admin::{self, Admin, Codes, Door},
+    databases::{self, Databases},
     feeds, flood,
     keys::{Keyring, KeyringError},
     ledger::{LedgerBooks, LiveOffers},
@@ -40,11 +41,12 @@ use crate::{
     metrics::Metrics,
     oauth::{self, OAuth},
     opal,
+    outside::{Outside, OutsideError},
     settings::{
         Environment, Limits, ListWith, ReleaseSource, SecretError, Server, Settings, Transport, Upstream,
         Variables,
     },
-    shared, tree,
+    shared, transparency, tree,
     uses::Uses,
     vault::{VaultFile, VaultFileError},
     window::{FileWindow, Outlasts},
@@ -87,6 +89,9 @@ pub enum StartError {
     /// The ledger.
     #[error("{0}")]
     Ledger(#[from] placet_store::OpenError),
+    /// What others saw of the ledger.
+    #[error(transparent)]
+    Outside(#[from] OutsideError),
     /// The search index.
     #[error("the search index: {0}; run `placet doctor --rebuild`")]
     Index(#[from] placet_store::ProjectionError),
@@ -124,6 +129,9 @@ pub enum StartError {
     /// OPAL.
     #[error("{0}")]
     Opal(String),
+    /// A database of facts.
+    #[error("{0}")]
+    Postgres(String),
     /// A lock file of another process, or a damaged window.
     #[error("what was used before can't be remembered: {0}")]
     Window(std::io::Error),
@@ -198,8 +206,13 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
         key: Arc::new(checkpoint),
         every: CHECKPOINT,
     };
+    let outside = Outside::of(&settings, &notary, variables)?;
     let options = Options::new(wall, notary);
+    if commons.is_none() {
+        outside.before().await?;
+    }
     let (ledger, report) = shared::ledger(&data, options, commons.as_ref()).await?;
+    outside.after(&ledger, commons.is_some()).await?;
     for source in &settings.sources {
         ledger.live().sources().declare(source.clone(), ledger.now())?;
     }
@@ -217,6 +230,9 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
     let opal::Started { opal, sources, app: opal_app } =
         opal::prepare(&settings, variables, &ledger, &books, &metrics, opal_url.as_deref())
             .map_err(StartError::Opal)?;
+    let databases = Arc::new(Databases::new(commons.as_ref(), &ledger));
+    let tables =
+        databases::prepare(&settings, variables, &ledger, &databases).map_err(StartError::Postgres)?;
     let fleet = opal.fleet().cloned();
     let now = ledger.now().secs();
     let Windows { proofs, oauth: asserted, admin: signed } = windows(&data, commons.as_ref(), now)?;
@@ -270,6 +286,7 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
         codes,
         vault: vault.clone(),
         opal,
+        databases,
         metrics: Arc::clone(&metrics),
         environment: server.environment.as_str(),
         public_url: server.public_url.clone(),
@@ -277,12 +294,17 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
         waiters: admin::Waiters::default(),
     });
 
-    let app = Router::new().merge(mcp::routes(endpoint)).merge(oauth::routes(oauth)).merge(feeds.agents());
+    let mut app =
+        Router::new().merge(mcp::routes(endpoint)).merge(oauth::routes(oauth)).merge(feeds.agents());
+    if settings.ledger.publish {
+        app = app.merge(transparency::routes(data.clone(), !settings.ledger.witnesses.is_empty()));
+    }
     let feed = Arc::clone(&admin);
     let admin_app = admin::routes(admin).merge(feeds.admins());
     let every = Duration::from_millis(settings.limits.resolve_every_ms);
     let (stop, mut tasks) = at_work((agents, app), (admins, admin_app), upstreams, settings.limits);
-    tasks.spawn(flood::sweep(ledger.clone(), metrics, stop.subscribe()));
+    tasks.spawn(flood::sweep(ledger.clone(), Arc::clone(&metrics), stop.subscribe()));
+    tasks.spawn(outside.follow(metrics, stop.subscribe()));
     if !every.is_zero() {
         let stopped = told(stop.subscribe());
         tasks.spawn(async move {
@@ -300,6 +322,7 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
     let feeds_addr = feeds.address();
     feeds.work(&mut tasks, &stop, settings.limits.header_bytes);
     opal::start(&mut tasks, sources, fleet, || Box::pin(told(stop.subscribe())));
+    databases::start(&mut tasks, tables, || Box::pin(told(stop.subscribe())));
     if let (Some(listener), Some(app)) = (opal_listener, opal_app) {
         let connections = settings.opal_server.as_ref().map_or(0, |server| server.clients);
         let connections = usize::try_from(connections).unwrap_or(usize::MAX).saturating_mul(4);

@@ -354,6 +354,11 @@ impl<F: Fold> Journal<F> {
         self.inner.states.clone()
     }
 
+    /// How long commits to a shared journal's database took; all zero where the journal isn't shared.
+    #[must_use]
+    pub fn commits(&self) -> crate::postgres::Commits {
+        *self.inner.shared.commits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
     /// How the journal is.
     #[must_use]
     pub fn status(&self) -> Status {

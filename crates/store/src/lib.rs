@@ -8,12 +8,14 @@
 //! | `journal/NNNNNNNNNNNN.seg` | segments, named by their first sequence; `journal/next` is the one being filled ahead |
 //! | `tree/<tree>/hashes` | the tree's stored nodes, 32 bytes each, only growing |
 //! | `tree/<tree>/checkpoint` | the newest signed tree head |
+//! | `tree/<tree>/cosigned` | the newest one that enough witnesses cosigned |
 //! | `state/NNNNNNNNNNNN.state` | what the journal folds to up to that sequence, signed; thrown away where it doesn't fit |
 //! | `index.sqlite` | the search index, a projection that can be rebuilt |
 //!
 //! The journal is the truth and the single commit point; everything else follows it and can be made again from it.
 //! What a record means isn't known here: a [`Fold`] decides what is admitted, callbacks say what is indexed.
 
+mod append;
 mod disk;
 mod fault;
 mod fold;
@@ -23,12 +25,14 @@ mod kept;
 mod open;
 mod postgres;
 mod projection;
+mod published;
 mod reader;
 mod trees;
 mod verify;
 mod walk;
 mod writer;
 
+pub use append::{Addition, AppendError, append};
 pub use disk::LOCK;
 pub use fault::{Fault, Faults, Point};
 pub use fold::{At, Fold, FrameSink, Receipt, Written};
@@ -36,8 +40,12 @@ pub use follower::Notary;
 pub use journal::{Journal, Options, Status, SubmitError, Ticket};
 pub use kept::{Keep, KeptState, KeptStates};
 pub use open::{OpenError, OpenReport};
-pub use postgres::{Commons, DatabaseError, Postgres, fetch};
+pub use postgres::{
+    Commits, Commons, DatabaseError, Foreign, ForeignReader, ForeignRow, Moment, Postgres, Prepared, Probe,
+    ReadStopped, RowsOf, TableSpec, fetch, probe,
+};
 pub use projection::{Filter, Found, Projection, ProjectionError, Row};
+pub use published::{Anchor, Heads, cosigned, fresh_seed, keep_cosigned, resign};
 pub use reader::{ReadError, Reader, Record};
 pub use trees::{TreeReader, copy_tree, trees};
 pub use verify::{Finding, TreeReport, VerifyReport, verify};

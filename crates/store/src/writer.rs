@@ -50,6 +50,8 @@ pub(crate) struct Shared {
     pub(crate) contact: Mutex<Option<Instant>>,
     /// Why a shared journal can't be reached now.
     pub(crate) unreachable: Mutex<Option<String>>,
+    /// How long commits to a shared journal's database took.
+    pub(crate) commits: Mutex<crate::postgres::Commits>,
 }
 
 /// The segment in use and the one filled ahead.

@@ -67,6 +67,7 @@ impl Entry {
             Kind::Effect => self.text("/ending").to_owned(),
             Kind::Act => format!("act {}", self.text("/verb")),
             Kind::Amendment => format!("amended {}", self.text("/finding")),
+            Kind::Gap => format!("restored by {}", self.text("/gap/by")),
             Kind::Facts | Kind::Release | Kind::Refusals => self.kind.as_str().to_owned(),
         }
     }

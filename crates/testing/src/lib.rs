@@ -18,6 +18,7 @@ mod agent;
 mod cluster;
 mod files;
 mod ledger;
+mod outsider;
 mod recorder;
 mod second;
 mod stage;

@@ -48,6 +48,7 @@ pub struct Stage {
     dir: TempDir,
     agents: BTreeMap<&'static str, SigningKey>,
     running: Option<Running>,
+    damaged: bool,
 }
 
 impl Default for StageBuilder {
@@ -167,6 +168,7 @@ impl StageBuilder {
             dir,
             agents: BTreeMap::new(),
             running: Some(running),
+            damaged: false,
         };
         stage.people().await;
         stage.listed().await;
@@ -214,6 +216,10 @@ impl Stage {
     #[must_use]
     pub fn data(&self) -> PathBuf {
         self.dir.path().join("data")
+    }
+    /// The test spoils the ledger on purpose: nobody needs to believe it.
+    pub fn damaged(&mut self) {
+        self.damaged = true;
     }
     /// The ledger.
     #[must_use]
@@ -295,6 +301,15 @@ impl Stage {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         panic!("the tools weren't listed");
+    }
+}
+
+impl Drop for Stage {
+    /// Whatever the test was about, its ledger is one that an outsider believes.
+    fn drop(&mut self) {
+        if !self.damaged && !std::thread::panicking() {
+            crate::outsider::holds(&self.data());
+        }
     }
 }
 

@@ -35,7 +35,7 @@ pub enum Transport {
     Http(Http),
     /// A local process.
     Stdio(Stdio),
-    /// Documents below an address, for readings of the gateway's own; no agent reaches it.
+    /// An HTTP API below an address: operations that a catalog describes, and readings of the gateway's own.
     Rest(Http),
 }
 

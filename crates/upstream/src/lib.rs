@@ -1,4 +1,5 @@
-//! Adapters to the tools: the Model Context Protocol over Streamable HTTP and stdio, in both eras.
+//! Adapters to the tools: the Model Context Protocol over Streamable HTTP and stdio, in both eras, and operations of
+//! HTTP APIs.
 //!
 //! [`Upstreams`] holds the configured tools, their definitions ([`ToolSet`]) and pools of connections and processes,
 //! each used by one tenant with one credential only ([`Partition`]). [`Upstreams::connect`] makes a [`Ready`]: a
@@ -23,6 +24,7 @@ mod http;
 mod key;
 mod listen;
 mod once;
+mod operation;
 mod pool;
 mod post;
 mod process;
@@ -44,6 +46,7 @@ pub use egress::{Egress, Forbidden, Resolve, Resolving, SystemResolver};
 pub use error::UpstreamError;
 pub use key::Partition;
 pub use once::{Once, OnceAnswer};
+pub use operation::{HTTP_META, Operation};
 pub use read::{Document, Errand, Pays};
 pub use ready::Ready;
 pub use request::{Client, Inspect, Request, Verdict};

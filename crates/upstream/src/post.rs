@@ -109,6 +109,12 @@ impl Reply {
         Some((decoder.last_id()?.to_owned(), decoder.retry_ms().map(Duration::from_millis)))
     }
 
+    /// The type of the body without its parameters, in lower case; empty where it doesn't say.
+    pub(crate) fn content_type(&self) -> String {
+        let kind = self.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+    }
+
     /// Whether the answer is a stream of events.
     pub(crate) fn is_stream(&self) -> bool {
         matches!(self.kind, Kind::Events(..))

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use url::{Position, Url};
 
 use crate::breaker::Way;
-use crate::config::{Config, Http};
+use crate::config::{Bounds, Config, Http, Timeouts};
 use crate::credential::{Caller, Who};
 use crate::dial::Dialer;
 use crate::egress::Resolve;
@@ -69,9 +69,11 @@ pub enum Document {
     NotFound,
 }
 
-/// An upstream that isn't MCP: documents below one address.
+/// An upstream that isn't MCP: documents and operations below one address.
 pub(crate) struct RestUpstream {
-    name: Name,
+    pub(crate) name: Name,
+    pub(crate) timeouts: Timeouts,
+    pub(crate) bounds: Bounds,
     url: Url,
     /// The path of the address, without a slash at its end.
     base: String,
@@ -93,6 +95,8 @@ impl RestUpstream {
         let (idle, connect) = (config.timeouts.idle, config.timeouts.connect);
         Ok(Self {
             name: config.name.clone(),
+            timeouts: config.timeouts,
+            bounds: config.bounds,
             url: http.url.clone(),
             base: http.url.path().trim_end_matches('/').to_owned(),
             host: HeaderValue::from_str(host)
@@ -103,16 +107,7 @@ impl RestUpstream {
 
     /// `path` begins with a slash and is percent-encoded; it stays below the address.
     async fn get(&self, caller: Caller<'_>, errand: &Errand, path: &str) -> Result<Document, UpstreamError> {
-        let whole = format!("{}{path}", self.base);
-        let unusable = || UpstreamError::protocol("the path can't be put into a request");
-        let target: Uri = whole.parse().map_err(|_| unusable())?;
-        let mut url = self.url.clone();
-        url.set_path(target.path());
-        url.set_query(target.query());
-        // What is signed and what is sent name the same place, and no step leads out of it.
-        if url.path() != target.path() {
-            return Err(unusable());
-        }
+        let (target, url) = self.place(path)?;
         let aim = Target::Http { purpose: Purpose::Call, method: "GET", url: &url, body: b"" };
         let made = caller.make(&aim)?;
         let request = self.request(target, &made)?;
@@ -137,7 +132,26 @@ impl RestUpstream {
         if scanner.finds(&value) { Err(UpstreamError::Leaked) } else { Ok(Document::Found(value)) }
     }
 
-    fn request(&self, target: Uri, made: &Made) -> Result<Request<Full<bytes::Bytes>>, UpstreamError> {
+    /// A path with its query as the target of a request, and the URL that it is: what is signed and what is sent name
+    /// the same place, and no step leads out of it.
+    pub(crate) fn place(&self, path: &str) -> Result<(Uri, Url), UpstreamError> {
+        let unusable = || UpstreamError::protocol("the path can't be put into a request");
+        let target: Uri = format!("{}{path}", self.base).parse().map_err(|_| unusable())?;
+        let mut url = self.url.clone();
+        url.set_path(target.path());
+        url.set_query(target.query());
+        if url.path() != target.path() || url.query() != target.query() {
+            return Err(unusable());
+        }
+        Ok((target, url))
+    }
+
+    /// A request without a body, to a place and with a credential.
+    pub(crate) fn request(
+        &self,
+        target: Uri,
+        made: &Made,
+    ) -> Result<Request<Full<bytes::Bytes>>, UpstreamError> {
         let mut request = Request::new(Full::default());
         *request.method_mut() = Verb::GET;
         *request.uri_mut() = target;

@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use crate::answer::{Judge, refused, unanswered};
 use crate::breaker::{Breaker, Way};
 use crate::credential::Credentials;
+use crate::operation::RestRoad;
 use crate::process::{Slot, Step};
 use crate::request::{Client, Inspect};
 use crate::road::{HttpRoad, Meter};
@@ -36,6 +37,7 @@ pub struct Ready {
 pub(crate) enum Road {
     Http(Box<HttpRoad>),
     Stdio { slot: Slot, line: Vec<u8>, era: Era, limit: Duration },
+    Rest(Box<RestRoad>),
 }
 
 /// What goes back beside the answer.
@@ -55,6 +57,8 @@ impl Ready {
         match &self.road {
             Road::Http(road) => road.manner.era(),
             Road::Stdio { era, .. } => *era,
+            // Its answer is made into a result here.
+            Road::Rest(_) => Era::Modern,
         }
     }
 }
@@ -78,6 +82,14 @@ impl Connection for Ready {
                 match timeout(limit, exchange).await {
                     Ok(outcome) => outcome,
                     // The connection is being closed, and may be writing yet: nobody can promise 0.
+                    Err(_) => unanswered(call, meter.sent().max(1), "no answer in time"),
+                }
+            }
+            Road::Rest(road) => {
+                let mut meter = Meter::default();
+                let limit = road.limit();
+                match timeout(limit, road.exchange(&dispatch, &inspect, side, &mut meter)).await {
+                    Ok(outcome) => outcome,
                     Err(_) => unanswered(call, meter.sent().max(1), "no answer in time"),
                 }
             }

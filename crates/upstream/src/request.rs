@@ -8,7 +8,7 @@ use placet_json::Value;
 use placet_mcp::logging::LogLevel;
 use tokio::sync::mpsc;
 
-use crate::Partition;
+use crate::{Operation, Partition};
 
 /// A call to connect for.
 #[derive(Debug)]
@@ -23,6 +23,8 @@ pub struct Request<'a> {
     pub client: Client,
     /// The result guard.
     pub inspect: Inspect,
+    /// The request that the call is, where its tool is an operation of an HTTP API.
+    pub operation: Option<Operation>,
 }
 
 /// What the agent's client asked for around its call. None of it decides anything.

@@ -214,12 +214,12 @@ async fn resume(
     }
 }
 
-fn broke(call: &Call, sent: u64, broken: Broken) -> Outcome {
+pub(crate) fn broke(call: &Call, sent: u64, broken: Broken) -> Outcome {
     unanswered(call, sent, broken.to_string())
 }
 
 impl Meter {
-    fn watch(&mut self, lane: &Lane) {
+    pub(crate) fn watch(&mut self, lane: &Lane) {
         self.0.push((lane.line.counter(), lane.line.sent()));
     }
 

@@ -21,7 +21,7 @@ use crate::road::HttpRoad;
 use crate::scan::Scanner;
 use crate::stdio::StdioUpstream;
 use crate::sync::{self, Stale, ToolSet};
-use crate::{Circuit, Config, Pass, Request, Transport, UpstreamError, listen, wire};
+use crate::{Circuit, Config, Partition, Pass, Request, Transport, UpstreamError, listen, wire};
 
 /// How often what rests is looked through.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -65,7 +65,7 @@ pub(crate) struct Upstream {
     pub(crate) breaker: Arc<Breaker>,
     refresh: Duration,
     tools: RwLock<Option<Arc<ToolSet>>>,
-    stale: Arc<Stale>,
+    pub(crate) stale: Arc<Stale>,
     /// Held while the list is read.
     syncing: tokio::sync::Mutex<()>,
     health: Mutex<Health>,
@@ -74,7 +74,7 @@ pub(crate) struct Upstream {
 pub(crate) enum Wire {
     Http(Arc<HttpUpstream>),
     Stdio(Box<StdioUpstream>),
-    Rest(Box<RestUpstream>),
+    Rest(Arc<RestUpstream>),
 }
 
 impl Upstreams {
@@ -106,8 +106,11 @@ impl Upstreams {
     /// Reads an upstream's tool list to its end. Whoever asks while it is being read waits for that.
     pub async fn sync(&self, name: &Name) -> Result<(), UpstreamError> {
         let upstream = self.get(name)?;
-        // Documents aren't listed.
-        if matches!(upstream.wire, Wire::Rest(_)) {
+        // An HTTP API lists nothing; whether it is there can be told all the same.
+        if let Wire::Rest(rest) = &upstream.wire {
+            let reached = rest.pool.take(&Partition::Service).await;
+            upstream.note(reached.as_ref().err(), (self.now)());
+            rest.pool.give(reached?);
             return Ok(());
         }
         let before = upstream.tools();
@@ -140,6 +143,12 @@ impl Upstreams {
     #[must_use]
     pub fn tools(&self, name: &Name) -> Option<Arc<ToolSet>> {
         self.all.get(name)?.tools()
+    }
+
+    /// Whether the upstream is an HTTP API: its tools are operations that a catalog describes, and it lists none.
+    #[must_use]
+    pub fn is_rest(&self, name: &Name) -> bool {
+        self.all.get(name).is_some_and(|upstream| matches!(upstream.wire, Wire::Rest(_)))
     }
 
     /// Whether the upstream has announced, since its list was last read, that it changed.
@@ -219,10 +228,14 @@ impl Upstreams {
     /// sent.
     pub async fn connect(&self, request: Request<'_>) -> Result<Ready, UpstreamError> {
         let upstream = self.get(&request.call.upstream)?;
-        let ready = match &upstream.wire {
-            Wire::Http(http) => self.over_http(upstream, http, request).await,
-            Wire::Stdio(stdio) => self.over_stdio(upstream, stdio, request).await,
-            Wire::Rest(_) => Err(UpstreamError::protocol("it has documents, no tools")),
+        let ready = match (&upstream.wire, request.operation.is_some()) {
+            (Wire::Http(http), false) => self.over_http(upstream, http, request).await,
+            (Wire::Stdio(stdio), false) => self.over_stdio(upstream, stdio, request).await,
+            (Wire::Rest(rest), true) => self.over_rest(upstream, rest, request).await,
+            (Wire::Rest(_), false) => Err(UpstreamError::protocol("it has operations, no MCP tools")),
+            (Wire::Http(_) | Wire::Stdio(_), true) => Err(UpstreamError::protocol(
+                "it has MCP tools, no operations: it isn't `protocol = \"rest\"`",
+            )),
         };
         // Whether it answers is seen once it was asked.
         if let Some(Way::Failed) = read::way(ready.as_ref().err()) {
@@ -256,7 +269,7 @@ impl Upstreams {
         http: &Arc<HttpUpstream>,
         request: Request<'_>,
     ) -> Result<Ready, UpstreamError> {
-        let Request { call, envelope, partition, client, inspect } = request;
+        let Request { call, envelope, partition, client, inspect, operation: _ } = request;
         let caller =
             Caller { credentials: &*self.credentials, upstream: &http.name, who: Who::Call(call, envelope) };
         let manner = http.manner(caller, &partition).await?;
@@ -312,7 +325,7 @@ impl Upstreams {
         stdio: &StdioUpstream,
         request: Request<'_>,
     ) -> Result<Ready, UpstreamError> {
-        let Request { call, envelope, partition, client, inspect } = request;
+        let Request { call, envelope, partition, client, inspect, operation: _ } = request;
         let caller = Caller {
             credentials: &*self.credentials,
             upstream: &call.upstream,
@@ -357,7 +370,7 @@ impl Upstream {
                 Wire::Http(Arc::new(HttpUpstream::new(config, http, Arc::clone(resolver))?))
             }
             Transport::Rest(http) => {
-                Wire::Rest(Box::new(RestUpstream::new(config, http, Arc::clone(resolver))?))
+                Wire::Rest(Arc::new(RestUpstream::new(config, http, Arc::clone(resolver))?))
             }
             Transport::Stdio(stdio) if stdio.command.is_empty() => {
                 return Err(io::Error::other("`command` is empty").into());

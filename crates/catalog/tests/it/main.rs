@@ -10,6 +10,7 @@ mod arguments;
 mod bindings;
 mod files;
 mod lookups;
+mod operations;
 mod results;
 
 use std::{collections::BTreeMap, sync::Arc};

@@ -30,13 +30,15 @@ pub struct CallToken {
     pub detail: CallDetail,
 }
 
-/// Method, URL and body of the one request.
+/// Method, URL, query and body of the one request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignedRequest {
     /// The method.
     pub htm: String,
     /// The URL, in normal form.
     pub htu: Htu,
+    /// SHA-256 of the query's bytes, where there is one: `htu` has none.
+    pub query: Option<ContentDigest>,
     /// SHA-256 of the body's bytes.
     pub digest: ContentDigest,
 }
@@ -88,6 +90,10 @@ impl SignedRequest {
         let request = Self {
             htm: members.text("htm")?,
             htu: Htu::parse(&members.text("htu")?).map_err(|_| Refused::Claim("htu"))?,
+            query: match members.optional_text("query")? {
+                Some(text) => Some(ContentDigest::parse(&text).map_err(|_| Refused::Claim("query"))?),
+                None => None,
+            },
             digest: ContentDigest::parse(&members.text("digest")?).map_err(|_| Refused::Claim("digest"))?,
         };
         members.finish()?;
@@ -98,6 +104,9 @@ impl SignedRequest {
         let mut object = Object::new();
         object.insert("htm", self.htm.as_str());
         object.insert("htu", self.htu.as_str());
+        if let Some(query) = &self.query {
+            object.insert("query", query.to_string());
+        }
         object.insert("digest", self.digest.to_string());
         Value::Object(object)
     }

@@ -34,6 +34,7 @@ fn scene() -> Scene {
         keys: KeySet::of(issuer.public()),
         audience: TOOL.to_owned(),
         url: url(TOOL),
+        reach: placet_jose::guard::Reach::Endpoint,
         not_before: NOW - 100,
     };
     Scene { guard, issuer, sender, seen: MemoryWindow::new(100) }

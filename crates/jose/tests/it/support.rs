@@ -113,7 +113,12 @@ pub(crate) fn call_claims(gateway: &PublicKey, body: &[u8], jti: &str) -> CallTo
         jti: jti.to_owned(),
         txn: "dc_1".to_owned(),
         key: gateway.thumbprint(),
-        req: SignedRequest { htm: "POST".to_owned(), htu: url(TOOL), digest: ContentDigest::of(body) },
+        req: SignedRequest {
+            htm: "POST".to_owned(),
+            htu: url(TOOL),
+            query: None,
+            digest: ContentDigest::of(body),
+        },
         detail: CallDetail {
             tenant: "acme".to_owned(),
             action: "issue_refund".to_owned(),

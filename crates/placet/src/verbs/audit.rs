@@ -26,8 +26,10 @@ pub(crate) struct Audit {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Check journal, trees and signed checkpoints, and that every effect follows its permit
-    #[command(after_help = "Example:\n  placet audit verify --data data --key checkpoint.pub")]
-    Verify(Verify),
+    #[command(
+        after_help = "Examples:\n  placet audit verify --data data --key checkpoint.pub\n  placet audit verify --record 4711\n  placet audit verify --from 1000 --to 2000\n  placet audit verify --checkpoint yesterday.checkpoint\n  placet audit verify acme-2026.tar --key checkpoint.pub"
+    )]
+    Verify(super::verify::Verify),
     /// Tell one decision whole: for whom, why, on which facts, what came of it, with its proof
     #[command(after_help = "Example:\n  placet audit show dc_4f0q2m8r6k1t5v9x3z7b2d6h0j --data data")]
     Show(Show),
@@ -41,26 +43,41 @@ enum Verb {
         after_help = "Example:\n  placet audit replay --data data\n  placet audit replay --release release/"
     )]
     Replay(Replay),
+    /// Write an evidence pack: a tenant's records with the proof that they are all there, and a report that prints well
+    #[command(
+        after_help = "Examples:\n  placet audit export --tenant acme --since 2026-01-01T00:00:00Z --until 2026-04-01T00:00:00Z --out acme-q1.tar\n  placet audit export --tenant acme --workflow wf-9 --out wf-9.tar"
+    )]
+    Export(super::export::Export),
+    /// Print the key of the checkpoints as witnesses and verifiers take it
+    #[command(after_help = "Example:\n  placet audit vkey --data data >> logs.txt")]
+    Vkey(super::rotate::Vkey),
+    /// Hand the signing of checkpoints over to a new key
+    #[command(
+        name = "rotate-key",
+        after_help = "Examples:\n  placet audit rotate-key --data data --new checkpoint-2027.key --why \"a year\"\n  placet audit rotate-key --data data --new checkpoint-2027.key --lost --old checkpoint.pub --why \"the old one is lost\""
+    )]
+    RotateKey(super::rotate::RotateKey),
+    Witness(super::witness::Witness),
 }
 
 /// Where the ledger is.
 #[derive(Debug, Args)]
-struct Directory {
+pub(super) struct Directory {
     /// The data directory; a server may be using it
     #[arg(long, env = "PLACET_DATA", default_value = "data", value_name = "DIR")]
-    data: PathBuf,
+    pub(super) data: PathBuf,
     /// Read the journal from the database that several gateways share, instead of the data directory's; the directory's
     /// key and checkpoints are what it is held against
     #[arg(long, env = "PLACET_POSTGRES", hide_env_values = true, value_name = "URL")]
     postgres: Option<String>,
     /// How to print
     #[arg(long, value_enum, default_value = "text")]
-    format: Format,
+    pub(super) format: Format,
 }
 
 /// Whose checkpoints are believed.
 #[derive(Debug, Args)]
-struct Signer {
+pub(super) struct Signer {
     /// The key that signs the checkpoints: a C2SP verifier key, PEM, or a server's own key file; by default the data
     /// directory's
     #[arg(long, value_name = "FILE")]
@@ -68,14 +85,6 @@ struct Signer {
     /// The organisation that the checkpoints must name; by default the one that they do
     #[arg(long, value_name = "NAME")]
     organisation: Option<String>,
-}
-
-#[derive(Debug, Args)]
-struct Verify {
-    #[command(flatten)]
-    directory: Directory,
-    #[command(flatten)]
-    signer: Signer,
 }
 
 #[derive(Debug, Args)]
@@ -98,6 +107,7 @@ enum Records {
     Act,
     Refusals,
     Amendment,
+    Gap,
 }
 
 #[derive(Debug, Args)]
@@ -174,6 +184,9 @@ struct Replay {
     /// Ask this release instead of the recorded ones: its directory, or an archive
     #[arg(long, value_name = "RELEASE")]
     release: Option<PathBuf>,
+    /// Decide again what is in this evidence pack, which takes nothing else
+    #[arg(long, value_name = "PACK", conflicts_with_all = ["data", "postgres"])]
+    pack: Option<PathBuf>,
     #[command(flatten)]
     directory: Directory,
 }
@@ -185,21 +198,11 @@ impl Audit {
             Verb::Show(verb) => verb.run(),
             Verb::Search(verb) => verb.run(),
             Verb::Replay(verb) => verb.run(),
+            Verb::Export(verb) => verb.run(),
+            Verb::Vkey(verb) => verb.run(),
+            Verb::RotateKey(verb) => verb.run(),
+            Verb::Witness(verb) => verb.run(),
         }
-    }
-}
-
-impl Verify {
-    fn run(self) -> Result<Answer, Failure> {
-        let format = self.directory.format;
-        let copy = self.directory.copy()?;
-        let (organisation, key) = self.signer.of(&self.directory.data)?;
-        if !copy.dir().join("journal").is_dir() {
-            return Err(no_data(copy.dir()));
-        }
-        let report = placet_audit::verify(copy.dir(), &organisation, key);
-        show(format, &report.to_value(), |_| coloured(&report.to_string(), report.is_sound()))?;
-        Ok(Answer::of(report.is_sound()))
     }
 }
 
@@ -238,6 +241,7 @@ impl Search {
             Records::Act => Kind::Act,
             Records::Refusals => Kind::Refusals,
             Records::Amendment => Kind::Amendment,
+            Records::Gap => Kind::Gap,
         };
         let row = Row {
             human,
@@ -265,7 +269,7 @@ impl Search {
 
 impl Replay {
     fn run(self) -> Result<Answer, Failure> {
-        let Self { decision, tenant, from, to, since, until, release, directory } = self;
+        let Self { decision, tenant, from, to, since, until, release, pack, directory } = self;
         let other = match &release {
             None => None,
             Some(path) => match open(path, directory.format)? {
@@ -276,8 +280,23 @@ impl Replay {
                 }
             },
         };
-        let copy = directory.copy()?;
-        let data = open_data(copy.dir())?;
+        let copy;
+        let data = match &pack {
+            None => {
+                copy = directory.copy()?;
+                open_data(copy.dir())?
+            }
+            Some(pack) => {
+                let pack = super::verify::open_pack(pack)?;
+                if !pack.has_history() {
+                    return Err(Failure::new(
+                        "the pack lacks what came before: nothing in it can be decided again",
+                    )
+                    .remedy("export it without `--without-history`"));
+                }
+                Data::of_pack(pack).or_fail("can't read the pack")?
+            }
+        };
         let scope = Scope {
             from,
             to,
@@ -299,13 +318,13 @@ impl Replay {
 }
 
 /// Where the ledger lies that is looked at.
-enum Place {
+pub(super) enum Place {
     Here(PathBuf),
     Copied(tempfile::TempDir),
 }
 
 impl Place {
-    fn dir(&self) -> &Path {
+    pub(super) fn dir(&self) -> &Path {
         match self {
             Self::Here(dir) => dir,
             Self::Copied(dir) => dir.path(),
@@ -315,7 +334,7 @@ impl Place {
 
 impl Directory {
     /// The data directory, or a copy of the database's journal that goes when this does, with the directory's checkpoints.
-    fn copy(&self) -> Result<Place, Failure> {
+    pub(super) fn copy(&self) -> Result<Place, Failure> {
         let Some(url) = &self.postgres else { return Ok(Place::Here(self.data.clone())) };
         let database = Postgres::new(url, "audit", None, true).or_fail("can't read the journal")?;
         let copy = tempfile::tempdir().or_fail("can't make a directory")?;
@@ -329,7 +348,16 @@ impl Directory {
 }
 
 impl Signer {
-    fn of(&self, data: &Path) -> Result<(String, VerifyingKey), Failure> {
+    /// The key, if one is named.
+    pub(super) fn told(&self) -> Result<Option<VerifyingKey>, Failure> {
+        let key = self.key.as_ref().map(|path| placet_audit::read_key(path));
+        key.transpose().map_err(|error| Failure::new(error.to_string()))
+    }
+    /// The organisation, if one is named.
+    pub(super) fn organisation(&self) -> Option<&str> {
+        self.organisation.as_deref()
+    }
+    pub(super) fn of(&self, data: &Path) -> Result<(String, VerifyingKey), Failure> {
         let key = match &self.key {
             Some(path) => placet_audit::read_key(path),
             None => placet_audit::checkpoint_key(data),
@@ -345,7 +373,7 @@ impl Signer {
     }
 }
 
-fn open_data(dir: &Path) -> Result<Data, Failure> {
+pub(super) fn open_data(dir: &Path) -> Result<Data, Failure> {
     if !dir.join("journal").is_dir() {
         return Err(no_data(dir));
     }
@@ -354,13 +382,13 @@ fn open_data(dir: &Path) -> Result<Data, Failure> {
     })
 }
 
-fn no_data(dir: &Path) -> Failure {
+pub(super) fn no_data(dir: &Path) -> Failure {
     Failure::new(format!("`{}` is no data directory: it has no `journal`", dir.display()))
         .remedy("name it with `--data`")
 }
 
 /// Paints the last line, the verdict.
-fn coloured(text: &str, good: bool) -> String {
+pub(super) fn coloured(text: &str, good: bool) -> String {
     let text = text.trim_end();
     let (before, verdict) = text.rsplit_once('\n').unwrap_or(("", text));
     let newline = if before.is_empty() { "" } else { "\n" };
@@ -380,13 +408,13 @@ fn listed(records: &[Value]) -> String {
 
 /// Tells on standard error how far a reading is that takes over a second.
 #[derive(Debug, Default)]
-struct Progress {
+pub(super) struct Progress {
     began: u64,
     told: u64,
 }
 
 impl Progress {
-    fn tell(&mut self, at: u64, last: u64) {
+    pub(super) fn tell(&mut self, at: u64, last: u64) {
         let now = crate::clock::millis();
         if self.began == 0 {
             (self.began, self.told) = (now, now);

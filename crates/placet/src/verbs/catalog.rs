@@ -1,11 +1,14 @@
 //! `placet catalog`: what upstreams offer, beside what was reviewed.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, path::PathBuf};
 
 use clap::{Args, Subcommand};
 use placet_json::Value;
 
-use super::common::{Remote, cell};
+use super::{
+    common::{Remote, cell},
+    openapi,
+};
 use crate::{
     admin::{Admin, block_on, segment},
     failure::Failure,
@@ -22,10 +25,14 @@ pub(crate) struct Catalog {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Print a draft of catalog entries for an upstream's tools
-    #[command(after_help = "Example:\n  placet catalog pull billing > release/catalog/billing.toml")]
+    #[command(after_help = "Examples:\n  placet catalog pull billing > release/catalog/billing.toml\n  \
+        placet catalog pull cases --openapi cases.yaml > release/catalog/cases.toml")]
     Pull {
         /// The upstream
         upstream: String,
+        /// Draft from this description of an HTTP API, OpenAPI 3.0 or 3.1 in JSON or YAML; no server is asked
+        #[arg(long, value_name = "FILE")]
+        openapi: Option<PathBuf>,
         #[command(flatten)]
         remote: Remote,
     },
@@ -42,8 +49,23 @@ enum Verb {
 impl Catalog {
     pub(crate) fn run(self) -> Result<Answer, Failure> {
         match self.verb {
-            Verb::Pull { upstream, remote } => {
+            Verb::Pull { upstream, openapi: Some(file), remote } => {
+                let draft = openapi::pull(&upstream, &file)?;
+                let summary = draft.summary();
+                if !summary.is_empty() {
+                    eprintln!("placet catalog pull: {summary}");
+                }
+                show(remote.format, &draft.to_value(), |_| draft.text.clone())?;
+                Ok(Answer::Yes)
+            }
+            Verb::Pull { upstream, openapi: None, remote } => {
                 let answer = block_on(tools(&remote.server.open()?, &upstream))?;
+                if cell(&answer, "protocol") == "rest" {
+                    return Err(Failure::new(format!(
+                        "`{upstream}` is an HTTP API and doesn't say what it offers"
+                    ))
+                    .remedy("give its description: `--openapi FILE`"));
+                }
                 show(remote.format, &answer, |answer| draft(&upstream, answer))?;
                 Ok(Answer::Yes)
             }

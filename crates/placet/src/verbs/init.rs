@@ -39,6 +39,7 @@ const FILES: &[(&str, &str)] = files![
     "release/workflow_types/support_case.toml",
     "release/tests/desk.yaml",
     "release/tests/facts/desk.json",
+    "release/tests/facts/inactive.json",
 ];
 
 impl Init {

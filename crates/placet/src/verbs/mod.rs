@@ -1,33 +1,43 @@
 //! One file a verb.
 
+pub(crate) mod access;
 pub(crate) mod audit;
 pub(crate) mod authority;
+pub(crate) mod backup;
 pub(crate) mod bench;
+pub(crate) mod can;
 pub(crate) mod catalog;
 pub(crate) mod check;
 pub(crate) mod common;
 pub(crate) mod connect;
 pub(crate) mod decide;
 pub(crate) mod demo;
+pub(crate) mod diff;
 pub(crate) mod doctor;
 pub(crate) mod effects;
+pub(crate) mod explain;
+mod export;
 pub(crate) mod facts;
 pub(crate) mod import;
 pub(crate) mod init;
 pub(crate) mod key;
 pub(crate) mod moves;
 pub(crate) mod opal;
+mod openapi;
 pub(crate) mod people;
 pub(crate) mod promote;
 pub(crate) mod relations;
 pub(crate) mod release;
 pub(crate) mod risk;
+mod rotate;
 pub(crate) mod scim;
 pub(crate) mod serve;
 pub(crate) mod test;
 pub(crate) mod tool_proxy;
 pub(crate) mod totals;
 pub(crate) mod vault;
+mod verify;
+mod witness;
 
 /// Resolves at the first SIGTERM or SIGINT.
 pub(crate) async fn shutdown() {

@@ -10,6 +10,9 @@
 mod cancel;
 mod connect;
 mod disk;
+mod guide;
+mod ledger;
+mod openapi;
 mod pure;
 mod server;
 mod support;

@@ -107,10 +107,22 @@ impl Fixture {
         Serving::start(self.dir.path(), &arguments, "is guarded on")
     }
     /// Headers of a permitted call.
-    #[expect(clippy::disallowed_methods, reason = "the guard reads the wall clock, and so must who calls it")]
     fn credential(&self, body: &str) -> String {
+        self.credential_for("POST", &self.url(), None, &self.url(), body)
+    }
+    /// The same for any request.
+    #[expect(clippy::disallowed_methods, reason = "the guard reads the wall clock, and so must who calls it")]
+    fn credential_for(
+        &self,
+        method: &str,
+        url: &str,
+        query: Option<&str>,
+        audience: &str,
+        body: &str,
+    ) -> String {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-        let url = Htu::parse(&self.url()).unwrap();
+        let url = Htu::parse(url).unwrap();
+        let query = query.map(|query| ContentDigest::of(query.as_bytes()));
         let digest = ContentDigest::of(body.as_bytes());
         let claims = CallToken {
             sub: "maya".into(),
@@ -118,7 +130,7 @@ impl Fixture {
             jti: random_id().unwrap(),
             txn: "dc_1".into(),
             key: self.sender.public().thumbprint(),
-            req: SignedRequest { htm: "POST".into(), htu: url.clone(), digest },
+            req: SignedRequest { htm: method.into(), htu: url.clone(), query, digest },
             detail: CallDetail {
                 tenant: "acme".into(),
                 action: "issue_refund".into(),
@@ -126,10 +138,10 @@ impl Fixture {
                 amount: None,
             },
         };
-        let stamp = Stamp { issuer: ISSUER, audience: &self.url(), issued_at: now, expires_at: now + 30 };
+        let stamp = Stamp { issuer: ISSUER, audience, issued_at: now, expires_at: now + 30 };
         let token = mint(&self.gateway, &stamp, &claims).unwrap();
         let proof =
-            dpop::prove(&self.sender, &random_id().unwrap(), "POST", &url, now, Some(&token), None).unwrap();
+            dpop::prove(&self.sender, &random_id().unwrap(), method, &url, now, Some(&token), None).unwrap();
         format!("authorization: DPoP {token}\r\ndpop: {proof}\r\ncontent-digest: {digest}\r\n")
     }
     fn send(&self, path: &str, headers: &str, body: &str) -> String {
@@ -228,4 +240,54 @@ fn two_guards_on_one_memory_and_a_guard_that_believes_nobody_are_refused() {
     std::fs::write(fixture.dir.path().join("empty.jwks"), r#"{"keys":[]}"#).unwrap();
     let (code, err) = run(fixture.dir.path(), &["--issuer", ISSUER, "--issuer-key", "empty.jwks"]);
     assert!(code == Some(2) && err.contains("would let nobody in"), "{err}");
+}
+
+#[test]
+fn cre_2_of_an_http_api_only_the_request_that_the_token_names_is_let_in() {
+    let fixture = Fixture::new();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+    let upstream = format!("http://{}/v1", listener.local_addr().unwrap());
+    let desk = placet_samples::desk::Desk::new();
+    runtime.spawn(desk.clone().serve(listener, None));
+    let (listen, audience) = (fixture.address.to_string(), format!("http://{}/desk", fixture.address));
+    let arguments =
+        ["tool-proxy", "--http-api", "--listen", &listen, "--upstream", &upstream, "--audience", &audience];
+    let keys = ["--issuer", ISSUER, "--issuer-key", "gateway.jwks", "--state", "state"];
+    let arguments: Vec<&str> = arguments.into_iter().chain(keys).collect();
+    let _proxy = Serving::start(fixture.dir.path(), &arguments, "is guarded on");
+    let send = |method: &str, target: &str, headers: &str, body: &str| {
+        let request = format!(
+            "{method} {target} HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n{headers}\r\n{body}",
+            fixture.address,
+            body.len()
+        );
+        exchange(fixture.address, request.as_bytes())
+    };
+    let note = r#"{"text":"a"}"#;
+    let path = format!("{audience}/cases/CASE-1837/notes");
+    let good = fixture.credential_for("POST", &path, None, &audience, note);
+    let listed = fixture.credential_for("GET", &format!("{audience}/cases"), Some("limit=1"), &audience, "");
+    for (method, target, credential, body) in [
+        ("POST", "/desk/cases/CASE-2001/notes", &good, note),
+        ("POST", "/desk/cases/CASE-1837/refunds", &good, note),
+        ("POST", "/desk/cases/CASE-1837/notes?x=1", &good, note),
+        ("POST", "/desk/x/../cases/CASE-1837/notes", &good, note),
+        ("POST", "/cases/CASE-1837/notes", &good, note),
+        ("POST", "/desk/cases/CASE-1837/notes", &good, r#"{"text":"b"}"#),
+        ("PUT", "/desk/cases/CASE-1837/notes", &good, note),
+        ("GET", "/desk/cases", &listed, ""),
+        ("GET", "/desk/cases?limit=50", &listed, ""),
+        ("GET", "/desk/cases?limit=1&tenant=globex", &listed, ""),
+        ("GET", "/desk/cases?limit=1", &String::new(), ""),
+    ] {
+        let answer = send(method, target, credential, body);
+        assert_eq!(status(&answer), 401, "{method} {target}: {answer}");
+    }
+    assert!(desk.requests().is_empty(), "nothing reached the tool: {:?}", desk.requests());
+    let answer = send("POST", "/desk/cases/CASE-1837/notes", &good, note);
+    assert_eq!(status(&answer), 201, "{answer}");
+    assert_eq!(status(&send("GET", "/desk/cases?limit=1", &listed, "")), 200);
+    assert_eq!(desk.requests(), ["POST /v1/cases/CASE-1837/notes", "GET /v1/cases?limit=1"]);
+    assert_eq!(status(&send("POST", "/desk/cases/CASE-1837/notes", &good, note)), 401, "and once");
 }

@@ -16,6 +16,8 @@ pub(crate) struct Condition {
     pub(crate) text: String,
     /// Its form without layout, to compare it with what `reasons.toml` names.
     pub(crate) form: Value,
+    /// What it reads, as paths of the input; `rel` and a name for a relation.
+    pub(crate) inputs: Vec<Vec<String>>,
 }
 
 /// A permit.
@@ -56,7 +58,8 @@ impl Conditions {
                     let id = PolicyId::new(format!("{index}.{}", conditions.len()));
                     if all.add(&id, &form, vec![json!({ "kind": kind, "body": part })]) {
                         let text = text(kind, part);
-                        conditions.push(Condition { id, text, form: part.clone() });
+                        let inputs = inputs(part);
+                        conditions.push(Condition { id, text, form: part.clone(), inputs });
                     }
                 }
             }
@@ -91,6 +94,63 @@ impl Conditions {
         })
         .collect()
     }
+}
+
+/// A permit, whether its scope fits, and its conditions with whether they hold.
+pub(crate) type Looked<'a> = (&'a Candidate, bool, Vec<(&'a Condition, bool)>);
+
+impl Conditions {
+    pub(super) fn look(&self, request: &Request, entities: &Entities) -> Vec<Looked<'_>> {
+        let response = Authorizer::new().is_authorized(request, &self.set, entities);
+        let holds: BTreeSet<&PolicyId> = response.diagnostics().reason().collect();
+        let looked = self.candidates.iter().map(|candidate| {
+            let conditions =
+                candidate.conditions.iter().map(|condition| (condition, holds.contains(&condition.id)));
+            (candidate, holds.contains(&candidate.scope), conditions.collect())
+        });
+        looked.collect()
+    }
+}
+
+impl Conditions {
+    /// All permits with their conditions.
+    pub(super) fn all(&self) -> impl Iterator<Item = (&Candidate, &[Condition])> {
+        self.candidates.iter().map(|candidate| (candidate, candidate.conditions.as_slice()))
+    }
+}
+
+/// The input's paths that an expression or a policy in Cedar's JSON form reads.
+pub(crate) fn inputs(form: &Value) -> Vec<Vec<String>> {
+    let mut found = BTreeSet::new();
+    reads(form, &mut found);
+    found.into_iter().collect()
+}
+
+fn reads(value: &Value, found: &mut BTreeSet<Vec<String>>) {
+    if let Some(path) = path_of(value) {
+        found.insert(path);
+        return;
+    }
+    match value {
+        Value::Object(members) => members.values().for_each(|member| reads(member, found)),
+        Value::Array(items) => items.iter().for_each(|item| reads(item, found)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// `context.a.b`, `resource.a`, `principal.a` and `… has a` as paths of the input.
+fn path_of(value: &Value) -> Option<Vec<String>> {
+    let access = value.get(".").or_else(|| value.get("has"))?;
+    let (left, attr) = (access.get("left")?, access.get("attr")?.as_str()?);
+    let mut path = match left.get("Var").and_then(Value::as_str) {
+        Some("context") => Vec::new(),
+        Some("resource") => vec!["resource".to_owned()],
+        Some("principal") => vec!["agent".to_owned()],
+        Some(_) => return None,
+        None => path_of(left)?,
+    };
+    path.push(attr.to_owned());
+    Some(path)
 }
 
 fn condition(value: &Value) -> Option<(&str, &Value)> {
@@ -151,5 +211,28 @@ fn collect(value: &Value, found: &mut BTreeSet<Name>) {
         }
         Value::Array(items) => items.iter().for_each(|item| collect(item, found)),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// What a policy's own conditions say.
+pub(crate) struct Form;
+
+impl Form {
+    /// Its conditions as text, `&&` taken apart.
+    pub(crate) fn conditions(policy: &Policy) -> Vec<String> {
+        let Ok(form) = policy.to_json() else { return Vec::new() };
+        let mut texts = Vec::new();
+        for (kind, body) in
+            form.get("conditions").and_then(Value::as_array).into_iter().flatten().filter_map(condition)
+        {
+            let mut parts = Vec::new();
+            if kind == "when" {
+                split(body, &mut parts);
+            } else {
+                parts.push(body);
+            }
+            texts.extend(parts.into_iter().map(|part| text(kind, part)));
+        }
+        texts
     }
 }

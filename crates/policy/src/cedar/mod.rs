@@ -21,7 +21,7 @@ use placet_core::{
 };
 use placet_json::Value;
 
-pub(crate) use conditions::{Candidate, Condition, form};
+pub(crate) use conditions::{Candidate, Condition, Form, Looked, form};
 
 use crate::{
     around::Around,
@@ -256,6 +256,29 @@ impl Program {
     /// Permits whose scope fits, each with the conditions that don't hold.
     pub(crate) fn near(&self, question: &Question) -> Vec<(&Candidate, Vec<&Condition>)> {
         self.conditions.near(&question.request, &question.entities)
+    }
+
+    /// All permits, whether their scope fits, and each of their conditions.
+    pub(crate) fn look(&self, question: &Question) -> Vec<Looked<'_>> {
+        self.conditions.look(&question.request, &question.entities)
+    }
+
+    /// All permits with their conditions.
+    pub(crate) fn candidates(&self) -> impl Iterator<Item = (&Candidate, &[Condition])> {
+        self.conditions.all()
+    }
+
+    /// All policies with their places.
+    pub(crate) fn policies(&self) -> impl Iterator<Item = (&Policy, &(String, u32))> {
+        self.places.iter().filter_map(|(id, place)| {
+            let mut sets = self.by_action.values().chain([&self.general]);
+            Some((sets.find_map(|set| set.policy(id))?, place))
+        })
+    }
+
+    /// The input's paths that a policy reads.
+    pub(crate) fn inputs(policy: &Policy) -> Vec<Vec<String>> {
+        policy.to_json().map(|form| conditions::inputs(&form)).unwrap_or_default()
     }
 
     fn ask(

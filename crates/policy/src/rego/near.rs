@@ -33,9 +33,9 @@ pub(crate) struct Condition {
     /// What it reads of the input.
     pub(crate) inputs: Vec<Vec<String>>,
     /// Earlier conditions of the same body that bind its names.
-    depends: Vec<usize>,
+    pub(crate) depends: Vec<usize>,
     /// The rule of the same package that it is nothing but the name of.
-    helper: Option<String>,
+    pub(crate) helper: Option<String>,
     /// The same condition, where it needs no interpreter.
     test: Option<Test>,
 }
@@ -114,7 +114,7 @@ pub(crate) struct Conditions {
 }
 
 /// How deep a named rule's own conditions are followed.
-const DEPTH: u8 = 4;
+pub(crate) const DEPTH: u8 = 4;
 
 impl Conditions {
     /// Reads the modules of one package and writes the modules that evaluate its conditions.
@@ -167,6 +167,11 @@ impl Conditions {
             }
         }
         all
+    }
+
+    /// The conditions of a rule that has one body, by its name.
+    pub(crate) fn helper(&self, name: &str) -> &[Condition] {
+        self.helpers.get(name).map_or(&[], Vec::as_slice)
     }
 
     /// The candidate that made `allow` true, where every other one is ruled out by plain comparisons: then nothing

@@ -102,6 +102,9 @@ pub(crate) struct Near<'a> {
     pub(crate) failed: Vec<Vec<&'a Condition>>,
 }
 
+/// A package, the conditions of its `allow` rules, and the keys of those that hold.
+pub(crate) type Standing<'a> = (&'a str, &'a Conditions, BTreeSet<String>);
+
 /// Relationships: those that are known, and those that a policy asked for and that aren't yet.
 ///
 /// An extension of the interpreter owns what it sees, so it can't hold a view of the facts. It answers from here; an
@@ -339,6 +342,11 @@ impl Program {
 }
 
 impl Program {
+    /// By package, the conditions of its `allow` rules.
+    pub(crate) fn conditions(&self) -> impl Iterator<Item = (&str, &Conditions)> {
+        self.entries.iter().map(|entry| (entry.package.as_str(), &entry.conditions))
+    }
+
     /// Whether some `allow` rule could be for this action: it names it, or names none.
     pub(crate) fn may_allow(&self, action: &str) -> bool {
         let quoted = quoted(action);
@@ -469,6 +477,22 @@ impl<'a> Run<'a> {
             }
         }
         Ok(near)
+    }
+
+    /// By package, the conditions of its `allow` rules and the keys of those that hold.
+    pub(crate) fn standing(&mut self) -> Result<Vec<Standing<'a>>, EngineFault> {
+        let mut all = Vec::new();
+        for entry in &self.program.entries {
+            let Some(path) = &entry.holds else { continue };
+            all.push((entry.package.as_str(), &entry.conditions, keys(&self.eval(path, &entry.package)?)));
+        }
+        Ok(all)
+    }
+
+    /// The relationships that were asked for: subject, relation, object, and the answer.
+    pub(crate) fn asked(&self) -> Vec<([String; 3], bool)> {
+        let memo = self.memo.lock().unwrap_or_else(PoisonError::into_inner);
+        memo.known.iter().map(|(question, answer)| (question.clone(), *answer)).collect()
     }
 
     /// Evaluates a rule, again while it asks for relationships that weren't known.

@@ -5,7 +5,11 @@
 #[cfg(test)]
 mod around;
 #[cfg(test)]
+mod cases;
+#[cfg(test)]
 mod common;
+#[cfg(test)]
+mod explain;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]

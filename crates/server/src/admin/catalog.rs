@@ -56,6 +56,6 @@ pub(super) async fn tools(
     });
     Ok(json(
         StatusCode::OK,
-        &object! { "upstream" => name.as_str(), "tools" => Value::Array(tools.collect()) }.into(),
+        &object! { "upstream" => name.as_str(), "protocol" => admin.offers.protocol(&name), "tools" => Value::Array(tools.collect()) }.into(),
     ))
 }

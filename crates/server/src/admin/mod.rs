@@ -5,10 +5,12 @@
 //! name upstreams and lookups, but no tenant, person or tool.
 
 mod about;
+mod access;
 mod acts;
 mod approvals;
 mod body;
 mod catalog;
+mod databases;
 mod decisions;
 mod door;
 mod effects;
@@ -44,6 +46,7 @@ use http::{StatusCode, request::Parts};
 
 use crate::{
     books::{Books, Offers},
+    databases::Databases,
     metrics::Metrics,
     opal::Opal,
     vault::VaultFile,
@@ -69,6 +72,8 @@ pub struct Admin {
     pub vault: Option<Arc<VaultFile>>,
     /// OPAL, on both sides.
     pub opal: Arc<Opal>,
+    /// Databases: the gateways' and those of others.
+    pub databases: Arc<Databases>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// The environment's name.
@@ -99,6 +104,9 @@ pub fn routes(admin: Arc<Admin>) -> Router {
         .route("/v1/agents", get(read::agents).post(enrolment::create))
         .route("/v1/agents/{agent}/codes", post(enrolment::code))
         .route("/v1/agents/{agent}/standing", post(acts::agent_standing))
+        .route("/v1/agents/{agent}/can", get(access::can))
+        .route("/v1/access", get(access::report))
+        .route("/v1/access/sign", post(access::sign))
         .route("/v1/freezes", get(read::freezes).post(freezes::freeze))
         .route("/v1/freezes/end", post(freezes::unfreeze))
         .route("/v1/risks", get(risks::list).post(risks::set))
@@ -127,6 +135,7 @@ pub fn routes(admin: Arc<Admin>) -> Router {
         .route("/v1/releases", get(releases::list).post(releases::keep))
         .route("/v1/releases/{release}/promote", post(releases::promote))
         .route("/v1/releases/candidates", get(opal::candidates))
+        .route("/v1/databases", get(databases::list))
         .route("/v1/opal", get(opal::status))
         .route("/v1/opal/tokens", post(opal::token))
         .route("/v1/vault", get(safe::list).post(safe::put))

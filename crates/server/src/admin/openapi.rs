@@ -87,6 +87,21 @@ pub(super) const OPERATIONS: &[Operation] = &[
         "200",
         &[("standing", "string", true), WHY],
     ),
+    Operation {
+        method: "get",
+        path: "/v1/agents/{agent}/can",
+        summary: "What an agent may do now, and by what right",
+        body: None,
+        query: &["workflow"],
+        success: "200",
+    },
+    read("/v1/access", "All agents with what they were granted and used, for a periodic review"),
+    act(
+        "/v1/access/sign",
+        "Sign off a review of access: the digest of the report that was reviewed",
+        "201",
+        &[("digest", "string", true), WHY],
+    ),
     read("/v1/freezes", "Stops in force"),
     act(
         "/v1/freezes",
@@ -253,6 +268,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
     },
     act("/v1/releases/{release}/promote", "Put a release in force", "200", &[WHY]),
     read("/v1/releases/candidates", "Releases that came of policy bundles"),
+    read("/v1/databases", "The gateways' database, and those of others whose rows are facts"),
     read("/v1/opal", "OPAL sources, and clients that are connected"),
     act(
         "/v1/opal/tokens",

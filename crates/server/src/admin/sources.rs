@@ -9,7 +9,8 @@ use axum::{
 use bytes::Bytes;
 use http::StatusCode;
 use placet_core::Timestamp;
-use placet_facts::{Mode, Place, SourceError, SourceStatus};
+use placet_facts::{Mode, Place, SourceStatus};
+use placet_gateway::{SourceReport, SourceSays};
 use placet_json::{Value, object};
 
 use super::{
@@ -18,7 +19,6 @@ use super::{
     error::{ApiError, json},
     rights,
 };
-use crate::books::Deed;
 
 type Answer = Result<Response, ApiError>;
 
@@ -46,6 +46,10 @@ pub(super) async fn report(
     let sources = admin.books.live().sources();
     let known = sources.list(now).into_iter().find(|status| status.source.name == name);
     let known = known.ok_or_else(|| ApiError::missing(format_args!("source `{name}`")))?;
+    // One that only the journal knows, by its gap, can be closed and nothing else.
+    if sources.mode(&name).is_none() && state != "closed" {
+        return Err(ApiError::missing(format_args!("source `{name}`")));
+    }
     let at = match at {
         None => now,
         Some(at) => Timestamp::parse(&at)
@@ -57,18 +61,19 @@ pub(super) async fn report(
             "give the moment at which the source was asked",
         ));
     }
-    let changed = match state.as_str() {
-        "seen" => sources.seen(&name, at),
-        "broken" => sources.broken(&name, &why),
-        "gap" | "closed" => {
-            // These deny, or permit, what depends on the source: the ledger keeps who said so.
-            let tenant = match &known.source.place {
-                Place::Organisation => None,
-                Place::Tenant(id) => Some(id.clone()),
-            };
-            let verb = format!("source {state}: {name}");
-            admin.books.deed(Deed { by: by.name()?, verb, refused: false, why: why.clone(), tenant }).await?;
-            if state == "gap" { sources.gap(&name, &why) } else { sources.closed(&name) }
+    let report = |says: SourceSays| -> Result<SourceReport, ApiError> {
+        let place = known.source.place.clone();
+        Ok(SourceReport { by: by.name()?, source: name.clone(), place, says, why: why.clone() })
+    };
+    match state.as_str() {
+        "seen" => admin.books.source(report(SourceSays::Seen(at))?).await?,
+        "broken" => drop(sources.broken(&name, &why)),
+        // These deny, or permit, what depends on the source, at every gateway: the ledger keeps them and who said so.
+        "gap" => admin.books.source(report(SourceSays::Gap)?).await?,
+        "closed" => {
+            admin.books.source(report(SourceSays::Closed)?).await?;
+            // And what a feed of this server said of itself. One that only the journal knows has no more to close.
+            drop(sources.closed(&name));
         }
         _ => {
             return Err(ApiError::malformed(
@@ -76,13 +81,7 @@ pub(super) async fn report(
                 "write `seen`, `broken`, `gap` or `closed`",
             ));
         }
-    };
-    changed.map_err(|error| match error {
-        SourceError::Unknown(name) => ApiError::missing(format_args!("source `{name}`")),
-        SourceError::Taken(_) | SourceError::Bound(..) | SourceError::TooMany => {
-            ApiError::malformed(error.to_string(), "")
-        }
-    })?;
+    }
     let status = sources.list(now).into_iter().find(|status| status.source.name == name);
     Ok(json(StatusCode::OK, &status.as_ref().map_or(Value::Null, document)))
 }

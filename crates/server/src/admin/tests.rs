@@ -10,7 +10,7 @@ use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
 use placet_core::{AgentId, DecisionId, Digest, Name, Revision, TenantId, Timestamp};
 use placet_facts::{ChangeError, Keys, Live, Place, Transaction, World, parse_file};
-use placet_gateway::InFlight;
+use placet_gateway::{InFlight, SourceReport, SourceSays};
 use placet_jose::{
     Algorithm, KeySet, SigningKey, Stamp, digest::ContentDigest, htu::Htu, keys::random_id, mint,
     tokens::OperatorAssertion,
@@ -94,6 +94,20 @@ impl Books for Shelf {
         self.deeds.lock().unwrap().push(deed);
         Box::pin(async { Ok(0) })
     }
+    fn source(&self, report: SourceReport) -> Pending<'_, Result<(), Unwritten>> {
+        let SourceReport { by, source, place, says, why } = report;
+        let sources = self.live.sources();
+        match says {
+            SourceSays::Seen(at) => sources.seen(&source, at).unwrap(),
+            SourceSays::Gap => sources.record([(source.clone(), (place, why.clone()))].into()),
+            SourceSays::Closed => sources.record([].into()),
+        }
+        if !matches!(says, SourceSays::Seen(_)) {
+            let verb = format!("source {}: {source}", says.as_str());
+            self.deeds.lock().unwrap().push(Deed { by, verb, refused: false, why, tenant: None });
+        }
+        Box::pin(async { Ok(()) })
+    }
     fn as_of(&self, at: Revision) -> Result<World, String> {
         let log = self.log.lock().unwrap();
         World::as_of(log.iter().map(|(at, transaction)| (*at, transaction)), at.0)
@@ -142,6 +156,9 @@ impl Books for Shelf {
     }
     fn decision(&self, id: &DecisionId) -> Result<Vec<Value>, String> {
         Ok(self.remediable(id)?.map(|record| record.document).into_iter().collect())
+    }
+    fn uses(&self) -> Result<placet_audit::Uses, String> {
+        Ok(placet_audit::Uses::default())
     }
     fn in_flight(&self) -> Result<Vec<InFlight>, String> {
         Ok(self.calls.lock().unwrap().clone())
@@ -268,6 +285,7 @@ fn fixture() -> Fixture {
         codes: Arc::default(),
         vault: Some(Arc::new(vault)),
         opal: Arc::default(),
+        databases: Arc::default(),
         metrics: Arc::default(),
         environment: "dev",
         public_url: "http://127.0.0.1:8717".into(),

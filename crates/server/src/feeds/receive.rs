@@ -18,6 +18,7 @@ use http::{HeaderMap, Method, StatusCode, header};
 use placet_core::{Name, Timestamp};
 use placet_facts::{Mode, Place, Source as FactsSource, SourceError};
 use placet_feeds::ssf::{Received, Source, Unmeant, receive, refusal};
+use placet_gateway::{SourceReport, SourceSays};
 use placet_jose::{
     Expect, KeySet, Refused, Verified,
     keys::random_id,
@@ -121,7 +122,7 @@ impl Listened {
     }
     /// From now on decisions depend on it: where it falls silent, they deny.
     pub(super) fn declare(&self, books: &dyn Books) -> Result<(), FeedError> {
-        let place = self.source.tenant.clone().map_or(Place::Organisation, Place::Tenant);
+        let place = self.place();
         let mode = self.silence.map_or(Mode::PushOnly, |bound_ms| Mode::Polled { bound_ms });
         let source = FactsSource { name: self.source.name.clone(), place, mode };
         books
@@ -132,7 +133,10 @@ impl Listened {
     }
     /// What it had to say up to `at` is here.
     fn alive(&self, inner: &Inner, at: Timestamp) {
-        self.noted(inner.books.live().sources().seen(&self.source.name, at));
+        inner.ledger.source_seen(&self.source.name, &self.place(), at, &self.source.name);
+    }
+    fn place(&self) -> Place {
+        self.source.tenant.clone().map_or(Place::Organisation, Place::Tenant)
     }
     fn broken(&self, inner: &Inner, why: &str) {
         self.noted(inner.books.live().sources().broken(&self.source.name, why));
@@ -274,13 +278,15 @@ async fn recorded(
         Received::Verification(_) => Ok("verified"),
         Received::Stream { status } => {
             tracing::warn!(source = %name, %status, "the transmitter has changed its stream");
-            let sources = inner.books.live().sources();
-            // While it is paused nothing is said: what it knows isn't known here.
-            listened.noted(if status == "enabled" {
-                sources.closed(name)
+            // While it is paused nothing is said: what it knows isn't known here, at any gateway.
+            let (says, why) = if status == "enabled" {
+                (SourceSays::Closed, "its transmitter says that the stream is enabled".to_owned())
             } else {
-                sources.gap(name, &format!("its transmitter says that the stream is {status}"))
-            });
+                (SourceSays::Gap, format!("its transmitter says that the stream is {status}"))
+            };
+            let (by, source) = (listened.source.name.clone(), listened.source.name.clone());
+            let report = SourceReport { by, source, place: listened.place(), says, why };
+            inner.books.source(report).await.map_err(|error| down(error.to_string()))?;
             Ok("stream_updated")
         }
         Received::Unmeant(Unmeant::Type) => Ok("unknown_event"),

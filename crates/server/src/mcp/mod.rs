@@ -6,6 +6,7 @@
 mod door;
 mod legacy;
 mod modern;
+mod proxy;
 mod refuse;
 mod session;
 mod slots;
@@ -22,7 +23,7 @@ use axum::{
     Router,
     body::{Body, Bytes},
     extract::{Path, State},
-    http::{HeaderMap, Method, StatusCode, header},
+    http::{HeaderMap, Method, StatusCode, Uri, header},
     response::Response,
     routing::any,
 };
@@ -125,7 +126,8 @@ impl Endpoint {
     }
 }
 
-/// The endpoint's routes: `/mcp` for all upstreams, `/mcp/{upstream}` for one.
+/// The endpoint's routes: `/mcp` for all upstreams, `/mcp/{upstream}` for one, `/proxy/{upstream}/…` for an HTTP API's own
+/// paths.
 pub fn routes(endpoint: Arc<Endpoint>) -> Router {
     let all = |State(endpoint): State<Arc<Endpoint>>, method: Method, headers: HeaderMap, body: Body| async move {
         endpoint.serve(None, &method, &headers, body).await
@@ -136,7 +138,16 @@ pub fn routes(endpoint: Arc<Endpoint>) -> Router {
          method: Method,
          headers: HeaderMap,
          body: Body| async move { endpoint.serve(Some(&upstream), &method, &headers, body).await };
-    Router::new().route("/mcp", any(all)).route("/mcp/{upstream}", any(one)).with_state(endpoint)
+    let proxy = |State(endpoint): State<Arc<Endpoint>>,
+                 method: Method,
+                 uri: Uri,
+                 headers: HeaderMap,
+                 body: Body| async move { endpoint.proxy(method, uri, headers, body).await };
+    Router::new()
+        .route("/mcp", any(all))
+        .route("/mcp/{upstream}", any(one))
+        .route("/proxy/{*below}", any(proxy))
+        .with_state(endpoint)
 }
 
 impl Endpoint {

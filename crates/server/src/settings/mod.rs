@@ -5,7 +5,9 @@
 //! never in the file: [`SecretSource`] says where it lies.
 
 mod feeds;
+mod ledger;
 mod opal;
+mod postgres;
 mod print;
 mod read;
 mod rules;
@@ -28,7 +30,9 @@ use read::Reader;
 pub use feeds::{
     Delivery, Feeds, FeedsListener, Keys as TransmitterKeys, Receiver, ScimFeed, Transmitter, Verify, Witness,
 };
+pub use ledger::{Transparency, WitnessAt};
 pub use opal::{OpalServer, OpalSource, Promote};
+pub use postgres::PostgresSource;
 pub use print::Printed;
 pub use secret::{Secret, SecretError, SecretSource, check_private};
 pub use upstream::{ListWith, Transport, Upstream};
@@ -78,6 +82,8 @@ pub struct Settings {
     pub vault: Vault,
     /// Where the journal is.
     pub journal: Journal,
+    /// Who sees the ledger's checkpoints.
+    pub ledger: Transparency,
     /// Bounds of the listeners.
     pub limits: Limits,
     /// Logs.
@@ -86,6 +92,8 @@ pub struct Settings {
     pub telemetry: Telemetry,
     /// OPAL servers that are followed.
     pub opal: Vec<OpalSource>,
+    /// Databases of others whose rows are facts.
+    pub postgres: Vec<PostgresSource>,
     /// The server of OPAL clients, if there is one.
     pub opal_server: Option<OpalServer>,
     /// Switches for development.
@@ -327,11 +335,13 @@ fn sections(root: &mut read::Section<'_, '_>) -> Option<Settings> {
         _ => (None, None),
     };
     let journal = journal(root);
+    let ledger = ledger::read(root);
     let upstreams = upstream::read(root);
     let sources = source::read(root);
     let feeds = feeds::read(root);
     let (limits, log, telemetry) = (limits(root), log(root), telemetry(root));
     let (opal, opal_server) = (opal::sources(root), opal::server(root));
+    let postgres = postgres::read(root);
     let dev = dev(root, server.as_ref());
     Some(Settings {
         server: server?,
@@ -342,10 +352,12 @@ fn sections(root: &mut read::Section<'_, '_>) -> Option<Settings> {
         keys: keys?,
         vault: vault?,
         journal: journal?,
+        ledger: ledger?,
         limits: limits?,
         log: log?,
         telemetry: telemetry?,
         opal: opal?,
+        postgres: postgres?,
         opal_server: opal_server?,
         dev: dev?,
         origins: Vec::new(),

@@ -68,6 +68,7 @@ pub(super) fn check(reader: &Reader<'_>, settings: &Settings) {
         plain_http(reader, settings, "feeds.listen", &format!("http://{address}"), address.ip());
     }
     opal(reader, settings);
+    super::postgres::check(reader, settings);
     for (i, upstream) in settings.upstreams.iter().enumerate() {
         if let Some(first) = settings.upstreams.iter().take(i).find(|other| other.name == upstream.name) {
             let message = format!("`{}` is an upstream already, in line {}", upstream.name, first.line);

@@ -55,7 +55,8 @@ pub enum Transport {
         /// `allow_private`: whether its address may lie in a private range or on loopback.
         allow_private: bool,
     },
-    /// `url` with `protocol = "rest"`: documents below an address, read by lookups and resolvers only.
+    /// `url` with `protocol = "rest"`: an HTTP API below an address, for tools that are its operations, lookups and
+    /// resolvers.
     Rest {
         /// The address that paths are put after.
         url: Url,

@@ -122,6 +122,17 @@ impl Commons {
         self.0.notices.lock().unwrap_or_else(PoisonError::into_inner).push((channel, Box::new(notice)));
     }
 
+    /// The number of the lease under which this gateway writes, for operators.
+    #[must_use]
+    pub fn lease(&self) -> u64 {
+        unsigned(self.gateway())
+    }
+    /// The journal's last position in the database.
+    pub async fn last(&self) -> Result<u64, DatabaseError> {
+        let row = self.client()?.query_typed_one("SELECT next FROM placet_head", &[]).await?;
+        Ok(unsigned(row.try_get(0)?).saturating_sub(1))
+    }
+
     /// Ends this gateway's lease: whatever it has left open isn't on its way any more.
     pub(crate) fn leave(&self) {
         let Ok(client) = self.client() else { return };

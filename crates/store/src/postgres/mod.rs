@@ -19,15 +19,21 @@
 //! | `placet_vault` | the sealed vault |
 //! | `placet_setting` | what all gateways must have alike, as digests |
 
+mod commits;
 mod commons;
 mod join;
+mod probe;
 mod replica;
+mod rows;
 mod schema;
 mod session;
 mod writer;
 
+pub use commits::Commits;
 pub use commons::Commons;
 pub use join::fetch;
+pub use probe::{Probe, probe};
+pub use rows::{Foreign, ForeignReader, ForeignRow, Moment, Prepared, ReadStopped, RowsOf, TableSpec};
 
 pub(crate) use join::join;
 pub(crate) use writer::{SharedParts, SharedWriter};

@@ -5,7 +5,7 @@ use tokio_postgres::Client;
 use super::DatabaseError;
 
 /// The tables' version.
-const VERSION: i32 = 1;
+pub(crate) const VERSION: i32 = 1;
 
 /// What every session sets: no statement and no forgotten transaction holds the head for long.
 const SESSION: &str = "

@@ -277,6 +277,7 @@ impl<F: Fold + Clone> SharedWriter<F> {
 
     /// One transaction.
     fn batch(&mut self, session: &Session) -> Result<(), Broken> {
+        let began = Instant::now();
         let (head, newer) = self.runtime.block_on(session.lock(self.replica.next()))?;
         let size: usize = newer.iter().map(|batch| batch.frames.len()).sum();
         if size > LONG || newer.iter().any(|batch| self.is_slow(batch)) {
@@ -317,7 +318,10 @@ impl<F: Fold + Clone> SharedWriter<F> {
             frames: &framed.bytes,
         };
         match self.runtime.block_on(session.commit(&written)) {
-            Ok(true) => self.committed(&framed, fates).map_err(Into::into),
+            Ok(true) => {
+                self.shared.commits.lock().unwrap_or_else(PoisonError::into_inner).took(began.elapsed());
+                self.committed(&framed, fates).map_err(Into::into)
+            }
             Ok(false) => {
                 self.fold = before;
                 self.tell(fates, false);

@@ -12,7 +12,8 @@ use super::mapping::{Mapped, Told};
 pub struct Owned {
     resources: BTreeSet<ResourceRef>,
     tuples: BTreeSet<Tuple>,
-    people: BTreeSet<HumanId>,
+    /// With the standing that the source gave them last.
+    people: BTreeMap<HumanId, Standing>,
     assignments: BTreeSet<HumanId>,
 }
 
@@ -21,6 +22,22 @@ impl Owned {
     pub fn note(&mut self, transaction: &Transaction) {
         for change in &transaction.changes {
             self.note_change(change);
+        }
+    }
+
+    /// Only what these say is theirs.
+    pub(crate) fn within(&self, touched: &Touched) -> Self {
+        let of = |human: &HumanId| touched.people.contains(human);
+        Self {
+            resources: self.resources.intersection(&touched.resources).cloned().collect(),
+            tuples: self.tuples.intersection(&touched.tuples).cloned().collect(),
+            people: self
+                .people
+                .iter()
+                .filter(|(human, _)| of(human))
+                .map(|(it, at)| (it.clone(), *at))
+                .collect(),
+            assignments: self.assignments.intersection(&touched.assignments).cloned().collect(),
         }
     }
 
@@ -47,13 +64,43 @@ impl Owned {
                 self.assignments.remove(human);
             }
             Change::HumanSet(human) => {
-                self.people.insert(human.id.clone());
+                self.people.insert(human.id.clone(), human.standing);
             }
-            Change::HumanStanding { human, standing } if *standing == Standing::Deactivated => {
-                self.people.remove(human);
+            Change::HumanStanding { human, standing } => {
+                self.people.insert(human.clone(), *standing);
             }
             _ => {}
         }
+    }
+}
+
+/// Facts of one tenant that a step is about.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Touched {
+    pub(crate) resources: BTreeSet<ResourceRef>,
+    pub(crate) tuples: BTreeSet<Tuple>,
+    pub(crate) people: BTreeSet<HumanId>,
+    pub(crate) assignments: BTreeSet<HumanId>,
+}
+
+impl Touched {
+    pub(crate) fn is_empty(&self) -> bool {
+        let Self { resources, tuples, people, assignments } = self;
+        resources.is_empty() && tuples.is_empty() && people.is_empty() && assignments.is_empty()
+    }
+    pub(crate) fn without(mut self, other: &Self) -> Self {
+        self.resources.retain(|at| !other.resources.contains(at));
+        self.tuples.retain(|tuple| !other.tuples.contains(tuple));
+        self.people.retain(|human| !other.people.contains(human));
+        self.assignments.retain(|human| !other.assignments.contains(human));
+        self
+    }
+    pub(crate) fn join(&mut self, other: Self) {
+        let Self { resources, tuples, people, assignments } = other;
+        self.resources.extend(resources);
+        self.tuples.extend(tuples);
+        self.people.extend(people);
+        self.assignments.extend(assignments);
     }
 }
 
@@ -119,7 +166,8 @@ pub fn changes(mapped: &Mapped, owned: &Owned, world: &World, tenant: &TenantId,
     changes
 }
 
-/// People of this tenant only: a source that is tied to one can't touch another's.
+/// People of this tenant only: a source that is tied to one can't touch another's. Whoever was suspended by somebody else,
+/// an operator or a signal, isn't let back by a source that goes on saying what it said before.
 fn people(
     mapped: &Mapped,
     owned: &Owned,
@@ -130,7 +178,10 @@ fn people(
 ) {
     let organisation = world.organisation();
     if complete {
-        for human in owned.people.iter().filter(|human| !mapped.people.contains_key(*human)) {
+        let gone = |human: &HumanId, said: Standing| {
+            said != Standing::Deactivated && !mapped.people.contains_key(human)
+        };
+        for (human, _) in owned.people.iter().filter(|(human, said)| gone(human, **said)) {
             let stands = organisation
                 .human(human)
                 .is_some_and(|known| known.home == *tenant && known.standing != Standing::Deactivated);
@@ -142,15 +193,26 @@ fn people(
         }
     }
     for (human, standing) in &mapped.people {
+        let said = owned.people.get(human);
         match organisation.human(human) {
             Some(known) if known.home != *tenant => {
                 changes.wrong.add(|| format!("`{human}` belongs to another tenant"));
             }
-            // Set as a whole where it isn't the source's yet, so that the journal says from when on it is.
-            Some(known) if known.standing != *standing || !owned.people.contains(human) => {
-                changes.organisation.push(Change::HumanSet(Human { standing: *standing, ..known.clone() }));
+            Some(known) => {
+                let set = if known.standing == *standing {
+                    // Set where it isn't the source's yet, so that the journal says from when on it is.
+                    said.is_none()
+                } else if rank(*standing) > rank(known.standing) {
+                    true
+                } else {
+                    // Up again only from where the source itself put them.
+                    said == Some(&known.standing)
+                };
+                if set {
+                    let human = Human { standing: *standing, ..known.clone() };
+                    changes.organisation.push(Change::HumanSet(human));
+                }
             }
-            Some(_) => {}
             None => changes.organisation.push(Change::HumanSet(Human {
                 id: human.clone(),
                 standing: *standing,
@@ -158,6 +220,15 @@ fn people(
                 keys: BTreeSet::new(),
             })),
         }
+    }
+}
+
+/// How far somebody is from acting.
+fn rank(standing: Standing) -> u8 {
+    match standing {
+        Standing::Active => 0,
+        Standing::Suspended => 1,
+        Standing::Deactivated => 2,
     }
 }
 
@@ -246,6 +317,33 @@ tuples = ["case:{id}#owner@human:{/owner}"]
         step(&mut world, &mut owned, r#"{"cases":{"C-1":{"customer":"cu","owner":"local"}}}"#, true);
         assert_eq!(step(&mut world, &mut owned, "{}", false), Changes::default());
         assert_eq!(step(&mut world, &mut owned, "{}", true).tenant.len(), 2);
+    }
+
+    #[test]
+    fn del_1_a_source_lets_nobody_back_whom_somebody_else_suspended() {
+        let (mut world, mut owned) = (world(), Owned::default());
+        let (active, suspended) =
+            (r#"{"users":{"maya":{"active":true}}}"#, r#"{"users":{"maya":{"active":false}}}"#);
+        let maya = HumanId::new("maya").unwrap();
+        step(&mut world, &mut owned, active, true);
+        let by_signal = Transaction {
+            place: Place::Organisation,
+            changes: vec![Change::HumanStanding { human: maya.clone(), standing: Standing::Suspended }],
+            author: Name::new("ssf:idp").unwrap(),
+            source: Name::new("ssf").unwrap(),
+            why: String::new(),
+            idempotency_key: None,
+        };
+        world = world.apply(world.revision().0 + 1, &by_signal).unwrap();
+        // The document says what it said before, and other things change in it.
+        assert_eq!(step(&mut world, &mut owned, active, true).organisation, []);
+        assert_eq!(world.organisation().human(&maya).unwrap().standing, Standing::Suspended);
+        // What the source itself takes it gives back, and nothing else.
+        assert_eq!(step(&mut world, &mut owned, suspended, true).organisation, []);
+        assert_eq!(step(&mut world, &mut owned, active, true).organisation, []);
+        assert_eq!(world.organisation().human(&maya).unwrap().standing, Standing::Suspended);
+        // Whoever is new to the source isn't let back either.
+        assert_eq!(step(&mut world, &mut Owned::default(), active, true).organisation, []);
     }
 
     #[test]

@@ -87,7 +87,7 @@ enum Part {
 }
 
 #[derive(Debug, Clone)]
-struct Rule {
+pub(crate) struct Rule {
     path: Vec<Part>,
     resource: Option<ResourceRule>,
     tuples: Vec<Template>,
@@ -155,7 +155,7 @@ struct RuleFile {
 }
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ResourceFile {
+pub(crate) struct ResourceFile {
     r#type: String,
     id: String,
     #[serde(default)]
@@ -163,22 +163,28 @@ struct ResourceFile {
 }
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct PersonFile {
+pub(crate) struct PersonFile {
     id: String,
     standing: Option<String>,
 }
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct AssignmentFile {
+pub(crate) struct AssignmentFile {
     human: String,
     roles: RolesFile,
     until: Option<String>,
 }
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum RolesFile {
+pub(crate) enum RolesFile {
     At(String),
     Always(Vec<String>),
+}
+
+impl MappingError {
+    pub(crate) fn new(why: String) -> Self {
+        Self(why)
+    }
 }
 
 impl Mapping {
@@ -283,6 +289,51 @@ impl Mapping {
 }
 
 impl Rule {
+    /// A rule for a value by itself: its path is its root.
+    pub(crate) fn of_value(
+        resource: Option<ResourceFile>,
+        tuples: Vec<String>,
+        person: Option<PersonFile>,
+        assignment: Option<AssignmentFile>,
+    ) -> Result<Self, String> {
+        Self::read(&RuleFile { path: "/".to_owned(), resource, tuples, person, assignment })
+    }
+
+    /// The facts of a value that a rule is for by itself.
+    pub(crate) fn facts(&self, value: &Value) -> Mapped {
+        let mut mapped = Mapped::default();
+        self.apply(value, &BTreeMap::new(), &[], &mut mapped);
+        mapped
+    }
+
+    /// Every place of the value that it reads.
+    pub(crate) fn pointers(&self) -> Vec<&str> {
+        let Self { path: _, resource, tuples, person, assignment } = self;
+        let mut templates: Vec<&Template> = tuples.iter().collect();
+        let mut all: Vec<&str> = Vec::new();
+        if let Some(ResourceRule { kind: _, id, attributes }) = resource {
+            templates.push(id);
+            all.extend(attributes.values().map(String::as_str));
+        }
+        if let Some(PersonRule { id, standing }) = person {
+            templates.push(id);
+            all.extend(standing.as_deref());
+        }
+        if let Some(AssignmentRule { human, roles, until }) = assignment {
+            templates.push(human);
+            all.extend(until.as_deref());
+            if let Roles::At(at) = roles {
+                all.push(at);
+            }
+        }
+        for piece in templates.into_iter().flat_map(|template| &template.0) {
+            if let Piece::At(at) = piece {
+                all.push(at);
+            }
+        }
+        all
+    }
+
     fn read(file: &RuleFile) -> Result<Self, String> {
         let path = pattern(&file.path)?;
         let captured: BTreeSet<&str> = path

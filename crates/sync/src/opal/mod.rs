@@ -7,13 +7,13 @@
 
 mod arrivals;
 mod bundle;
-mod diff;
+pub(crate) mod diff;
 mod document;
 pub mod fleet;
 mod http;
-mod link;
-mod mapping;
-mod source;
+pub(crate) mod link;
+pub(crate) mod mapping;
+pub(crate) mod source;
 mod status;
 mod wire;
 
@@ -41,6 +41,9 @@ pub enum Untaken {
     /// The facts don't admit one of them; nothing was applied.
     #[error("{0}")]
     Change(ChangeError),
+    /// It rests on facts that are not the newest; nothing was applied.
+    #[error("the facts have moved")]
+    Moved,
     /// The ledger takes nothing now.
     #[error("{0}")]
     Down(String),

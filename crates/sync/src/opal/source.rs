@@ -729,6 +729,7 @@ impl Source {
                     return Ok(());
                 }
                 Err(Untaken::Down(why)) => return Err(why),
+                Err(Untaken::Moved) => return Err(Untaken::Moved.to_string()),
                 Err(Untaken::Change(error)) => {
                     told.add(|| error.to_string());
                     refused = usize::saturating_add(refused, 1);
@@ -786,7 +787,7 @@ impl Source {
 }
 
 /// How many of these changes fit into one transaction; at least one.
-fn fitting(list: &[Change]) -> usize {
+pub(crate) fn fitting(list: &[Change]) -> usize {
     let (most_bytes, most) = MAX_TRANSACTION;
     let mut bytes = 0_usize;
     let fits = list.iter().take(most).take_while(|change| {

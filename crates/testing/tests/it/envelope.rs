@@ -135,6 +135,7 @@ async fn env_3_a_token_is_good_at_one_place() {
         keys: KeySet::of(key.public()),
         audience: stage.crm.url(),
         url: tool,
+        reach: placet_jose::guard::Reach::Endpoint,
         not_before: 0,
     };
     let authorization = format!("DPoP {}", agent.token);

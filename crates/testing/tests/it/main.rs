@@ -22,6 +22,7 @@ mod neighbour;
 mod operations;
 mod protocol;
 mod races;
+mod rest;
 mod stops;
 mod support;
 mod tenancy;

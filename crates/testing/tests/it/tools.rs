@@ -23,6 +23,7 @@ fn guard(stage: &Stage, audience: &str) -> Guard {
         keys: KeySet::of(server_key_of_calls(stage).public()),
         audience: audience.to_owned(),
         url: Htu::parse(audience).unwrap(),
+        reach: placet_jose::guard::Reach::Endpoint,
         not_before: 0,
     }
 }

@@ -241,6 +241,7 @@ async fn what_was_asked_of_the_note_is_recorded() {
             items: tokio::sync::mpsc::channel(1).0,
         },
         inspect: Inspect::new(|_, _, _| Verdict::Clean),
+        operation: None,
     };
     let ready = world.upstreams.connect(request).await.unwrap();
     let note = placet_core::authority::Connection::credential(&ready).clone();

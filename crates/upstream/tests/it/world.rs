@@ -165,6 +165,7 @@ pub(crate) struct Wish {
     pub(crate) progress: Option<Value>,
     pub(crate) log_level: Option<placet_mcp::logging::LogLevel>,
     pub(crate) inspect: Inspect,
+    pub(crate) operation: Option<placet_upstream::Operation>,
 }
 
 impl Default for Wish {
@@ -175,6 +176,7 @@ impl Default for Wish {
             progress: None,
             log_level: None,
             inspect: Inspect::new(|_, _, _| Verdict::Clean),
+            operation: None,
         }
     }
 }
@@ -223,6 +225,7 @@ impl World {
                 items,
             },
             inspect: wish.inspect,
+            operation: wish.operation,
         };
         let ready = self.upstreams.connect(request).await?;
         let invocation = self.authority.issue(warrant, ready, clock()).unwrap();

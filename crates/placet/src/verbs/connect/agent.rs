@@ -122,40 +122,56 @@ impl Agent {
         headers: &[(String, String)],
         body: &Bytes,
     ) -> Result<Response<Incoming>, Unanswered> {
-        let (response, token) = self.attempt(method, headers, body, None).await?;
+        let accept =
+            if method == "GET" { "text/event-stream" } else { "application/json, text/event-stream" };
+        let mut all = vec![(header::ACCEPT.to_string(), accept.to_owned())];
+        if method == "POST" {
+            all.push((header::CONTENT_TYPE.to_string(), "application/json".to_owned()));
+        }
+        all.extend(self.intent.iter().map(|intent| ("placet-intent".to_owned(), intent.clone())));
+        all.extend(headers.iter().cloned());
+        self.send_to(method, &self.endpoint, self.endpoint.as_str(), &all, body).await
+    }
+
+    /// Where the paths of HTTP APIs are, without a slash at the end.
+    pub(super) fn proxy(&self) -> String {
+        format!("{}/proxy", self.resource.strip_suffix("/mcp").unwrap_or(&self.resource))
+    }
+
+    /// The same to another place of the gateway: its URL, and the URI with a query if it has one.
+    pub(super) async fn send_to(
+        &self,
+        method: &str,
+        url: &Htu,
+        uri: &str,
+        headers: &[(String, String)],
+        body: &Bytes,
+    ) -> Result<Response<Incoming>, Unanswered> {
+        let (response, token) = self.attempt(method, (url, uri), headers, body, None).await?;
         if response.status() != StatusCode::UNAUTHORIZED {
             return Ok(response);
         }
         // 401 means that nothing happened: the request may be repeated, once, with a token of now.
-        Ok(self.attempt(method, headers, body, Some(&token)).await?.0)
+        Ok(self.attempt(method, (url, uri), headers, body, Some(&token)).await?.0)
     }
 
     async fn attempt(
         &self,
         method: &str,
+        (url, uri): (&Htu, &str),
         headers: &[(String, String)],
         body: &Bytes,
         refused: Option<&str>,
     ) -> Result<(Response<Incoming>, String), Unanswered> {
         let token = self.token(refused).await?;
         let proof = self
-            .proof(method, &self.endpoint, Some(&token), None)
+            .proof(method, url, Some(&token), None)
             .map_err(|failure| Unanswered::Unavailable(failure.to_string()))?;
         let mut request = Request::builder()
             .method(method)
-            .uri(self.endpoint.as_str())
+            .uri(uri)
             .header(header::AUTHORIZATION, format!("DPoP {token}"))
-            .header("dpop", proof)
-            .header(
-                header::ACCEPT,
-                if method == "GET" { "text/event-stream" } else { "application/json, text/event-stream" },
-            );
-        if method == "POST" {
-            request = request.header(header::CONTENT_TYPE, "application/json");
-        }
-        if let Some(intent) = &self.intent {
-            request = request.header("placet-intent", intent);
-        }
+            .header("dpop", proof);
         for (name, value) in headers {
             request = request.header(name, value);
         }

@@ -1,13 +1,14 @@
-//! `placet connect`: a stdio MCP server for a local client that can't hold a key.
+//! `placet connect`: a stdio MCP server, or an HTTP API on loopback, for a local client that can't hold a key.
 //!
 //! It holds the agent's key, gets tokens, signs a proof for each request and speaks to the gateway over HTTP. It
 //! decides nothing and keeps nothing but the key; whoever starts it is who it serves.
 
 mod agent;
+mod http;
 mod relay;
 mod stdio;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
 use clap::Args;
 
@@ -23,7 +24,9 @@ use agent::Agent;
 #[command(after_help = "Example, as a client's whole configuration:\n  \
     { \"command\": \"placet\", \"args\": [\"connect\", \"--key\", \"agent.pem\", \"--workflow\", \"acme/wf-9\"] }\n\n\
     The first time, with the code that `placet agent enrol` printed:\n  \
-    placet connect --key agent.pem --enrol placet_enrol_… --workflow acme/wf-9")]
+    placet connect --key agent.pem --enrol placet_enrol_… --workflow acme/wf-9\n\n\
+    For an HTTP client, an HTTP API by its own paths:\n  \
+    placet connect --key agent.pem --workflow acme/wf-9 --upstream cases --http 127.0.0.1:8720")]
 pub(crate) struct Connect {
     /// The gateway's public URL
     #[arg(long, env = "PLACET_GATEWAY", default_value = "http://127.0.0.1:8717", value_name = "URL")]
@@ -49,6 +52,9 @@ pub(crate) struct Connect {
     /// Only this upstream's tools, under their own names
     #[arg(long, value_name = "NAME")]
     upstream: Option<String>,
+    /// Instead of MCP, serve the HTTP API of `--upstream` here, on loopback; its address is printed
+    #[arg(long, value_name = "ADDRESS:PORT", requires = "upstream")]
+    http: Option<SocketAddr>,
 }
 
 impl Connect {
@@ -59,8 +65,11 @@ impl Connect {
             .build()
             .or_fail("can't start")?;
         let served = runtime.block_on(async {
-            let agent = Arc::new(Agent::open(&self).await?);
-            relay::serve(agent).await
+            let agent = Agent::open(&self).await?;
+            match (self.http, &self.upstream) {
+                (Some(address), Some(upstream)) => http::serve(agent, address, upstream).await,
+                _ => relay::serve(Arc::new(agent)).await,
+            }
         });
         // Reading standard input can't be interrupted; whoever waits for it would wait for ever.
         runtime.shutdown_background();

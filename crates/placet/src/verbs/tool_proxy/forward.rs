@@ -54,7 +54,7 @@ pub(super) async fn handle(State(proxy): State<Arc<Proxy>>, request: Request<Bod
     }
     let mut outgoing = Request::new(Full::new(body));
     *outgoing.method_mut() = head.method;
-    match proxy.upstream.as_str().parse() {
+    match proxy.place(&head.uri.to_string()).parse() {
         Ok(uri) => *outgoing.uri_mut() = uri,
         Err(_) => return StatusCode::BAD_GATEWAY.into_response(),
     }

@@ -13,7 +13,7 @@ use std::{
 use axum::Router;
 use clap::Args;
 use placet_jose::{
-    guard::{Guard, Request, verify_call},
+    guard::{Guard, Reach, Request, verify_call},
     htu::Htu,
     refused::Refused,
 };
@@ -38,7 +38,10 @@ use issuer::Issuer;
 #[command(after_help = "Example, before a billing server on loopback:\n  \
     placet tool-proxy --listen 127.0.0.1:9101 --upstream http://127.0.0.1:9001/mcp \\\n    \
     --audience https://billing.example/mcp --issuer https://gw.example \\\n    \
-    --issuer-key https://gw.example/oauth/jwks --state /var/lib/placet-proxy")]
+    --issuer-key https://gw.example/oauth/jwks --state /var/lib/placet-proxy\n\n  \
+    Before an HTTP API, with every path below:\n  \
+    placet tool-proxy --http-api --listen 127.0.0.1:9102 --upstream http://127.0.0.1:9002/v1 \\\n    \
+    --audience https://cases.example/v1 --issuer-key https://gw.example/oauth/jwks --state /var/lib/placet-cases")]
 pub(crate) struct ToolProxy {
     /// Where to listen
     #[arg(long, value_name = "ADDRESS:PORT")]
@@ -46,6 +49,9 @@ pub(crate) struct ToolProxy {
     /// The tool's own endpoint
     #[arg(long, value_name = "URL")]
     upstream: Url,
+    /// It is an HTTP API: let in calls to the paths below its URL, with the method, path and query that the token names
+    #[arg(long)]
+    http_api: bool,
     /// The one audience of call tokens for this tool
     #[arg(long, value_name = "URL")]
     audience: String,
@@ -87,6 +93,7 @@ impl ToolProxy {
             keys: issuer.keys(),
             audience: self.audience.clone(),
             url,
+            reach: if self.http_api { Reach::Below } else { Reach::Endpoint },
             not_before: 0,
         };
         std::fs::create_dir_all(&self.state)
@@ -122,6 +129,17 @@ pub(super) struct Proxy {
 }
 
 impl Proxy {
+    /// Where a request that was let in goes. Of an HTTP API, to the same place below the tool's own address.
+    pub(super) fn place(&self, target: &str) -> String {
+        let guard = self.guard.lock().unwrap_or_else(PoisonError::into_inner);
+        let base = match guard.reach {
+            Reach::Endpoint => return self.upstream.as_str().to_owned(),
+            Reach::Below => guard.url.path().trim_end_matches('/'),
+        };
+        let below = target.strip_prefix(base).unwrap_or(target);
+        format!("{}{below}", self.upstream.as_str().trim_end_matches('/'))
+    }
+
     /// Checks a call and spends its token. Keys that the gateway has rotated to are fetched once in a while.
     async fn admit(self: &Arc<Self>, request: Owned) -> Result<(), Refused> {
         let request = Arc::new(request);
