@@ -100,6 +100,33 @@ class Polled:
         Thread(target=self.server.serve_forever, daemon=True).start()
 
 
+class Receiver:
+    """A receiver that is pushed to (RFC 8935), and answers by a script before it takes everything."""
+
+    def __init__(self, script):
+        self.script, self.got = list(script), []
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def log_message(self, *_):
+                pass
+
+            def do_POST(self):
+                set = self.rfile.read(int(self.headers["Content-Length"])).decode()
+                status = outer.script.pop(0) if outer.script else 202
+                jti = json.loads(jws.extract_compact(set.encode()).payload)["jti"]
+                outer.got.append((status, jti, set, self.headers["Content-Type"]))
+                body = b'{"err":"invalid_request","description":"no"}' if status == 400 else b""
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+        self.server = HTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        Thread(target=self.server.serve_forever, daemon=True).start()
+
+
 class Server:
     def __init__(self, placet, dir, settings, url):
         self.placet, self.dir, self.url = placet, dir, url
@@ -147,11 +174,12 @@ def main():
                                          capture_output=True, text=True).stdout)
         return made["token"], made["token_hash"]
 
-    (scim, scim_hash), (push, push_hash), (hear, hear_hash) = token(), token(), token()
+    (scim, scim_hash), (push, push_hash), (hear, hear_hash), (_, pushed_hash) = token(), token(), token(), token()
     ec, rsa, stranger = ECKey.generate_key("P-256"), RSAKey.generate_key(2048), ECKey.generate_key("P-256")
     public = {"keys": [{**ec.as_dict(private=False), "kid": "ec"}, {**rsa.as_dict(private=False), "kid": "rsa"}]}
     Path(dir, "idp.jwks").write_text(json.dumps(public))
     polled = Polled(public)
+    receiver = Receiver([503, 429, 202, 400])
     audience = f"{url}/ssf/push/idp"
     settings = f"""
 [server]
@@ -196,6 +224,13 @@ verify_s = 10
 name = "siem"
 audience = "https://siem.example"
 token_hash = "{hear_hash}"
+
+[[ssf.receiver]]
+name = "pushed"
+audience = "https://siem.example"
+token_hash = "{pushed_hash}"
+push_url = "{receiver.url}/events"
+allow_private = true
 """
     server = Server(placet, dir, settings, url)
     server.start()
@@ -206,6 +241,7 @@ token_hash = "{hear_hash}"
         pushed(server, url, (push, audience), (ec, rsa, stranger))
         fetched(server, polled, ec)
         told(server, url, hear)
+        pushed_out(url, receiver)
         server.stop()
         server.start()
         after_restart(server, url, (push, audience), ec, hear)
@@ -386,6 +422,28 @@ def told(server, url, token):
 
 
 told.all = []
+
+
+def pushed_out(url, receiver):
+    def people():
+        sets = {jti: set for status, jti, set, _ in receiver.got if status == 202}
+        return {(next(iter(claims["events"])).rsplit("/", 1)[1], claims["sub_id"].get("sub"))
+                for claims in (json.loads(jws.extract_compact(set.encode()).payload) for set in sets.values())}
+
+    last = ("account-disabled", "noor")
+    for _ in range(300):
+        if last in people():
+            break
+        time.sleep(0.1)
+    check("what was told is pushed as well", last in people(), receiver.got[-3:])
+    first = [status for status, jti, _, _ in receiver.got if jti == receiver.got[0][1]]
+    check("an event is sent until it is taken", first == [503, 429, 202], first)
+    refused = [jti for status, jti, _, _ in receiver.got if status == 400]
+    check("one that is refused isn't sent again", [jti for _, jti, _, _ in receiver.got].count(refused[0]) == 1, refused)
+    taken = [jti for status, jti, _, _ in receiver.got if status == 202]
+    check("nothing is pushed twice once it was taken", len(taken) == len(set(taken)), taken)
+    check("by its media type", all(kind == "application/secevent+jwt" for _, _, _, kind in receiver.got), receiver.got[:1])
+    judged(url, {jti: one for status, jti, one, _ in receiver.got if status == 202})
 
 
 def after_restart(server, url, to, ec, token):

@@ -71,7 +71,7 @@ pub enum BackupError {
     #[error("the ledger in the backup does not hold:\n{0}")]
     Unsound(String),
     /// Nothing in it is signed.
-    #[error("no checkpoint in the backup names its organisation")]
+    #[error("no checkpoint in the backup names its organisation: nothing was signed yet; name it")]
     Unsigned,
     /// The gap can't be recorded.
     #[error(transparent)]
@@ -231,6 +231,8 @@ pub struct Restore<'a> {
     pub data: &'a Path,
     /// The key of the checkpoints. `None`: the one in the backup.
     pub key: Option<&'a Path>,
+    /// The organisation. `None`: the one that the checkpoints name.
+    pub organisation: Option<&'a str>,
     /// Who restores it.
     pub by: &'a str,
     /// Why.
@@ -278,7 +280,11 @@ pub fn restore(order: &Restore<'_>) -> Result<Restored, BackupError> {
 fn complete(order: &Restore<'_>, dir: &Path, backup: Digest) -> Result<Restored, BackupError> {
     let path = order.key.map_or_else(|| dir.join("keys/checkpoint.key"), Path::to_owned);
     let key = seed(&path)?;
-    let organisation = organisation(dir).map_err(at(dir))?.ok_or(BackupError::Unsigned)?;
+    let named = match order.organisation {
+        Some(organisation) => Some(organisation.to_owned()),
+        None => organisation(dir).map_err(at(dir))?,
+    };
+    let organisation = named.ok_or(BackupError::Unsigned)?;
     let report = verify(dir, &organisation, key.public());
     if !report.is_sound() {
         return Err(BackupError::Unsound(report.to_string()));

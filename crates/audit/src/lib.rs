@@ -9,6 +9,7 @@
 //! - [`backup`], [`restore`]: a directory as one archive and back, with a record of what may be missing.
 //! - [`search`]: decisions by agent, person, workflow, action, reason and time.
 //! - [`story`]: one decision told from its record, its effect and its proof.
+//! - [`reconcile`]: an upstream's own log beside ours.
 //! - [`explain`](fn@explain): one decision's rules with the values that it saw, and what would have permitted it.
 //! - [`replay`]: decides again from record, archived release and the facts of that revision, and tells what differs.
 //!
@@ -17,6 +18,7 @@
 mod access;
 mod again;
 mod backup;
+mod branch;
 mod compare;
 mod data;
 mod diff;
@@ -26,6 +28,7 @@ mod key;
 mod pack;
 mod past;
 mod prove;
+mod reconcile;
 mod replay;
 mod report;
 mod right;
@@ -36,6 +39,7 @@ mod verify;
 
 pub use access::{Present, Uses, digest_of, present};
 pub use backup::{BackupError, BackupReport, Restore, Restored, backup, restore};
+pub use branch::{Contrast, after, contrast, contrasted, tree};
 pub use data::{Data, DataError};
 pub use diff::{Changed, Count, LedgerDiff, MAX_EXAMPLES, Side, diff};
 pub use explain::{Explained, explain};
@@ -43,6 +47,7 @@ pub use handover::{Handover, Keys, Old, RotateError, keys, rotate};
 pub use key::{KeyError, checkpoint_key, organisation, read_key};
 pub use pack::{ExportError, Exported, OpenPackError, Pack, PackReport, Selection, export};
 pub use prove::{Held, ProveError, RangeReport, Shown, held, prove, prove_range};
+pub use reconcile::{Mapping, OneSided, ReconcileError, Reconciled, reconcile};
 pub use replay::{Scope, WINDOW, replay};
 pub use report::{Detail, Difference, MAX_DETAILS, Outcome, ReplayReport, What};
 pub use search::{Entry, Query, SearchError, extract, index, search};

@@ -347,6 +347,14 @@ impl State {
             }
         }
     }
+    /// Somebody acted: of these only what sources say of themselves is kept in mind.
+    fn acted(&mut self, payload: &[u8]) -> Result<(), Box<dyn Error + Send + Sync>> {
+        if let Some(told) = Told::read(payload)? {
+            told.fold(&mut self.gaps);
+            self.said(&told, &self.gaps);
+        }
+        Ok(())
+    }
     /// Tells the sources what is in the journal now.
     fn said(&self, told: &Told, gaps: &Gaps) {
         let sources = self.live.sources();
@@ -540,12 +548,7 @@ impl Fold for State {
                     self.put_in_force();
                 }
             }
-            Some(Kind::Act) => {
-                if let Some(told) = Told::read(frame.payload)? {
-                    told.fold(&mut self.gaps);
-                    self.said(&told, &self.gaps);
-                }
-            }
+            Some(Kind::Act) => self.acted(frame.payload)?,
             Some(Kind::Refusals | Kind::Gap) => {}
             None => {
                 return Err(format!(

@@ -4,9 +4,12 @@
 use std::sync::Arc;
 
 use placet_catalog::{Claim, Entry, Incoming, http_request};
-use placet_core::{Call, Code, Envelope, Name, Reason};
+use placet_core::{
+    Call, Code, Envelope, Name, Reason,
+    authority::{Answer, Outcome},
+};
 use placet_json::Value;
-use placet_upstream::{Client, Operation};
+use placet_upstream::{Client, HTTP_META, Operation};
 
 use crate::{Answered, Departure, Gateway, Public, ToolCall, Unavailable};
 
@@ -93,4 +96,15 @@ pub(crate) fn operation(entry: &Entry, call: &Call) -> Result<Option<Operation>,
     let Some(request) = http_request(entry, call) else { return Ok(None) };
     let placet_catalog::HttpRequest { method, path, query, headers, content_type, body } = request?;
     Ok(Some(Operation { method, path, query, headers, content_type, body }))
+}
+
+/// The class of the HTTP status of an answer that goes back; `None` of an answer of MCP, or of none.
+pub(crate) fn class_of(outcome: &Outcome) -> Option<&'static str> {
+    let Answer::Result(result) = &outcome.answer else { return None };
+    match result.get("_meta")?.get(HTTP_META)?.get("status")?.as_u64()? {
+        200..=299 => Some("2xx"),
+        400..=499 => Some("4xx"),
+        500..=599 => Some("5xx"),
+        _ => Some("other"),
+    }
 }

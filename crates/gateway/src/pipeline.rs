@@ -437,6 +437,7 @@ impl Gateway {
         let decision = warrant.call().id.clone();
         let clock = || self.ledger.now();
         let operation = crate::operation::operation(&entry, warrant.call());
+        let upstream = warrant.call().upstream.clone();
         let inspect = Inspect::new(move |call, envelope, result| {
             match placet_catalog::inspect(&entry, envelope.tenant(), call, result) {
                 Guarded::Clean { .. } => Verdict::Clean,
@@ -499,6 +500,9 @@ impl Gateway {
         let outcome = self.authority.close(effect).instrument(trace::stage(Stage::Close)).await?;
         self.observer.took(Stage::Close, back.elapsed());
         self.ended(outcome.ending);
+        if let Some(class) = crate::operation::class_of(&outcome) {
+            self.observer.http_answered(upstream.as_str(), class);
+        }
         Ok(answer(decision, outcome))
     }
 

@@ -10,6 +10,7 @@ mod gap;
 mod lookup;
 mod read;
 mod refusals;
+mod schema;
 mod state_moves;
 mod writer;
 
@@ -19,6 +20,7 @@ pub use effect::{EffectRecord, ended, orphaned, returns, says_failed};
 pub use gap::{Gap, GapTree};
 pub use read::BadRecord;
 pub use refusals::{Refusals, Refused};
+pub use schema::{conforms, schema};
 
 /// What kind of entry a frame holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

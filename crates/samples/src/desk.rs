@@ -38,7 +38,8 @@ pub struct Desk {
 
 #[derive(Debug, Clone, Serialize)]
 struct Case {
-    case_id: String,
+    #[serde(rename = "case_id")]
+    number: String,
     tenant_id: String,
     customer_id: String,
     status: &'static str,
@@ -71,8 +72,8 @@ impl Desk {
     /// The desk with its first cases, of two tenants.
     #[must_use]
     pub fn new() -> Self {
-        let case = |case_id: &str, tenant_id: &str, customer_id: &str, summary: &str| Case {
-            case_id: case_id.to_owned(),
+        let case = |number: &str, tenant_id: &str, customer_id: &str, summary: &str| Case {
+            number: number.to_owned(),
             tenant_id: tenant_id.to_owned(),
             customer_id: customer_id.to_owned(),
             status: "open",
@@ -85,7 +86,7 @@ impl Desk {
             case("CASE-2001", "acme", "C-2", "Asks for an invoice."),
             case("CASE-9001", "globex", "C-9", "Wants to cancel."),
         ];
-        let cases = cases.into_iter().map(|case| (case.case_id.clone(), case)).collect();
+        let cases = cases.into_iter().map(|case| (case.number.clone(), case)).collect();
         Self { cases: Arc::new(Mutex::new(cases)), ..Self::default() }
     }
 
@@ -142,7 +143,7 @@ struct Door {
 }
 
 async fn check(State(Door { key, desk }): State<Door>, request: Request, next: Next) -> Response {
-    let given = request.headers().get("x-api-key").map(|value| value.as_bytes()).unwrap_or_default();
+    let given = request.headers().get("x-api-key").map(axum::http::HeaderValue::as_bytes).unwrap_or_default();
     if let Some(key) = key
         && !bool::from(key.as_bytes().ct_eq(given))
     {
@@ -181,7 +182,7 @@ async fn note(
 ) -> Response {
     desk.change(&headers, &case_id, |case| {
         case.notes.push(text);
-        json!({ "case_id": case.case_id, "tenant_id": case.tenant_id, "notes": case.notes.len() })
+        json!({ "case_id": case.number, "tenant_id": case.tenant_id, "notes": case.notes.len() })
     })
 }
 
@@ -193,13 +194,13 @@ async fn refund(
 ) -> Response {
     desk.change(&headers, &case_id, |case| {
         case.refunded += amount;
-        json!({ "case_id": case.case_id, "tenant_id": case.tenant_id, "refunded": case.refunded, "reason": reason })
+        json!({ "case_id": case.number, "tenant_id": case.tenant_id, "refunded": case.refunded, "reason": reason })
     })
 }
 
 async fn close(State(desk): State<Desk>, Path(case_id): Path<String>, headers: HeaderMap) -> Response {
     desk.change(&headers, &case_id, |case| {
         case.status = "closed";
-        json!({ "case_id": case.case_id, "tenant_id": case.tenant_id, "status": case.status })
+        json!({ "case_id": case.number, "tenant_id": case.tenant_id, "status": case.status })
     })
 }

@@ -97,6 +97,12 @@ pub trait Books: Send + Sync + 'static {
     fn clock_behind(&self) -> u64;
     /// Applies changes, all or none, durably.
     fn transact(&self, transaction: Transaction) -> Pending<'_, Result<Revision, Unwritten>>;
+    /// The same, if the last change of the transaction's place is still the one of this revision; none where it isn't.
+    fn transact_on(
+        &self,
+        transaction: Transaction,
+        on: Revision,
+    ) -> Pending<'_, Result<Option<Revision>, Unwritten>>;
     /// Records a deed.
     fn deed(&self, deed: Deed) -> Pending<'_, Result<u64, Unwritten>>;
     /// Records that a source of facts has a gap or that it is closed, or notes that it was seen: for every gateway.

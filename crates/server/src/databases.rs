@@ -96,9 +96,9 @@ impl Databases {
             let lines: Vec<String> = lines.collect();
             if !lines.is_empty() {
                 let _infallible = writeln!(page, "# HELP placet_{name} {help}\n# TYPE placet_{name} {kind}");
-                lines.iter().for_each(|line| {
+                for line in &lines {
                     let _infallible = writeln!(page, "placet_{line}");
-                });
+                }
             }
         };
         let behind = self.behind().await;

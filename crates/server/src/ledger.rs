@@ -61,6 +61,13 @@ impl Books for LedgerBooks {
     fn transact(&self, transaction: Transaction) -> Pending<'_, Result<Revision, Unwritten>> {
         Box::pin(async move { self.ledger.transact(transaction).await.map_err(unwritten) })
     }
+    fn transact_on(
+        &self,
+        transaction: Transaction,
+        on: Revision,
+    ) -> Pending<'_, Result<Option<Revision>, Unwritten>> {
+        Box::pin(async move { self.ledger.transact_on(transaction, on).await.map_err(unwritten) })
+    }
     fn deed(&self, deed: Deed) -> Pending<'_, Result<u64, Unwritten>> {
         let Deed { by, verb, refused, why, tenant } = deed;
         Box::pin(

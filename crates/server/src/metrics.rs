@@ -22,6 +22,7 @@ pub struct Metrics {
     feeds: Counter,
     lookups: Counter,
     found_out: Counter,
+    http_answers: Counter,
     stages: Mutex<BTreeMap<&'static str, Histogram>>,
     gauges: Mutex<BTreeMap<&'static str, u64>>,
     circuits: Mutex<BTreeMap<String, (&'static str, u64)>>,
@@ -39,6 +40,10 @@ impl Metrics {
     /// A warrant's ending.
     pub fn ended(&self, ending: &str) {
         self.effects.add(ending, "");
+    }
+    /// The class of the status of an HTTP API's answer.
+    pub fn http_answered(&self, upstream: &str, class: &str) {
+        self.http_answers.add(upstream, class);
     }
     /// What a feed brought, and what became of it.
     pub fn fed(&self, feed: &str, outcome: &str) {
@@ -111,6 +116,12 @@ impl Metrics {
             "placet_effects_found_out_total",
             "Calls of unknown end of which it was found out whether they had their effect.",
             ("finding", "by"),
+        );
+        self.http_answers.render(
+            &mut out,
+            "placet_http_answers_total",
+            "Answers of HTTP APIs that were passed on, by class of status.",
+            ("upstream", "status"),
         );
         self.breakers(&mut out);
         let stages = self.stages.lock().unwrap_or_else(PoisonError::into_inner);

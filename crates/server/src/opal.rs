@@ -334,7 +334,12 @@ impl SourceHost {
         let sources = self.ledger.live().sources();
         let why = status.why.as_deref().unwrap_or("not connected yet");
         let noted = match status.state {
-            State::Live => sources.closed(&label).and_then(|()| sources.seen(&label, self.ledger.now())),
+            State::Live => {
+                // Other gateways may rest on what this one follows.
+                let place = Place::Tenant(self.tenant.clone());
+                self.ledger.source_seen(&label, &place, self.ledger.now(), &label);
+                sources.closed(&label)
+            }
             State::Connecting | State::Fetching => sources.broken(&label, why),
             State::Gap | State::Refused => sources.gap(&label, why),
         };

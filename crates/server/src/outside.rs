@@ -386,7 +386,7 @@ impl Outside {
                         tracing::error!(witness = name, tree, seen, "a witness saw another ledger");
                     }
                     Err(Trouble::Away(why)) => {
-                        tracing::debug!(witness = name, why, "a witness doesn't cosign")
+                        tracing::debug!(witness = name, why, "a witness doesn't cosign");
                     }
                 }
             }

@@ -297,7 +297,9 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
     let mut app =
         Router::new().merge(mcp::routes(endpoint)).merge(oauth::routes(oauth)).merge(feeds.agents());
     if settings.ledger.publish {
-        app = app.merge(transparency::routes(data.clone(), !settings.ledger.witnesses.is_empty()));
+        let (witnessed, host) =
+            (!settings.ledger.witnesses.is_empty(), authority_of(&settings.server.public_url));
+        app = app.merge(transparency::routes(data.clone(), witnessed, host, Arc::clone(&metrics)));
     }
     let feed = Arc::clone(&admin);
     let admin_app = admin::routes(admin).merge(feeds.admins());
@@ -707,6 +709,9 @@ impl Observer for Metrics {
     }
     fn ended(&self, ending: &'static str) {
         Metrics::ended(self, ending);
+    }
+    fn http_answered(&self, upstream: &str, class: &'static str) {
+        Metrics::http_answered(self, upstream, class);
     }
     fn looked_up(&self, lookup: &str, outcome: &'static str) {
         Metrics::looked_up(self, lookup, outcome);

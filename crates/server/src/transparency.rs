@@ -9,10 +9,12 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use http::{StatusCode, Uri, header};
+use http::{HeaderMap, StatusCode, Uri, header};
 use placet_ledger::{checkpoint::Checkpoint, frame::is_tree_name, tiles::Tile};
 use placet_store::TreeReader;
 use tokio::sync::Semaphore;
+
+use crate::{admin::is_host, metrics::Metrics};
 
 /// Reads of the disk at once; a tile of a high level takes 256 of them.
 const READS: usize = 16;
@@ -22,16 +24,23 @@ struct Log {
     /// Whether only what witnesses cosigned is shown.
     witnessed: bool,
     reads: Semaphore,
+    /// The one host that it is asked for, so that no other page reads it through a name of its own.
+    host: String,
+    metrics: Arc<Metrics>,
 }
 
 /// The routes, for the trees below `data`. `witnessed`: of each tree the newest checkpoint is shown that enough witnesses
 /// cosigned, not the newest.
-pub(crate) fn routes(data: PathBuf, witnessed: bool) -> Router {
-    let log = Arc::new(Log { data, witnessed, reads: Semaphore::new(READS) });
+pub(crate) fn routes(data: PathBuf, witnessed: bool, host: String, metrics: Arc<Metrics>) -> Router {
+    let log = Arc::new(Log { data, witnessed, reads: Semaphore::new(READS), host, metrics });
     Router::new().route("/ledger/{*rest}", get(serve)).with_state(log)
 }
 
-async fn serve(State(log): State<Arc<Log>>, uri: Uri) -> Response {
+async fn serve(State(log): State<Arc<Log>>, uri: Uri, headers: HeaderMap) -> Response {
+    if !is_host(&headers, &uri, &log.host) {
+        log.metrics.refused("host");
+        return StatusCode::MISDIRECTED_REQUEST.into_response();
+    }
     let Some((tree, what)) = wanted(uri.path()) else { return missing() };
     let read = {
         let Ok(_slot) = log.reads.acquire().await else { return missing() };

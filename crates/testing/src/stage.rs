@@ -309,6 +309,7 @@ impl Drop for Stage {
     fn drop(&mut self) {
         if !self.damaged && !std::thread::panicking() {
             crate::outsider::holds(&self.data());
+            crate::outsider::conforms(&self.data());
         }
     }
 }

@@ -205,10 +205,8 @@ fn judge(dispatch: &Dispatch<'_>, inspect: &Inspect, side: &Side, came: &Came, s
         }
         _ => Ending::Failed,
     };
-    let detail = match ending {
-        Ending::Done => String::new(),
-        _ => format!("refused with HTTP status {status}"),
-    };
+    let refused = || format!("refused with HTTP status {status}");
+    let detail = if ending == Ending::Done { String::new() } else { refused() };
     let readable = match (&json, text) {
         (_, Ok("")) => Ok((None, None)),
         (Some(Ok(json)), Ok(text)) => Ok((Some(text), Some(json))),

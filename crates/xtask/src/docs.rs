@@ -14,6 +14,7 @@ pub(crate) enum Mode {
 }
 
 const SCHEMA: &str = "docs/reference/policy-input.schema.json";
+const RECORD: &str = "docs/reference/record.schema.json";
 const REASONS: &str = "docs/reference/reasons.md";
 /// What stands before the first section where the page is new.
 const INTRODUCTION: &str = "# Reasons\n\nWhy the platform itself denies. The code is in every denial and in the ledger's record; a release's `reasons.toml`\nadds codes of its own for what its policies deny. One section a code; the headings come from the code by\n`cargo run -p xtask -- docs`, the texts are written by hand.\n";
@@ -33,6 +34,7 @@ pub(crate) fn run(mode: Mode) -> Outcome {
         },
     };
     page(SCHEMA, schema(), fs::read_to_string(SCHEMA).ok());
+    page(RECORD, pretty(&placet_record::schema().to_string()), fs::read_to_string(RECORD).ok());
     let now = fs::read_to_string(REASONS).ok();
     page(REASONS, reasons(now.as_deref()), now);
     if mode == Mode::Check && problems.is_empty() {
@@ -50,11 +52,13 @@ fn write(path: &str, text: &str) -> std::io::Result<()> {
 
 /// The policy input that every release shares, as JSON Schema.
 fn schema() -> Result<String, String> {
-    let compact = placet_policy::input_schema().to_string();
+    pretty(&placet_policy::input_schema().to_string())
+}
+
+fn pretty(schema: &str) -> Result<String, String> {
     let value: serde_json::Value =
-        serde_json::from_str(&compact).map_err(|error| format!("the input's schema: {error}"))?;
-    let pretty =
-        serde_json::to_string_pretty(&value).map_err(|error| format!("the input's schema: {error}"))?;
+        serde_json::from_str(schema).map_err(|error| format!("a schema: {error}"))?;
+    let pretty = serde_json::to_string_pretty(&value).map_err(|error| format!("a schema: {error}"))?;
     Ok(pretty + "\n")
 }
 

@@ -158,8 +158,8 @@ fn write(
         lines.rewind().map_err(at(to))?;
         pack.stream(&format!("{below}/records"), &mut lines).map_err(at(to))?;
         let proof = range::prove(&reader, part.from, part.to, head.size).map_err(at(to))?.unwrap_or_default();
-        let mut proof = proof.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
-        proof.push('\n');
+        let proof: Vec<String> = proof.iter().map(ToString::to_string).collect();
+        let proof = if proof.is_empty() { String::new() } else { proof.join("\n") + "\n" };
         pack.add(&format!("{below}/proof"), proof.as_bytes()).map_err(at(to))?;
         pack.add(&format!("{below}/checkpoint"), &note).map_err(at(to))?;
         if let Some(cosigned) = placet_store::cosigned(data.dir(), &part.tree).map_err(at(to))? {

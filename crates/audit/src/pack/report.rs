@@ -204,7 +204,7 @@ impl Page {
                 '"' => self.raw("&quot;"),
                 '\n' | '\t' => self.0.push(' '),
                 '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}' => {
-                    self.0.push('\u{fffd}')
+                    self.0.push('\u{fffd}');
                 }
                 other if other.is_control() => self.0.push('\u{fffd}'),
                 other => self.0.push(other),

@@ -8,4 +8,5 @@
 
 mod alterations;
 mod desk;
+mod golden;
 mod reading;

@@ -85,10 +85,7 @@ impl Catalog {
                 found.retain(better);
             }
         }
-        let one = match found.as_slice() {
-            [one] => one,
-            _ => return None,
-        };
+        let [one] = found.as_slice() else { return None };
         let mut reading = Reading {
             entry: one.entry,
             arguments: Object::new(),
@@ -119,7 +116,11 @@ impl<'a> Candidate<'a> {
         }
         let mut slots = Vec::new();
         for (template, segment) in operation.path.iter().zip(segments) {
-            slots.extend(template.read(segment)?.map(|(slot, text)| (slot, text.to_owned())));
+            match template.read(segment) {
+                Form::Other => return None,
+                Form::Fixed => {}
+                Form::Filled(slot, text) => slots.push((slot, text.to_owned())),
+            }
         }
         let mut whole = true;
         for (name, part) in &operation.query {
@@ -135,12 +136,31 @@ impl<'a> Candidate<'a> {
     }
 }
 
+/// What a segment of a request is to one of a template.
+enum Form<'a, 't> {
+    /// Something else.
+    Other,
+    /// Its fixed text.
+    Fixed,
+    /// Its slot's argument, and what stands for it.
+    Filled(&'a str, &'t str),
+}
+
 impl Segment {
-    /// What stands in its slot where a segment is of this form; `None` where it isn't.
-    fn read<'a, 't>(&'a self, segment: &'t str) -> Option<Option<(&'a str, &'t str)>> {
-        let Some(slot) = &self.slot else { return (segment == self.before).then_some(None) };
-        let text = segment.strip_prefix(self.before.as_str())?.strip_suffix(self.after.as_str())?;
-        (!text.is_empty()).then_some(Some((slot, text)))
+    fn read<'a, 't>(&'a self, segment: &'t str) -> Form<'a, 't> {
+        let Some(slot) = &self.slot else {
+            return if segment == self.before { Form::Fixed } else { Form::Other };
+        };
+        let text = segment.strip_prefix(self.before.as_str());
+        match text.and_then(|text| text.strip_suffix(self.after.as_str())) {
+            Some(text) if !text.is_empty() => Form::Filled(slot, text),
+            Some(_) | None => Form::Other,
+        }
+    }
+
+    /// Whether a text is of this form, with a value that its argument can have.
+    fn could_be(&self, entry: &Entry, text: &str) -> bool {
+        matches!(self.read(text), Form::Filled(slot, text) if could_be(entry, slot, text))
     }
 }
 
@@ -192,7 +212,7 @@ impl Reading<'_> {
                 Some(Part::Argument(argument)) => self.texts(argument, &values),
                 Some(Part::Fixed(_)) => {}
                 None => {
-                    self.misfit(format!("the query parameter `{}` isn't known to this tool", shown(name)))
+                    self.misfit(format!("the query parameter `{}` isn't known to this tool", shown(name)));
                 }
             }
         }
@@ -282,22 +302,17 @@ pub(crate) fn ambiguous(one: &Entry, other: &Entry) -> bool {
 fn overlap(one: &Entry, a: &Segment, other: &Entry, b: &Segment) -> bool {
     match (&a.slot, &b.slot) {
         (None, None) => a.before == b.before,
-        (None, Some(slot)) => {
-            b.read(&a.before).flatten().is_some_and(|(_, text)| could_be(other, slot, text))
-        }
-        (Some(slot), None) => a.read(&b.before).flatten().is_some_and(|(_, text)| could_be(one, slot, text)),
+        (None, Some(_)) => b.could_be(other, &a.before),
+        (Some(_), None) => a.could_be(one, &b.before),
         (Some(slot), Some(other_slot)) => {
             let begin = a.before.starts_with(&b.before) || b.before.starts_with(&a.before);
             let end = a.after.ends_with(&b.after) || b.after.ends_with(&a.after);
             let whole = |segment: &Segment, text: &str| format!("{}{text}{}", segment.before, segment.after);
-            let is_of = |segment: &Segment, text: &str, entry: &Entry, slot: &str| {
-                segment.read(text).flatten().is_some_and(|(_, text)| could_be(entry, slot, text))
-            };
             if let Some(values) = all_of(one, slot) {
-                return values.iter().any(|text| is_of(b, &whole(a, text), other, other_slot));
+                return values.iter().any(|text| b.could_be(other, &whole(a, text)));
             }
             if let Some(values) = all_of(other, other_slot) {
-                return values.iter().any(|text| is_of(a, &whole(b, text), one, slot));
+                return values.iter().any(|text| a.could_be(one, &whole(b, text)));
             }
             begin && end
         }

@@ -94,7 +94,7 @@ fn route(method: &str, path: &str, query: Option<&str>, body: (&str, &str)) -> O
 fn problems(text: &str) -> String {
     let files = [("catalog/t.toml".to_owned(), text.to_owned())];
     let problems = Catalog::parse(&files).err().unwrap_or_default();
-    problems.iter().map(|problem| format!("{problem}\n")).collect()
+    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
 #[test]

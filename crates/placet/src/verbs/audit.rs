@@ -31,7 +31,9 @@ enum Verb {
     )]
     Verify(super::verify::Verify),
     /// Tell one decision whole: for whom, why, on which facts, what came of it, with its proof
-    #[command(after_help = "Example:\n  placet audit show dc_4f0q2m8r6k1t5v9x3z7b2d6h0j --data data")]
+    #[command(
+        after_help = "Examples:\n  placet audit show dc_4f0q2m8r6k1t5v9x3z7b2d6h0j --data data\n  placet audit show dc_4f0q2m8r6k1t5v9x3z7b2d6h0j --tree\n  placet audit show dc_4f0q2m8r6k1t5v9x3z7b2d6h0j --diff dc_0c41hz1sj7dnbkf8srgpvv1ena"
+    )]
     Show(Show),
     /// Find decisions, the newest first
     #[command(
@@ -48,6 +50,11 @@ enum Verb {
         after_help = "Examples:\n  placet audit export --tenant acme --since 2026-01-01T00:00:00Z --until 2026-04-01T00:00:00Z --out acme-q1.tar\n  placet audit export --tenant acme --workflow wf-9 --out wf-9.tar"
     )]
     Export(super::export::Export),
+    /// Compare an upstream's own log with ours: what never came through the gateway, what it doesn't know
+    #[command(
+        after_help = "Example:\n  placet audit reconcile billing billing-log.csv --time at --tool operation --match case=case_id --match amount=amount"
+    )]
+    Reconcile(super::reconcile::Reconcile),
     /// Print the key of the checkpoints as witnesses and verifiers take it
     #[command(after_help = "Example:\n  placet audit vkey --data data >> logs.txt")]
     Vkey(super::rotate::Vkey),
@@ -91,6 +98,12 @@ pub(super) struct Signer {
 struct Show {
     /// The decision
     decision: DecisionId,
+    /// As a tree, from the delegation down to the effect, and what followed in the workflow
+    #[arg(long, conflicts_with = "diff")]
+    tree: bool,
+    /// What differs between it and this other decision
+    #[arg(long, value_name = "DECISION")]
+    diff: Option<DecisionId>,
     #[command(flatten)]
     directory: Directory,
     #[command(flatten)]
@@ -199,6 +212,7 @@ impl Audit {
             Verb::Search(verb) => verb.run(),
             Verb::Replay(verb) => verb.run(),
             Verb::Export(verb) => verb.run(),
+            Verb::Reconcile(verb) => verb.run(),
             Verb::Vkey(verb) => verb.run(),
             Verb::RotateKey(verb) => verb.run(),
             Verb::Witness(verb) => verb.run(),
@@ -218,14 +232,30 @@ impl Show {
             None => self.signer.of(&dir).ok(),
         };
         let signer = signer.as_ref().map(|(organisation, key)| (organisation.as_str(), key));
-        match placet_audit::story(&data, &index, &self.decision, signer) {
-            Ok(story) => {
-                show(format, &story.to_value(), |_| story.to_string())?;
-                Ok(Answer::Yes)
-            }
-            Err(error @ placet_audit::StoryError::Unknown(_)) => Err(Failure::new(error.to_string()).no()),
-            Err(error) => Err(Failure::new(error.to_string())),
+        let tell = |id: &DecisionId| {
+            placet_audit::story(&data, &index, id, signer).map_err(|error| {
+                let failure = Failure::new(error.to_string());
+                if matches!(error, placet_audit::StoryError::Unknown(_)) { failure.no() } else { failure }
+            })
+        };
+        let story = tell(&self.decision)?;
+        if let Some(other) = &self.diff {
+            let differences = placet_audit::contrast(&story, &tell(other)?);
+            let all = differences.iter().map(placet_audit::Contrast::to_value).collect::<Vec<_>>();
+            let document =
+                object! { "one" => self.decision.as_str(), "other" => other.as_str(), "differs" => all };
+            show(format, &document.into(), |_| placet_audit::contrasted(&differences))?;
+            return Ok(Answer::Yes);
         }
+        let after = placet_audit::after(&index, &story).or_fail("can't search the ledger")?;
+        let mut document = story.to_value();
+        if let Some(document) = document.as_object_mut() {
+            document.insert("followed", after.iter().map(Entry::to_value).collect::<Vec<_>>());
+        }
+        show(format, &document, |_| {
+            if self.tree { placet_audit::tree(&story, &after) } else { story.to_string() }
+        })?;
+        Ok(Answer::Yes)
     }
 }
 
@@ -421,7 +451,9 @@ impl Progress {
         }
         if now.saturating_sub(self.told) >= 1000 && at < last {
             self.told = now;
-            eprintln!("placet: {at} of {last} records");
+            // How long a pack is isn't known before its end.
+            let of = if last == u64::MAX { String::new() } else { format!(" of {last}") };
+            eprintln!("placet: {at}{of} records");
         }
     }
 }

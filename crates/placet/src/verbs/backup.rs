@@ -66,6 +66,9 @@ pub(crate) struct Restore {
     /// The private key of the checkpoints; by default the one in the backup
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
+    /// The organisation, where nothing in the backup is signed yet
+    #[arg(long, value_name = "NAME")]
+    organisation: Option<String>,
     /// Who restores it
     #[arg(long, default_value = "operator")]
     by: String,
@@ -83,6 +86,7 @@ impl Restore {
             archive: &self.archive,
             data: &self.data,
             key: self.key.as_deref(),
+            organisation: self.organisation.as_deref(),
             by: &self.by,
             why: &self.why,
             now: clock::millis(),

@@ -24,7 +24,7 @@ pub(crate) struct Doctor {
     /// Make the search index anew from the journal
     #[arg(long)]
     rebuild: bool,
-    /// Don't ask the server
+    /// Don't ask the server; databases that the settings name are looked at all the same
     #[arg(long)]
     offline: bool,
     #[command(flatten)]
@@ -73,6 +73,10 @@ impl Doctor {
             if data.exists() {
                 looked.push(journal(data));
             }
+            let databases = async { Ok(placet_server::databases::look(settings, &variable).await) };
+            looked.extend(
+                block_on(databases)?.into_iter().map(|(what, found)| Looked { what, problem: found.err() }),
+            );
         }
         if !self.offline {
             looked.extend(self.ask(settings.as_ref()));

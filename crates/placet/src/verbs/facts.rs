@@ -97,6 +97,12 @@ enum Verb {
         #[command(flatten)]
         remote: Remote,
     },
+    /// List the databases whose rows are facts; exit 1 if one isn't read, or rows of it can't be facts
+    #[command(after_help = "Example:\n  placet facts databases")]
+    Databases {
+        #[command(flatten)]
+        remote: Remote,
+    },
     /// Say how a source is: what its feed says of itself
     #[command(after_help = "Example:\n  placet facts source crm seen --moment 2026-03-01T09:30:00Z")]
     Source {
@@ -208,6 +214,22 @@ impl Facts {
                     ];
                     listing(answer, "sources", &columns)
                 })?;
+            }
+            Verb::Databases { remote } => {
+                let answer = block_on(remote.server.open()?.get("/v1/databases"))?;
+                show(remote.format, &answer, |answer| {
+                    let columns = [
+                        ("DATABASE", "name"),
+                        ("STATE", "state"),
+                        ("ROWS", "rows"),
+                        ("TRANSACTIONS", "transactions"),
+                        ("READ AT", "swept"),
+                        ("WHY", "why"),
+                    ];
+                    listing(answer, "sources", &columns)
+                })?;
+                let sources = answer.get("sources").and_then(Value::as_array).unwrap_or_default();
+                return Ok(Answer::of(sources.iter().all(|source| cell(source, "state") == "live")));
             }
             Verb::Source { source, state, moment, why, remote } => {
                 let said = match state {

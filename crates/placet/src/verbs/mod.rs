@@ -26,6 +26,7 @@ pub(crate) mod opal;
 mod openapi;
 pub(crate) mod people;
 pub(crate) mod promote;
+mod reconcile;
 pub(crate) mod relations;
 pub(crate) mod release;
 pub(crate) mod risk;

@@ -1,6 +1,7 @@
 //! The binary, as users run it: exit statuses, messages, and the roads between its parts.
 #![expect(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
@@ -8,11 +9,15 @@
 )]
 
 mod cancel;
+#[path = "../../../testing/src/cluster.rs"]
+#[expect(unreachable_pub, reason = "a file that is shared with the crate of whole servers")]
+mod cluster;
 mod connect;
 mod disk;
 mod guide;
 mod ledger;
 mod openapi;
+mod postgres;
 mod pure;
 mod server;
 mod support;

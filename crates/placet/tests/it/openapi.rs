@@ -29,15 +29,9 @@ fn rows(ran: &Ran, name: &str) -> Vec<String> {
 /// The draft in a project, with a resource chosen for each tool: what the catalog says of it.
 fn loaded(dir: &Path, draft: &str) -> Ran {
     placet(dir, &["init", "desk"]).expect(0);
-    let chosen: String = draft
-        .lines()
-        .map(|line| match line.starts_with("# resource = ") {
-            true => {
-                "resource = { type = \"support_case\", id = \"$workflow.binding.support_case\" }\n".to_owned()
-            }
-            false => format!("{line}\n"),
-        })
-        .collect();
+    let resource = "resource = { type = \"support_case\", id = \"$workflow.binding.support_case\" }";
+    let chosen = draft.lines().map(|line| if line.starts_with("# resource = ") { resource } else { line });
+    let chosen = chosen.collect::<Vec<_>>().join("\n");
     std::fs::write(dir.join("desk/release/catalog/api.toml"), chosen).unwrap();
     placet(dir, &["check", "desk/release"])
 }
@@ -133,6 +127,7 @@ fn a_generated_description_in_json_becomes_entries() {
         "\"tag\" = { type = \"list\", items = { type = \"text\" }, max_items = 10, required = false }",
         "\"reference\" = { type = \"text\", pattern = \"[A-Z]{2}-\\\\d{1,9}\" }",
         "\"total\" = { type = \"decimal\", min = \"0\", max = \"99999.99\", scale = 2 }",
+        "\"carrier\" = { type = \"enum\", values = [\"new\", \"paid\", \"sent\"], required = false } # review: null isn't passed on",
         "\"priority\" = { type = \"integer\", min = \"1\", max = \"5\", required = false } # review: only 1, 2, 5",
         "http = { method = \"POST\", path = \"/orders/{id}/lines\", body = \"{body}\" }",
         "http = { method = \"POST\", path = \"/orders/{id_in_path}:cancel\", body = \"form\" }",

@@ -267,7 +267,7 @@ fn cre_2_of_an_http_api_only_the_request_that_the_token_names_is_let_in() {
     let note = r#"{"text":"a"}"#;
     let path = format!("{audience}/cases/CASE-1837/notes");
     let good = fixture.credential_for("POST", &path, None, &audience, note);
-    let listed = fixture.credential_for("GET", &format!("{audience}/cases"), Some("limit=1"), &audience, "");
+    let search = fixture.credential_for("GET", &format!("{audience}/cases"), Some("limit=1"), &audience, "");
     for (method, target, credential, body) in [
         ("POST", "/desk/cases/CASE-2001/notes", &good, note),
         ("POST", "/desk/cases/CASE-1837/refunds", &good, note),
@@ -276,9 +276,9 @@ fn cre_2_of_an_http_api_only_the_request_that_the_token_names_is_let_in() {
         ("POST", "/cases/CASE-1837/notes", &good, note),
         ("POST", "/desk/cases/CASE-1837/notes", &good, r#"{"text":"b"}"#),
         ("PUT", "/desk/cases/CASE-1837/notes", &good, note),
-        ("GET", "/desk/cases", &listed, ""),
-        ("GET", "/desk/cases?limit=50", &listed, ""),
-        ("GET", "/desk/cases?limit=1&tenant=globex", &listed, ""),
+        ("GET", "/desk/cases", &search, ""),
+        ("GET", "/desk/cases?limit=50", &search, ""),
+        ("GET", "/desk/cases?limit=1&tenant=globex", &search, ""),
         ("GET", "/desk/cases?limit=1", &String::new(), ""),
     ] {
         let answer = send(method, target, credential, body);
@@ -287,7 +287,7 @@ fn cre_2_of_an_http_api_only_the_request_that_the_token_names_is_let_in() {
     assert!(desk.requests().is_empty(), "nothing reached the tool: {:?}", desk.requests());
     let answer = send("POST", "/desk/cases/CASE-1837/notes", &good, note);
     assert_eq!(status(&answer), 201, "{answer}");
-    assert_eq!(status(&send("GET", "/desk/cases?limit=1", &listed, "")), 200);
+    assert_eq!(status(&send("GET", "/desk/cases?limit=1", &search, "")), 200);
     assert_eq!(desk.requests(), ["POST /v1/cases/CASE-1837/notes", "GET /v1/cases?limit=1"]);
     assert_eq!(status(&send("POST", "/desk/cases/CASE-1837/notes", &good, note)), 401, "and once");
 }

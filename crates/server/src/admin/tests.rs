@@ -90,6 +90,13 @@ impl Books for Shelf {
             Ok(Revision(at))
         })
     }
+    fn transact_on(
+        &self,
+        transaction: Transaction,
+        _on: Revision,
+    ) -> Pending<'_, Result<Option<Revision>, Unwritten>> {
+        Box::pin(async move { self.transact(transaction).await.map(Some) })
+    }
     fn deed(&self, deed: Deed) -> Pending<'_, Result<u64, Unwritten>> {
         self.deeds.lock().unwrap().push(deed);
         Box::pin(async { Ok(0) })

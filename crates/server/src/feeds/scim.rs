@@ -7,7 +7,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{HeaderName, HeaderValue, StatusCode, header};
-use placet_core::Name;
+use placet_core::{Name, Revision};
+use placet_facts::Place;
 use placet_feeds::{
     Feed,
     scim::{self, Affected, MAX_BODY, MEDIA_TYPE, Reply, Scim, ScimError},
@@ -20,7 +21,7 @@ use super::{Inner, Unread, bearer, read};
 use crate::books::Unwritten;
 
 /// How often roles are aligned before a request is given up: each round does up to 100 000 changes.
-const ROUNDS: usize = 16;
+const ROUNDS: usize = 64;
 
 /// A feed that is served.
 pub(super) struct Served {
@@ -108,12 +109,20 @@ async fn answer(inner: &Inner, served: &Served, request: Request) -> Result<Repl
 /// Roles and relations as the groups say, until nothing is left to do.
 async fn align(inner: &Inner, feed: &Feed, affected: &Affected) -> Result<(), ScimError> {
     for _ in 0..ROUNDS {
-        let transactions = scim::align(&inner.books.live().world(), feed, affected, inner.books.now());
+        let world = inner.books.live().world();
+        let transactions = scim::align(&world, feed, affected, inner.books.now());
         if transactions.is_empty() {
             return Ok(());
         }
         for transaction in transactions {
-            inner.books.transact(transaction).await.map_err(unwritten)?;
+            // Roles are set as a whole: what somebody else takes meanwhile, here or at another gateway, stays taken.
+            let on = match &transaction.place {
+                Place::Organisation => world.organisation().revision(),
+                Place::Tenant(tenant) => world.tenant(tenant).map_or(Revision(0), |facts| facts.revision()),
+            };
+            if inner.books.transact_on(transaction, on).await.map_err(unwritten)?.is_none() {
+                tracing::debug!(feed = %feed.name, "facts have moved; roles are aligned anew");
+            }
         }
     }
     Err(ScimError::down())

@@ -18,9 +18,12 @@ use crate::open::random;
 const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 /// What is forgotten is deleted with every so many signs of life, so many rows at once.
 const PURGE_EVERY: u32 = 8;
-const PURGE: &str =
-    "DELETE FROM placet_used WHERE ctid IN (SELECT ctid FROM placet_used WHERE forget_at <= $1 LIMIT 20000)";
-const PURGE_CODES: &str = "DELETE FROM placet_code WHERE expires_at <= $1";
+/// By the callers' clock, but never ahead of the database's: one gateway's wrong clock makes nobody forget.
+const PURGE: &str = "DELETE FROM placet_used WHERE ctid IN (SELECT ctid FROM placet_used
+  WHERE forget_at <= least($1, floor(extract(epoch FROM clock_timestamp()))::bigint) LIMIT 20000)";
+const PURGE_CODES: &str = "DELETE FROM placet_code WHERE expires_at <= least($1, floor(extract(epoch FROM clock_timestamp()))::bigint)";
+/// Notices that wait. One that finds no room is dropped: it only wakes, and there are enough that do.
+const MAX_NOTICES: usize = 64;
 /// A sign of life. A lease that has ended stays so: others may have ended its warrants.
 const ALIVE: &str =
     "UPDATE placet_gateway SET lease_until = clock_timestamp() + $2 * interval '1 millisecond'
@@ -264,14 +267,14 @@ impl Commons {
 /// A connection at work on this runtime.
 struct Linked {
     client: Arc<Client>,
-    notices: mpsc::UnboundedReceiver<(String, String)>,
+    notices: mpsc::Receiver<(String, String)>,
     ended: tokio::task::JoinHandle<()>,
 }
 
 impl Linked {
     async fn new(database: &Postgres) -> Result<Self, DatabaseError> {
         let (client, link) = database.connect().await?;
-        let (tell, notices) = mpsc::unbounded_channel();
+        let (tell, notices) = mpsc::channel(MAX_NOTICES);
         let ended = tokio::spawn(carry(link, tell));
         schema::session(&client).await?;
         client.batch_execute("LISTEN placet_journal; LISTEN placet_vault;").await?;
@@ -280,12 +283,13 @@ impl Linked {
 }
 
 /// Carries messages until the connection ends.
-async fn carry(mut link: Link, told: mpsc::UnboundedSender<(String, String)>) {
+async fn carry(mut link: Link, told: mpsc::Sender<(String, String)>) {
     loop {
         match std::future::poll_fn(|context| link.poll_message(context)).await {
             Some(Ok(AsyncMessage::Notification(notice))) => {
                 // The receiver is dropped with the connection.
-                if told.send((notice.channel().to_owned(), notice.payload().to_owned())).is_err() {
+                let notice = (notice.channel().to_owned(), notice.payload().to_owned());
+                if let Err(mpsc::error::TrySendError::Closed(_)) = told.try_send(notice) {
                     return;
                 }
             }

@@ -72,6 +72,8 @@ pub struct ForeignRow {
     pub document: Option<String>,
     /// The document's size.
     pub bytes: u64,
+    /// Whether a column of numbers holds none: `NaN`, or an infinite one, which JSON has no number for.
+    pub odd: bool,
 }
 
 /// A table that was found to be there, with its columns.
@@ -192,12 +194,14 @@ impl ForeignReader {
                 }
             };
             let flag = kind(1) == Some(Type::BOOL);
-            let all = self.client.prepare_typed(&select(table, flag, None), &[Type::INT4]).await?;
+            let numbers = probe.columns().iter().skip(2).filter(|column| NUMBERS.contains(column.type_()));
+            let numbers: Vec<String> = numbers.map(|column| column.name().to_owned()).collect();
+            let all = self.client.prepare_typed(&select(table, flag, &numbers, None), &[Type::INT4]).await?;
             let (newer, newest) = match &version {
                 None => (None, None),
                 Some(kind) => {
                     let types = [Type::INT4, Type::TEXT];
-                    let newer = self.client.prepare_typed(&select(table, flag, Some(kind)), &types).await?;
+                    let newer = self.client.prepare_typed(&select(table, flag, &numbers, Some(kind)), &types).await?;
                     (Some(newer), Some(self.client.prepare(&newest(table, kind)).await?))
                 }
             };
@@ -287,6 +291,9 @@ impl Moment<'_> {
 const VERSIONS: &[Type] =
     &[Type::INT2, Type::INT4, Type::INT8, Type::NUMERIC, Type::TIMESTAMPTZ, Type::TIMESTAMP];
 
+/// The types that have values beside numbers.
+const NUMBERS: &[Type] = &[Type::NUMERIC, Type::FLOAT4, Type::FLOAT8];
+
 fn silent() -> DatabaseError {
     DatabaseError::Failed("it doesn't answer".to_owned())
 }
@@ -299,6 +306,7 @@ fn read<E>(row: &PgRow) -> Result<ForeignRow, ReadStopped<E>> {
         tenant: row.try_get(2)?,
         document: row.try_get(3)?,
         bytes: u64::try_from(bytes).unwrap_or(0),
+        odd: row.try_get(5)?,
     })
 }
 
@@ -334,13 +342,20 @@ fn column(name: &str) -> String {
     format!("t.{}", quoted(name))
 }
 
-/// Asks for nothing but the types of two columns.
+/// Asks for nothing but the types of columns: the version, the mark of what is gone, then the document's.
 fn probe(table: &TableSpec) -> String {
     let of = |name: &Option<String>| name.as_deref().map_or_else(|| "NULL".to_owned(), column);
-    format!("SELECT {}, {} FROM {} AS t", of(&table.version), of(&table.deleted), source(table))
+    let columns = table.columns.iter().map(|name| column(name));
+    let all = [of(&table.version), of(&table.deleted)].into_iter().chain(columns).collect::<Vec<_>>();
+    format!("SELECT {} FROM {} AS t", all.join(", "), source(table))
 }
 
-fn select(table: &TableSpec, flag: bool, version: Option<&Type>) -> String {
+fn select(table: &TableSpec, flag: bool, numbers: &[String], version: Option<&Type>) -> String {
+    let odd = |name: &String| {
+        format!("coalesce({}::text IN ('NaN', 'Infinity', '-Infinity'), false)", column(name))
+    };
+    let odd =
+        std::iter::once("false".to_owned()).chain(numbers.iter().map(odd)).collect::<Vec<_>>().join(" OR ");
     let list = |names: &mut dyn Iterator<Item = &String>| {
         names.map(|name| column(name)).collect::<Vec<_>>().join(", ")
     };
@@ -360,7 +375,7 @@ fn select(table: &TableSpec, flag: bool, version: Option<&Type>) -> String {
         _ => String::new(),
     };
     format!(
-        "SELECT json_build_array({})::text, {deleted}, {tenant}, CASE WHEN octet_length(b.body) <= $1 THEN b.body END, octet_length(b.body)
+        "SELECT json_build_array({})::text, {deleted}, {tenant}, CASE WHEN octet_length(b.body) <= $1 THEN b.body END, octet_length(b.body), {odd}
          FROM {} AS t CROSS JOIN LATERAL (SELECT row_to_json(c)::text AS body FROM (SELECT {}) AS c) AS b{since}",
         list(&mut table.key.iter()),
         source(table),
@@ -393,10 +408,10 @@ mod tests {
             tenant: None,
             columns: ["id".to_owned()].into(),
         };
-        let sql = select(&table, false, Some(&Type::TIMESTAMPTZ));
+        let sql = select(&table, false, &["n".to_owned()], Some(&Type::TIMESTAMPTZ));
         assert!(sql.contains("FROM \"crm\".\"the \"\"cases\"\"\" AS t"), "{sql}");
         assert!(sql.contains("t.\"at\"\"; DROP TABLE x; --\" >= $2::text::timestamptz"), "{sql}");
         table.rows = RowsOf::Query("SELECT 1 AS id -- all".to_owned());
-        assert!(select(&table, false, None).contains("(SELECT 1 AS id -- all\n) AS t"));
+        assert!(select(&table, false, &[], None).contains("(SELECT 1 AS id -- all\n) AS t"));
     }
 }

@@ -20,4 +20,6 @@ mod kept;
 #[cfg(test)]
 mod shared;
 #[cfg(test)]
+mod shared_faults;
+#[cfg(test)]
 mod support;

@@ -134,6 +134,10 @@ impl Place {
     pub(crate) fn path(&self) -> &Path {
         self.dir.path()
     }
+    /// Runs SQL in its database.
+    pub(crate) fn sql(&self, text: &str) -> String {
+        self.cluster.as_ref().unwrap().sql("placet", text)
+    }
     pub(crate) fn open(&self) -> Result<Opened, OpenError> {
         self.open_with(options())
     }

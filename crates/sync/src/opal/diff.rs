@@ -41,6 +41,16 @@ impl Owned {
         }
     }
 
+    /// All that is theirs.
+    pub(crate) fn all(&self) -> Touched {
+        Touched {
+            resources: self.resources.clone(),
+            tuples: self.tuples.clone(),
+            people: self.people.keys().cloned().collect(),
+            assignments: self.assignments.clone(),
+        }
+    }
+
     #[expect(clippy::wildcard_enum_match_arm, reason = "a source makes no other changes")]
     fn note_change(&mut self, change: &Change) {
         match change {
@@ -141,9 +151,11 @@ pub fn changes(mapped: &Mapped, owned: &Owned, world: &World, tenant: &TenantId,
         .iter()
         .filter(|at| complete && !mapped.resources.contains_key(*at) && facts.resource(at).is_some())
         .collect();
+    // What is there already but isn't the source's is said once more: from then on it is, and goes when it says so.
     let mut fresh: Vec<Change> = Vec::new();
     for (at, attributes) in &mapped.resources {
-        if facts.resource(at).is_none_or(|known| !same(&known.attributes, attributes)) {
+        let known = facts.resource(at).filter(|_| owned.resources.contains(at));
+        if known.is_none_or(|known| !same(&known.attributes, attributes)) {
             fresh.push(Change::ResourceSet(Resource {
                 at: at.clone(),
                 attributes: attributes.clone(),
@@ -153,12 +165,12 @@ pub fn changes(mapped: &Mapped, owned: &Owned, world: &World, tenant: &TenantId,
     }
     for tuple in &mapped.tuples {
         // A resource's removal takes its tuples along.
-        if !facts.has_tuple(tuple) || removed.contains(&tuple.object) {
+        if !facts.has_tuple(tuple) || !owned.tuples.contains(tuple) || removed.contains(&tuple.object) {
             fresh.push(Change::TupleAdded(tuple.clone()));
         }
     }
     for (human, assignment) in &mapped.assignments {
-        if facts.assignment(human) != Some(assignment) {
+        if facts.assignment(human) != Some(assignment) || !owned.assignments.contains(human) {
             fresh.push(Change::AssignmentSet(assignment.clone()));
         }
     }
@@ -344,6 +356,16 @@ tuples = ["case:{id}#owner@human:{/owner}"]
         assert_eq!(world.organisation().human(&maya).unwrap().standing, Standing::Suspended);
         // Whoever is new to the source isn't let back either.
         assert_eq!(step(&mut world, &mut Owned::default(), active, true).organisation, []);
+    }
+
+    #[test]
+    fn syn_1_what_somebody_else_said_first_goes_when_the_source_says_so() {
+        let (mut world, mut owned) = (world(), Owned::default());
+        let local = r#"{"cases":{"LOCAL":{"owner":"local"}}}"#;
+        assert_eq!(step(&mut world, &mut owned, local, true).tenant.len(), 2, "said once more");
+        assert_eq!(step(&mut world, &mut owned, local, true), Changes::default());
+        assert_eq!(step(&mut world, &mut owned, "{}", true).tenant.len(), 2);
+        assert_eq!(world.tenant(&acme()).unwrap().resources().count(), 0);
     }
 
     #[test]

@@ -97,11 +97,12 @@ impl Image {
         }
         let now = std::mem::take(&mut self.refused_now);
         self.refused.retain(|at, _| !whole(at.0) || now.contains(at));
+        self.foreign.retain(|table, _| !whole(*table));
         for (table, told) in std::mem::take(&mut self.foreign_now) {
-            if !whole(table)
-                && let Some(before) = self.foreign.get_mut(&table)
-            {
-                told.some.into_iter().for_each(|text| before.add(|| text));
+            if let Some(before) = self.foreign.get_mut(&table) {
+                for text in told.some {
+                    before.add(|| text);
+                }
                 continue;
             }
             self.foreign.insert(table, told);
@@ -113,7 +114,9 @@ impl Image {
         let mut all = Told::default();
         for told in self.foreign.values() {
             let shown = told.some.len();
-            told.some.iter().for_each(|text| all.add(|| text.clone()));
+            for text in &told.some {
+                all.add(|| text.clone());
+            }
             all.count = all.count.saturating_add(told.count.saturating_sub(shown));
         }
         all
@@ -246,7 +249,7 @@ impl Image {
         }
         let of = self.given.keys().filter_map(|(of, about)| match about {
             About::Tuple(tuple) if of == tenant && resources.contains(&tuple.object) => Some(tuple.clone()),
-            _ => None,
+            About::Tuple(_) | About::Person(_) | About::Assignment(_) | About::Resource(_) => None,
         });
         of.collect()
     }
@@ -305,7 +308,7 @@ fn join(mapped: &mut Mapped, fact: &Fact) -> Result<(), String> {
                 mapped.assignments.insert(assignment.human.clone(), assignment.clone());
             }
             Some(said) if said.until == assignment.until => {
-                said.roles.extend(assignment.roles.iter().cloned())
+                said.roles.extend(assignment.roles.iter().cloned());
             }
             Some(_) => return Err(format!("`{}` has roles until two different moments", assignment.human)),
         },

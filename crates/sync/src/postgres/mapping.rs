@@ -197,7 +197,14 @@ impl Table {
                 .document
                 .as_deref()
                 .ok_or_else(|| format!("it has {} bytes, more than a row may have", row.bytes))?;
+            if row.odd {
+                return Err("a number of it is none, or infinite".to_owned());
+            }
             let value = placet_json::parse(text.as_bytes(), limits).map_err(|error| error.to_string())?;
+            // As it stands in the journal: a number is the same however many zeros end it.
+            let canonical = value.canonical().map_err(|error| error.to_string())?;
+            let value =
+                placet_json::parse(canonical.as_bytes(), limits).map_err(|error| error.to_string())?;
             self.facts(&value, &tenant)
         };
         match facts() {
@@ -271,6 +278,7 @@ mod tests {
             deleted: false,
             tenant: tenant.map(str::to_owned),
             document: Some(document.to_owned()),
+            odd: false,
             bytes,
         }
     }

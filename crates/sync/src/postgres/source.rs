@@ -174,7 +174,7 @@ impl Source {
         let Self { connection, settings, image, status, doubted, .. } = self;
         let Some((reader, prepared)) = connection else { return Err("there is no connection".to_owned()) };
         let limits = Limits { bytes: settings.row_bytes, depth: 16, members: 4_096 };
-        let mut bytes = 0_u64;
+        let (mut bytes, mut count) = (0_u64, 0_usize);
         let moment = reader.moment().await.map_err(|error| error.to_string())?;
         image.begin();
         if all {
@@ -196,20 +196,23 @@ impl Source {
                         settings.bytes
                     ));
                 }
-                image.take(table, &settings.tables, row, &limits);
-                if image.len() > settings.rows {
-                    return Err(format!(
-                        "there are more than {} rows: raise `max_rows`, or map less",
-                        settings.rows
-                    ));
+                count = count.saturating_add(1);
+                if count > settings.rows {
+                    return Err(too_many(settings.rows));
                 }
+                image.take(table, &settings.tables, row, &limits);
                 Ok(())
             };
-            let read = moment.rows(prepared, since, take).await;
-            read.map_err(|error| match error {
-                ReadStopped::Database(error) => format!("`{}`: {error}", of.name),
-                ReadStopped::Taker(why) => format!("`{}`: {why}", of.name),
-            })?;
+            match moment.rows(prepared, since, take).await {
+                Ok(()) => {}
+                Err(ReadStopped::Database(error)) => return Err(format!("`{}`: {error}", of.name)),
+                Err(ReadStopped::Taker(why)) => {
+                    let why = format!("`{}`: {why}", of.name);
+                    drop(moment);
+                    self.forget();
+                    return Err(why);
+                }
+            }
             newest.push(moment.newest(prepared).await.map_err(|error| format!("`{}`: {error}", of.name))?);
         }
         drop(moment);
@@ -223,6 +226,10 @@ impl Source {
                 settings.tables.tables.get(usize::from(table)).is_some_and(|of| of.spec.version.is_none())
             });
         }
+        if self.image.len() > self.settings.rows {
+            self.forget();
+            return Err(too_many(self.settings.rows));
+        }
         self.marks.push_back((at, newest));
         let overlap = self.settings.overlap;
         // The newest of those that are old enough stays.
@@ -233,6 +240,15 @@ impl Source {
         self.status.swept = self.swept.map(|(_, at)| at);
         self.known = Some(self.complete(began));
         Ok(())
+    }
+
+    /// Lets go of all rows: they are more than may be kept. What was written of them is held against the next reading.
+    fn forget(&mut self) {
+        self.image = Image::default();
+        for (tenant, owned) in &self.owned {
+            self.doubted.entry(tenant.clone()).or_default().join(owned.all());
+        }
+        self.all = true;
     }
 
     /// From which versions on rows are read again: whatever is written by a transaction that is no longer than the overlap
@@ -367,7 +383,7 @@ impl Source {
             }
             // What was just noted may belong to a newer moment than `world`: the write is refused then.
             let (place, list, on) = if diff.organisation.is_empty() {
-                let on = world.tenant(tenant).map(|facts| facts.revision()).unwrap_or(Revision(0));
+                let on = world.tenant(tenant).map_or(Revision(0), |facts| facts.revision());
                 (Place::Tenant(tenant.clone()), diff.tenant, on)
             } else {
                 (Place::Organisation, diff.organisation, world.organisation().revision())
@@ -376,12 +392,12 @@ impl Source {
                 Ok(()) | Err(Unwritten::Moved) => {}
                 Err(Unwritten::Down(why)) => return Err(format!("the ledger takes no changes: {why}")),
                 Err(Unwritten::Refused(change, why)) => {
-                    let about = change.as_ref().and_then(about);
+                    let about = change.as_deref().and_then(about);
                     tracing::error!(source = %self.label, why, "a row isn't admitted as facts");
                     told.add(|| why);
                     match about {
                         Some(about) if told.count <= MAX_UNADMITTED => {
-                            left_out.join(self.image.beside(tenant, &about))
+                            left_out.join(self.image.beside(tenant, &about));
                         }
                         _ => {
                             self.unadmitted.insert(tenant.clone(), told);
@@ -425,7 +441,7 @@ impl Source {
                 Err(Untaken::Change(error)) => {
                     let at = error.path.strip_prefix("/changes/").and_then(|rest| rest.split('/').next());
                     let at = at.and_then(|at| at.parse::<usize>().ok());
-                    let change = at.and_then(|at| transaction.changes.get(at)).cloned();
+                    let change = at.and_then(|at| transaction.changes.get(at)).cloned().map(Box::new);
                     return Err(Unwritten::Refused(change, error.to_string()));
                 }
             }
@@ -475,12 +491,16 @@ impl Source {
     }
 }
 
+fn too_many(rows: usize) -> String {
+    format!("there are more than {rows} rows: raise `max_rows`, or map less")
+}
+
 /// Why changes aren't written.
 enum Unwritten {
     Moved,
     Down(String),
     /// Which of them, if that is known, and why.
-    Refused(Option<Change>, String),
+    Refused(Option<Box<Change>>, String),
 }
 
 /// What a change of ours is about.

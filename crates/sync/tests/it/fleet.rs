@@ -29,6 +29,7 @@ struct Served {
     live: Live,
     releases: Mutex<Vec<Arc<Release>>>,
     counts: Mutex<BTreeMap<&'static str, u64>>,
+    now: std::sync::atomic::AtomicU64,
 }
 
 impl FleetHost for Served {
@@ -45,7 +46,7 @@ impl FleetHost for Served {
         self.releases.lock().unwrap().iter().find(|release| release.digest() == digest).cloned()
     }
     fn now(&self) -> u64 {
-        1_800_000_000
+        self.now.load(std::sync::atomic::Ordering::SeqCst)
     }
     fn counted(&self, what: &'static str) {
         *self.counts.lock().unwrap().entry(what).or_default() += 1;
@@ -77,6 +78,7 @@ async fn serve(acknowledge: Duration) -> Server {
         live: Live::new(world),
         releases: Mutex::new(vec![first]),
         counts: Mutex::default(),
+        now: 1_800_000_000.into(),
     });
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -203,6 +205,43 @@ async fn syn_1_a_subscribers_token_publishes_neither_by_rest_nor_over_the_socket
         assert_eq!(post(server.port, "/opal/data/config", &ours, Some(&source)).await, 403, "{path}");
     }
     assert_eq!(post(server.port, "/opal/data/config", &update, None).await, 401);
+}
+
+#[tokio::test]
+async fn ten_a_client_says_only_of_itself_that_an_update_is_saved() {
+    let server = serve(Duration::from_secs(5)).await;
+    let acme = server.token(PeerType::Client, &["policy_data/acme"], &[]);
+    let other = server.token(PeerType::Client, &["policy_data/globex"], &[]);
+    let mut socket = server.subscribed(&acme, &["policy_data/acme"]).await;
+    server.case(2);
+    let update = socket.notified(true).await;
+    let report = |saved: &str| format!(r#"{{"update_id":{},"reports":[{saved}]}}"#, update["id"]);
+    let url = "/opal/data/callback_report";
+    // What wasn't saved is put again as a whole, whatever others say meanwhile, and whoever says nothing.
+    for (token, said) in [(&other, r#"{"saved":true}"#), (&acme, r#"{"saved":false}"#)] {
+        assert_eq!(post(server.port, url, &report(said), Some(token)).await, 200);
+    }
+    let again = socket.notified(true).await;
+    assert_eq!(again["entries"][0]["dst_path"], json!("/placet/acme"), "{again}");
+    let empty = format!(r#"{{"update_id":{},"reports":[]}}"#, again["id"]);
+    assert_eq!(post(server.port, url, &empty, Some(&acme)).await, 200);
+    let once_more = socket.notified(true).await;
+    assert_eq!(once_more["entries"][0]["dst_path"], json!("/placet/acme"));
+}
+
+#[tokio::test]
+async fn env_2_a_connection_ends_with_its_token() {
+    let server = serve(Duration::from_secs(5)).await;
+    let token = server.token(PeerType::Client, &["policy_data/acme"], &[]);
+    let mut socket = server.subscribed(&token, &["policy_data/acme"]).await;
+    server.case(2);
+    socket.notified(true).await;
+    // An hour later.
+    server.host.now.fetch_add(3_700, std::sync::atomic::Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_millis(1_200)).await;
+    server.case(3);
+    assert_eq!(socket.next().await, Err(1000), "nothing is told to a token that has ended");
+    assert!(matches!(server.connect(&token).await, Err(Error::Http(response)) if response.status() == 403));
 }
 
 #[tokio::test]

@@ -295,3 +295,33 @@ async fn feeds_that_cant_work_keep_a_server_from_starting() {
         assert!(StageBuilder::default().settings(text).fails().await, "{text}");
     }
 }
+
+/// Roles are set as a whole: a role that an operator takes while a group is being aligned stays taken.
+#[tokio::test(flavor = "multi_thread")]
+async fn rac_a_role_that_is_taken_while_a_group_is_aligned_stays_taken() {
+    let feeds = Feeds::start().await;
+    let id = feeds.user("rae").await;
+    let group = r#"{"schemas":["urn:ietf:params:scim:schemas:core:2.0:Group"],"displayName":"Support"}"#;
+    let answer = feeds.scim("POST", "/Groups", SCIM, group).await;
+    let group = json(&answer.body).get("id").and_then(Value::as_str).unwrap().to_owned();
+    let roles = |list: &str| {
+        format!(
+            r#"{{"place":{{"tenant":"acme"}},"changes":[{{"assignment_set":{{"human":"rae","roles":[{list}],"until":"ended"}}}}],"why":"a test"}}"#
+        )
+    };
+    for round in 0..12 {
+        feeds.stage.admin.act("/v1/facts", &roles(r#""auditor","lead""#)).await;
+        let add = format!(
+            r#"{{"schemas":["urn:ietf:params:scim:api:messages:2.0:PatchOp"],"Operations":[{{"op":"add","path":"members","value":[{{"value":"{id}"}}]}}]}}"#
+        );
+        let path = format!("/Groups/{group}");
+        let without = roles(r#""auditor""#);
+        let taking = feeds.stage.admin.act("/v1/facts", &without);
+        let (added, _) = tokio::join!(feeds.scim("PATCH", &path, SCIM, &add), taking);
+        assert_eq!(added.status, 200, "{}", added.text());
+        let facts = feeds.stage.admin.get("/v1/facts?tenant=acme&kind=assignments&id=rae").await;
+        assert!(!facts.to_string().contains("lead"), "round {round}: {facts}");
+        let none = r#"{"schemas":["urn:ietf:params:scim:api:messages:2.0:PatchOp"],"Operations":[{"op":"remove","path":"members"}]}"#;
+        assert_eq!(feeds.scim("PATCH", &path, SCIM, none).await.status, 200);
+    }
+}

@@ -23,6 +23,8 @@ mod operations;
 mod protocol;
 mod races;
 mod rest;
+mod signals;
+mod sources;
 mod stops;
 mod support;
 mod tenancy;

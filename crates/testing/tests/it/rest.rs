@@ -70,6 +70,13 @@ http = { method = "DELETE", path = "/cases/{id}" }
 [tool."cases.drop".args]
 id = { type = "id" }
 
+[tool."crm.raw"]
+action = "take_note"
+effect = "read"
+resource = { type = "support_case", id = "$workflow.binding.support_case" }
+credential = "none"
+http = { method = "GET", path = "/raw" }
+
 "#;
 
 /// A request as hyper read it.
@@ -126,6 +133,7 @@ async fn serve(
         };
     }
     match segment.as_str() {
+        "silent" => std::future::pending().await,
         "echo" => (kind, format!(r#"{{"you":"{given}"}}"#)).into_response(),
         "echo-head" => {
             ([("content-type", "application/json"), ("x-debug", given.as_str())], "{}").into_response()
@@ -148,13 +156,18 @@ async fn serve(
 }
 
 async fn stage() -> (Stage, Api) {
+    stage_with("", "").await
+}
+
+/// With further limits, and further settings of the upstream.
+async fn stage_with(limits: &str, upstream: &str) -> (Stage, Api) {
     let api = Api::default();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let app = Router::new().fallback(serve).with_state(api.clone());
     tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
     let settings = format!(
-        "[limits]\nanswer_bytes = 65536\n[[upstream]]\nname = \"cases\"\nurl = \"http://{address}/v1\"\nprotocol = \"rest\"\nallow_private = true\n"
+        "[limits]\nanswer_bytes = 65536\n{limits}[[upstream]]\nname = \"cases\"\nurl = \"http://{address}/v1\"\nprotocol = \"rest\"\nallow_private = true\n{upstream}"
     );
     let builder = StageBuilder::default().settings(&settings);
     let stage = builder.change("catalog/crm.toml", ENTRY, &format!("{CATALOG}{ENTRY}")).start().await;
@@ -197,6 +210,9 @@ async fn an_operation_is_a_tool_and_both_faces_send_the_same() {
     let add = tool("cases__add").unwrap().get("inputSchema").unwrap();
     assert!(add.pointer("/properties/tenant").is_none(), "what the gateway fills isn't shown");
     assert!(tool("cases__drop").is_none(), "what isn't delegated isn't there");
+    assert!(tool("crm__raw").is_none(), "an MCP server has no operations");
+    assert_eq!(agent.call("crm__raw", "{}").await.code(), "tool_unknown");
+    assert_eq!(agent.http("GET", "/proxy/crm/raw").send(stage.address).await.status, 404);
 
     let by_tool = agent.call("cases__add", r#"{"text":"a","weight":1.50,"id":"CASE-1","notify":true}"#).await;
     assert_eq!(by_tool.code(), "", "{}", by_tool.text());
@@ -243,7 +259,7 @@ async fn an_operation_is_a_tool_and_both_faces_send_the_same() {
         .collect();
     assert_eq!(calls.len(), 3, "{calls:?}");
     stage.stop().await;
-    assert_eq!(same(&stage), 3);
+    assert_eq!(same(&stage), 5);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -473,6 +489,16 @@ async fn a_status_says_what_became_of_the_effect() {
             assert_eq!(json(&answer.body).get("ending").and_then(Value::as_str), Some(ending), "{what}");
         }
     }
+    let admin = stage.admin.address();
+    let page = format!("GET /metrics HTTP/1.1\r\nhost: {admin}\r\nconnection: close\r\n\r\n");
+    let page = placet_testing::exchange(admin, page.as_bytes()).await.text();
+    for line in [
+        r#"placet_http_answers_total{upstream="cases",status="2xx"} 6"#,
+        r#"placet_http_answers_total{upstream="cases",status="4xx"} 3"#,
+        r#"placet_http_answers_total{upstream="cases",status="5xx"} 1"#,
+    ] {
+        assert!(page.contains(line), "{line}: {page}");
+    }
     // The same by MCP: an error that the tool tells is a result that says so.
     let answer = agent.call("cases__get", r#"{"id":"s404"}"#).await.message();
     assert_eq!(answer.pointer("/result/isError").and_then(Value::as_bool), Some(true), "{answer}");
@@ -540,4 +566,29 @@ async fn cre_2_a_call_token_is_for_one_method_path_query_and_body() {
         assert!(!show(method, target, body, Reach::Below), "{method} {target} {body}");
     }
     assert!(!show("POST", target, body, Reach::Endpoint), "an endpoint of MCP takes no other path");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_api_leaves_the_effect_unknown_and_is_left_alone() {
+    let settings = "breaker_failures = 2\nbreaker_rest_ms = 60000\n";
+    let (mut stage, api) = stage_with("call_ms = 200\n", settings).await;
+    let agent = stage.seven().await;
+    for (method, target, body) in
+        [("GET", "/cases/silent", ""), ("POST", "/cases/silent/notes", r#"{"text":"a"}"#)]
+    {
+        let mark = stage.ledger().last();
+        let answer = plain(&stage, &agent, method, target, body).await;
+        assert_eq!(answer.status, 502, "{method}: {}", answer.text());
+        assert_eq!(json(&answer.body).get("ending").and_then(Value::as_str), Some("unknown"));
+        stage.settle().await;
+        let gists: Vec<String> = stage.ledger().after(mark).iter().map(placet_testing::Entry::gist).collect();
+        assert_eq!(gists, ["permit", "unknown"], "{method}");
+    }
+    let (watch, before) = (Watch::on(&stage).await, api.count());
+    let answer = plain(&stage, &agent, "GET", "/cases/1", "").await;
+    assert_eq!((answer.status, api.count()), (403, before), "{}", answer.text());
+    assert_eq!(json(&answer.body).get("code").and_then(Value::as_str), Some("upstream_unavailable"));
+    watch.assert(&stage, "at rest", Want { ledger: &["deny upstream_unavailable"], ..Want::default() }).await;
+    stage.stop().await;
+    assert_eq!(same(&stage), 2);
 }

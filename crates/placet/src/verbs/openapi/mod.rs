@@ -189,7 +189,7 @@ fn credential(document: &Value) -> Scheme {
             }
             ("http", _, "bearer") | ("oauth2" | "openIdConnect", _, _) => String::new(),
             ("apiKey", "query", _) => {
-                out.settings = "# The API takes its key in the query, which this gateway doesn't do: keys there end in logs.\n".to_owned();
+                "# The API takes its key in the query, which this gateway doesn't do: keys there end in logs.\n".clone_into(&mut out.settings);
                 continue;
             }
             _ => continue,

@@ -364,5 +364,5 @@ fn tool_name(place: &Place<'_>, taken: &[[String; 3]]) -> String {
     if !is_taken(&name) {
         return name;
     }
-    (2_u32..).map(|i| format!("{name}_{i}")).find(|name| !is_taken(name)).unwrap_or(name)
+    (2_u32..=1_000_000).map(|i| format!("{name}_{i}")).find(|name| !is_taken(name)).unwrap_or(name)
 }

@@ -68,7 +68,7 @@ impl Document<'_> {
             return Err("it nests too deeply".to_owned());
         }
         let schema = self.at(schema)?;
-        let (schema, nullable) = self.without_null(schema)?;
+        let (schema, nullable) = without_null(self, schema)?;
         let mut remarks = Vec::new();
         if nullable {
             remarks.push("null isn't passed on".to_owned());
@@ -149,26 +149,22 @@ impl Document<'_> {
             Some(_) | None => Err("its schema names no type".to_owned()),
         }
     }
+}
 
-    /// The schema without `null`, in the ways of 3.0 and 3.1, and whether that was one of its values.
-    fn without_null<'v>(self, schema: &'v Value) -> Result<(&'v Value, bool), String>
-    where
-        Self: 'v,
-    {
-        for keyword in ["oneOf", "anyOf"] {
-            let Some(choices) = schema.get(keyword).and_then(Value::as_array) else { continue };
-            let is_null = |choice: &&Value| choice.get("type").and_then(Value::as_str) == Some("null");
-            let rest: Vec<&Value> = choices.iter().filter(|choice| !is_null(choice)).collect();
-            return match rest.as_slice() {
-                [one] if one.get("$ref").is_none() => Ok((one, rest.len() < choices.len())),
-                [_] => Err(format!("its `{keyword}` holds a reference")),
-                _ => Err(format!("`{keyword}` says that it is one of several things")),
-            };
-        }
-        let nullable = schema.get("nullable").and_then(Value::as_bool) == Some(true);
-        let listed = schema.get("type").and_then(Value::as_array).unwrap_or_default();
-        Ok((schema, nullable || listed.iter().any(|kind| kind.as_str() == Some("null"))))
+/// The schema without `null`, in the ways of 3.0 and 3.1, and whether that was one of its values.
+fn without_null<'v>(document: Document<'v>, schema: &'v Value) -> Result<(&'v Value, bool), String> {
+    for keyword in ["oneOf", "anyOf"] {
+        let Some(choices) = schema.get(keyword).and_then(Value::as_array) else { continue };
+        let is_null = |choice: &&Value| choice.get("type").and_then(Value::as_str) == Some("null");
+        let rest: Vec<&Value> = choices.iter().filter(|choice| !is_null(choice)).collect();
+        return match rest.as_slice() {
+            [one] => Ok((document.at(one)?, rest.len() < choices.len())),
+            _ => Err(format!("`{keyword}` says that it is one of several things")),
+        };
     }
+    let nullable = schema.get("nullable").and_then(Value::as_bool) == Some(true);
+    let listed = schema.get("type").and_then(Value::as_array).unwrap_or_default();
+    Ok((schema, nullable || listed.iter().any(|kind| kind.as_str() == Some("null"))))
 }
 
 /// The one type that isn't `null`.
@@ -180,7 +176,7 @@ fn kind_of(schema: &Value) -> Option<&str> {
             let first = kinds.next()?;
             kinds.next().is_none().then_some(first)
         }
-        _ => None,
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => None,
     }
 }
 

@@ -95,6 +95,8 @@ impl fmt::Debug for Fleet {
 /// A connected client, as others see it.
 #[derive(Debug)]
 struct Client {
+    /// Whose it is, as its token says: nobody else reports for it.
+    subject: String,
     topics: Mutex<Vec<String>>,
     outbox: mpsc::Sender<Outgoing>,
     /// Told when the client reports how an update went.

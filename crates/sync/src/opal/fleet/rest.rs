@@ -207,9 +207,9 @@ pub(super) async fn publish(State(fleet): Shared, headers: HeaderMap, body: Byte
 pub(super) async fn report(State(fleet): Shared, headers: HeaderMap, body: Bytes) -> Response {
     // OPAL's default callback has no token. It gets its 200 and is believed nothing: a refusal would be retried by the
     // workers that fetch data.
-    if bearer(&fleet, &headers).is_err() {
+    let Ok(token) = bearer(&fleet, &headers) else {
         return json(StatusCode::OK, &policy::nothing());
-    }
+    };
     let limits = Limits { bytes: fleet.settings.body_bytes, depth: 64, members: 100_000 };
     let Ok(report) = parse(&body, &limits) else {
         return error(StatusCode::UNPROCESSABLE_ENTITY, "the report is no JSON");
@@ -219,9 +219,11 @@ pub(super) async fn report(State(fleet): Shared, headers: HeaderMap, body: Bytes
     let id = id.and_then(|(client, update)| Some((client.parse::<u64>().ok()?, update.parse::<u64>().ok()?)));
     if let Some((client, update)) = id {
         let reports = report.get("reports").and_then(Value::as_array).unwrap_or_default();
-        let saved = reports.iter().all(|entry| entry.get("saved").and_then(Value::as_bool) == Some(true));
+        let kept = |entry: &Value| entry.get("saved").and_then(Value::as_bool) == Some(true);
+        let saved = !reports.is_empty() && reports.iter().all(kept);
         let client = fleet.clients().get(&client).cloned();
-        if let Some(client) = client
+        // What one client has saved no other can say.
+        if let Some(client) = client.filter(|client| client.subject == token.sub)
             && client.reports.try_send((update, saved)).is_err()
         {
             tracing::debug!(update, "a report more than can be looked at");
@@ -299,9 +301,12 @@ fn bearer(fleet: &Fleet, headers: &HeaderMap) -> Result<FleetToken, Response> {
 }
 /// The same before the upgrade to a WebSocket, where OPAL answers 403.
 #[expect(clippy::result_large_err, reason = "the answer goes straight to the client")]
-pub(super) fn subscriber(fleet: &Fleet, headers: &HeaderMap) -> Result<(FleetToken, String), Response> {
+pub(super) fn subscriber(
+    fleet: &Fleet,
+    headers: &HeaderMap,
+) -> Result<((FleetToken, u64), String), Response> {
     let token = authorization(headers).map(str::to_owned);
-    let opened = token.and_then(|token| Some((fleet.open(&token).ok()?, token)));
+    let opened = token.and_then(|token| Some((fleet.open_until(&token).ok()?, token)));
     opened.ok_or_else(|| {
         fleet.host.counted("opal_unauthenticated");
         error(StatusCode::FORBIDDEN, "no token of this server, or one that has ended")

@@ -62,10 +62,11 @@ pub(super) async fn upgrade(
 }
 
 /// Serves a client until it goes, or must go.
-async fn serve(fleet: Arc<Fleet>, token: FleetToken, bearer: String, socket: WebSocket) {
+async fn serve(fleet: Arc<Fleet>, (token, ends): (FleetToken, u64), bearer: String, socket: WebSocket) {
     let (outbox, outgoing) = mpsc::channel(fleet.settings.queue);
     let (reports, reported) = mpsc::channel(16);
-    let client = Arc::new(Client { topics: Mutex::default(), outbox, reports, close: Notify::new() });
+    let (subject, topics, close) = (token.sub.clone(), Mutex::default(), Notify::new());
+    let client = Arc::new(Client { subject, topics, outbox, reports, close });
     let id = fleet.next_id();
     fleet.clients().insert(id, Arc::clone(&client));
     let mut session = Session {
@@ -73,6 +74,7 @@ async fn serve(fleet: Arc<Fleet>, token: FleetToken, bearer: String, socket: Web
         client,
         id,
         token,
+        ends,
         bearer,
         socket,
         unanswered: VecDeque::new(),
@@ -93,6 +95,8 @@ struct Session {
     client: Arc<Client>,
     id: u64,
     token: FleetToken,
+    /// When the token ends, in Unix seconds, and the connection with it.
+    ends: u64,
     bearer: String,
     socket: WebSocket,
     /// Notifications that aren't acknowledged yet, oldest first.
@@ -376,6 +380,9 @@ impl Session {
     }
 
     fn overdue(&mut self) -> Result<(), End> {
+        if self.fleet.host.now() >= self.ends {
+            return Err("its token has ended");
+        }
         let patience = self.fleet.settings.acknowledge;
         if self.unanswered.front().is_some_and(|(_, since)| since.elapsed() > patience) {
             self.fleet.host.counted("opal_client_slow");

@@ -141,8 +141,14 @@ impl Fleet {
 
     /// Checks a token.
     pub(super) fn open(&self, token: &str) -> Result<FleetToken, Refused> {
+        self.open_until(token).map(|(token, _)| token)
+    }
+    /// The same, with its end in Unix seconds.
+    pub(super) fn open_until(&self, token: &str) -> Result<(FleetToken, u64), Refused> {
         let expect = Expect { issuer: &self.settings.url, audience: &self.settings.url, keys: &self.keys };
-        Verified::open(token, &expect, self.host.now()).map(Verified::into_claims)
+        let verified: Verified<FleetToken> = Verified::open(token, &expect, self.host.now())?;
+        let ends = verified.expires_at();
+        Ok((verified.into_claims(), ends))
     }
 }
 
