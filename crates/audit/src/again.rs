@@ -312,12 +312,15 @@ impl Making<'_> {
                 Now { determining, remedy, input, ..Now::refused(&reasons) }
             }
             Ok(Evaluation {
-                verdict: Verdict::Allow { determining, obligations, spends }, input, ..
+                verdict: Verdict::Allow { determining, obligations, spends },
+                input,
+                passed_over,
+                ..
             }) => {
                 let spends = self.spent(&spends);
                 Now {
                     permit: true,
-                    reasons: Vec::new(),
+                    reasons: passed_over.map(|it| it.reasons).unwrap_or_default(),
                     determining,
                     obligations,
                     remedy: None,

@@ -233,8 +233,13 @@ pub fn diff(
                 loop {
                     let case = waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
                     let Ok(case) = case else { return };
-                    // A refusal before any release and facts is none of a release's.
-                    if case.record.basis.is_none() {
+                    // A refusal before there was anything to decide is none of a release's.
+                    if case.record.basis.is_none()
+                        || matches!(
+                            case.record.asked,
+                            AskedRecord::Attempt(placet_core::authority::Evidence::Nothing)
+                        )
+                    {
                         continue;
                     }
                     // A thread that ends without emptying the queue would leave the reader waiting for ever.

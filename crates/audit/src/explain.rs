@@ -3,11 +3,12 @@
 
 use std::sync::Arc;
 
-use placet_core::{DecisionId, Envelope, FactsView, Timestamp, authority::Evidence};
+use placet_core::{DecisionId, Digest, Envelope, FactsView, Timestamp, authority::Evidence};
 use placet_facts::{Change, Place, Snapshot, Transaction, World, parse_tuple};
 use placet_json::{Value, object};
 use placet_policy::{FactEdit, Release};
 use placet_record::{AskedRecord, DecisionRecord, document};
+use placet_store::{ReadError, Reader};
 
 use crate::{
     Data, DataError,
@@ -43,23 +44,35 @@ impl Explained {
     }
 }
 
+/// A release of the past by its digest; else what is wrong with its archive.
+type Releases<'a> = &'a dyn Fn(Digest) -> Result<Arc<Release>, String>;
+
 /// Explains the decision `id` of a data directory; the inner error says why it can't be.
 pub fn explain(data: &Data, id: &DecisionId) -> Result<Result<Explained, String>, DataError> {
+    let release = |digest: Digest| data.release(digest).map_err(|why| why.to_string());
+    Ok(explain_in(data.reader(), id, &release)?)
+}
+
+/// Explains the decision `id` of a journal, which is read up to it.
+pub fn explain_in(
+    reader: &Reader,
+    id: &DecisionId,
+    releases: Releases<'_>,
+) -> Result<Result<Explained, String>, ReadError> {
     let mut past = Past::new(WINDOW);
-    for record in data.reader().range(1, data.reader().last()) {
+    for record in reader.range(1, reader.last()) {
         let record = record?;
         let Folded::Decision(decision) = past.fold(&record) else { continue };
-        if decision.id != *id {
-            continue;
+        if decision.id == *id {
+            return Ok(one(&past, &decision, releases));
         }
-        return Ok(one(data, &past, &decision));
     }
     Ok(Err(format!("the ledger has no decision `{id}`; of a flood of refusals it keeps counts")))
 }
 
-fn one(data: &Data, past: &Past, record: &DecisionRecord) -> Result<Explained, String> {
+fn one(past: &Past, record: &DecisionRecord, releases: Releases<'_>) -> Result<Explained, String> {
     let basis = record.basis.as_ref().ok_or("it rests on no release and no facts: there were none")?;
-    let release = data.release(basis.release).map_err(|why| why.to_string())?;
+    let release = releases(basis.release)?;
     let (flow_at, counted_at) = match &record.asked {
         AskedRecord::Call(_) if !is_fault(record) => (Some(record.flow_at), record.counted_at),
         AskedRecord::Call(_) | AskedRecord::Attempt(Evidence::Call { .. } | Evidence::Nothing) => {

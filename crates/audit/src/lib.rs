@@ -42,7 +42,7 @@ pub use backup::{BackupError, BackupReport, Restore, Restored, backup, restore};
 pub use branch::{Contrast, after, contrast, contrasted, tree};
 pub use data::{Data, DataError};
 pub use diff::{Changed, Count, LedgerDiff, MAX_EXAMPLES, Side, diff};
-pub use explain::{Explained, explain};
+pub use explain::{Explained, explain, explain_in};
 pub use handover::{Handover, Keys, Old, RotateError, keys, rotate};
 pub use key::{KeyError, checkpoint_key, organisation, read_key};
 pub use pack::{ExportError, Exported, OpenPackError, Pack, PackReport, Selection, export};

@@ -474,6 +474,11 @@ impl Warrant {
     pub fn chain(&self) -> &[AgentId] {
         &self.permit.chain
     }
+    /// The denial that it passed over, where it rests on a waiver.
+    #[must_use]
+    pub fn passed_over(&self) -> Option<&crate::PassedOver> {
+        self.permit.evaluation.passed_over.as_ref()
+    }
     /// Its journal position.
     #[must_use]
     pub fn position(&self) -> Position {
@@ -785,6 +790,7 @@ fn decide_on(
                     labels_at: _,
                     totals: _,
                     claims: _,
+                    passed_over: _,
                 } => Decision::Deny(Box::new(Denial {
                     flow_at: flow.at(),
                     envelope,

@@ -240,6 +240,8 @@ pub struct Evaluation {
     pub totals: Moving,
     /// What must still hold of budgets and limits when the permit's entry is written.
     pub claims: Claims,
+    /// For a permit that rests on a waiver: the denial that it passed over.
+    pub passed_over: Option<crate::PassedOver>,
 }
 
 /// Whether the verdict depends on the workflow's totals.

@@ -155,6 +155,10 @@ pub trait FactsView: Send + Sync {
     fn resource(&self, at: &ResourceRef) -> Option<&Resource>;
     /// Whether this is frozen.
     fn frozen(&self, what: &Freeze) -> bool;
+    /// The waivers of an acting agent, by id.
+    fn waivers(&self, _agent: &AgentId) -> Vec<&crate::Waiver> {
+        Vec::new()
+    }
     /// The state of a workflow's data flow.
     fn flow(&self, workflow: &WorkflowId) -> Arc<FlowState>;
     /// What is counted in this tenant. None: it isn't known, and whatever a release bounds is denied.

@@ -23,6 +23,7 @@ mod state_move;
 mod tally;
 mod time;
 mod tuple;
+mod waiver;
 
 pub use call::*;
 pub use decimal::*;
@@ -42,3 +43,4 @@ pub use state_move::StateMove;
 pub use tally::*;
 pub use time::*;
 pub use tuple::TupleError;
+pub use waiver::*;

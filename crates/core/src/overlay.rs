@@ -57,6 +57,9 @@ impl FactsView for AsReserved<'_> {
     fn frozen(&self, what: &Freeze) -> bool {
         self.newest.frozen(what)
     }
+    fn waivers(&self, agent: &AgentId) -> Vec<&crate::Waiver> {
+        self.newest.waivers(agent)
+    }
     fn check(
         &self,
         model: &RelationModel,

@@ -13,7 +13,7 @@ use crate::{Change, ChangeError, Kind, OrgFacts, TenantFacts, Transaction, allow
 /// The organisation's own tree in the ledger: a tenant of this name would write into it.
 const RESERVED: &str = "organisation";
 
-type Applied = Result<(), ChangeError>;
+pub(crate) type Applied = Result<(), ChangeError>;
 
 /// Revisions only grow: a log is applied in its order.
 pub(crate) fn later(last: u64, revision: u64) -> Applied {
@@ -119,7 +119,11 @@ pub(crate) fn organisation(
                 return Err(ChangeError::unknown("this isn't frozen", "list what is"));
             }
         }
-        Change::AssignmentSet(_)
+        // Waivers are applied by themselves, in their people's names.
+        Change::WaiverAsked(_)
+        | Change::WaiverConfirmed { .. }
+        | Change::WaiverEnded(_)
+        | Change::AssignmentSet(_)
         | Change::AssignmentRemoved(_)
         | Change::WorkflowOpened(_)
         | Change::WorkflowMoved(_)
@@ -231,7 +235,10 @@ pub(crate) fn tenant(
         | Change::EnrolmentOffered(_)
         | Change::EnrolmentTaken { .. }
         | Change::Frozen(_)
-        | Change::Unfrozen(_) => return Err(misplaced(change)),
+        | Change::Unfrozen(_)
+        | Change::WaiverAsked(_)
+        | Change::WaiverConfirmed { .. }
+        | Change::WaiverEnded(_) => return Err(misplaced(change)),
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use placet_core::{
     Agent, AgentId, Approval, ApprovalId, Assignment, Decimal, Delegation, DelegationId, Freeze, Human,
-    HumanId, Name, Resource, ResourceRef, Risky, Standing, TenantId, Tuple, Workflow, WorkflowId,
+    HumanId, Name, Resource, ResourceRef, Risky, Standing, TenantId, Tuple, Waiver, Workflow, WorkflowId,
 };
 use placet_json::{Value, object};
 
@@ -93,6 +93,17 @@ pub enum Change {
     Frozen(Freeze),
     /// Organisation: the end of a stop.
     Unfrozen(Freeze),
+    /// Organisation: somebody asks for a waiver; it doesn't hold yet.
+    WaiverAsked(Waiver),
+    /// Organisation: a second person confirms a waiver.
+    WaiverConfirmed {
+        /// Which.
+        id: Name,
+        /// Who.
+        by: HumanId,
+    },
+    /// Organisation: a waiver is over.
+    WaiverEnded(Name),
     /// Tenant: a person's roles, new or in place of the former.
     AssignmentSet(Assignment),
     /// Tenant: a person has no roles any more.
@@ -141,7 +152,10 @@ impl Change {
             | Self::EnrolmentOffered(_)
             | Self::EnrolmentTaken { .. }
             | Self::Frozen(_)
-            | Self::Unfrozen(_) => false,
+            | Self::Unfrozen(_)
+            | Self::WaiverAsked(_)
+            | Self::WaiverConfirmed { .. }
+            | Self::WaiverEnded(_) => false,
             Self::RiskSet { of, risk: _ } => matches!(of, Risky::Workflow(_)),
             Self::AssignmentSet(_)
             | Self::AssignmentRemoved(_)
@@ -180,6 +194,9 @@ impl Change {
             Self::RiskSet { .. } => "risk_set",
             Self::Frozen(_) => "frozen",
             Self::Unfrozen(_) => "unfrozen",
+            Self::WaiverAsked(_) => "waiver_asked",
+            Self::WaiverConfirmed { .. } => "waiver_confirmed",
+            Self::WaiverEnded(_) => "waiver_ended",
             Self::AssignmentSet(_) => "assignment_set",
             Self::AssignmentRemoved(_) => "assignment_removed",
             Self::WorkflowOpened(_) => "workflow_opened",
@@ -230,6 +247,9 @@ impl Change {
             Self::Frozen(what) | Self::Unfrozen(what) => {
                 Value::Object(object! { "what" => noun::freeze_value(what) })
             }
+            Self::WaiverAsked(waiver) => crate::waiver::waiver_value(waiver),
+            Self::WaiverConfirmed { id, by } => crate::waiver::confirmed_value(id, by),
+            Self::WaiverEnded(id) => of("id", id.as_str()),
             Self::AssignmentSet(assignment) => noun::assignment_value(assignment),
             Self::HumanReturned(human) | Self::AssignmentRemoved(human) => of("human", human.as_str()),
             Self::WorkflowOpened(workflow) => noun::workflow_value(workflow),
@@ -289,6 +309,7 @@ impl Change {
                 let (of, risk) = crate::risk::read(body, path, None)?;
                 return Ok(Some(Self::RiskSet { of, risk }));
             }
+            "waiver_asked" => return crate::waiver::read(body, path).map(Self::WaiverAsked).map(Some),
             "directory_removed" => Self::DirectoryRemoved {
                 feed: fields.name("feed")?,
                 kind: fields.parsed("kind", directory::kind)?,
@@ -318,6 +339,10 @@ impl Change {
                 thumbprint: fields.parsed("thumbprint", noun::thumbprint)?,
             },
             "frozen" => Self::Frozen(noun::freeze(fields.required("what")?, &fields.at("what"))?),
+            "waiver_confirmed" => {
+                Self::WaiverConfirmed { id: fields.name("id")?, by: fields.parsed("by", HumanId::new)? }
+            }
+            "waiver_ended" => Self::WaiverEnded(fields.name("id")?),
             "unfrozen" => Self::Unfrozen(noun::freeze(fields.required("what")?, &fields.at("what"))?),
             _ => return Ok(None),
         };

@@ -55,6 +55,7 @@ impl Rebuilding {
             }
             "record" => crate::directory::take(&mut self.org, body, &path)?,
             "before" => crate::directory::take_before(&mut self.org, body, &path)?,
+            "waiver" => crate::waiver::take(&mut self.org, body, &path)?,
             "frozen" => drop(self.org.frozen.insert(noun::freeze(body, &path)?)),
             "risk" => {
                 let (of, risk) = crate::risk::read(body, &path, None)?;
@@ -94,13 +95,14 @@ impl Rebuilding {
 
 fn organisation(org: &OrgFacts) -> impl Iterator<Item = Value> + '_ {
     // Keys are those of the agents.
-    let OrgFacts { revision, humans, agents, keys: _, frozen, directory, risks, codes } = org;
+    let OrgFacts { revision, humans, agents, keys: _, frozen, waivers, directory, risks, codes } = org;
     std::iter::once(one("organisation", object! { "revision" => *revision }))
         .chain(humans.values().map(|human| one("human", noun::human_value(human))))
         .chain(agents.values().map(|agent| one("agent", noun::agent_value(agent))))
         .chain(frozen.iter().map(|what| one("frozen", noun::freeze_value(what))))
         .chain(risks.iter().map(|(of, risk)| one("risk", crate::risk::value(of, *risk))))
         .chain(codes.values().map(|offer| one("code", offer.to_value())))
+        .chain(waivers.values().map(|waiver| one("waiver", crate::waiver::waiver_value(waiver))))
         .chain(crate::directory::kept(directory).map(|(kind, body)| one(kind, body)))
 }
 

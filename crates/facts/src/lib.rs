@@ -32,6 +32,7 @@ mod state;
 mod transaction;
 mod tuple;
 mod tuples;
+mod waiver;
 mod world;
 
 pub use change::Change;
@@ -55,4 +56,5 @@ pub use sources::{
 pub use state::{OrgFacts, TenantFacts};
 pub use transaction::{MAX_CHANGES, MAX_TEXT, Place, Transaction};
 pub use tuple::{TupleError, parse_resource, parse_tuple, resource_text, tuple_text};
+pub use waiver::waiver_value;
 pub use world::World;

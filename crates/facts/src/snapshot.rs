@@ -131,6 +131,9 @@ impl FactsView for Snapshot {
     fn frozen(&self, what: &Freeze) -> bool {
         self.org.is_frozen(what)
     }
+    fn waivers(&self, agent: &AgentId) -> Vec<&placet_core::Waiver> {
+        self.org.waivers().filter(|waiver| waiver.agent == *agent).collect()
+    }
     fn flow(&self, workflow: &WorkflowId) -> Arc<FlowState> {
         self.tenant.flow(workflow)
     }

@@ -23,6 +23,8 @@ pub struct OrgFacts {
     /// Whose a key is, by RFC 7638 thumbprint: one key speaks for one agent.
     pub(crate) keys: OrdMap<String, AgentId>,
     pub(crate) frozen: OrdSet<Freeze>,
+    /// Waivers, those that are over as well.
+    pub(crate) waivers: OrdMap<Name, Arc<placet_core::Waiver>>,
     /// What identity feeds keep.
     pub(crate) directory: crate::directory::Directory,
     /// Risks of agents and people, where somebody set one.
@@ -89,6 +91,10 @@ impl OrgFacts {
     /// All agents, by id.
     pub fn agents(&self) -> impl Iterator<Item = &Agent> {
         self.agents.values().map(AsRef::as_ref)
+    }
+    /// All waivers that weren't ended, by id.
+    pub fn waivers(&self) -> impl Iterator<Item = &placet_core::Waiver> {
+        self.waivers.values().map(AsRef::as_ref)
     }
     /// All stops.
     pub fn frozen(&self) -> impl Iterator<Item = &Freeze> {

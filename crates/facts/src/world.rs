@@ -47,7 +47,9 @@ impl World {
                 apply::later(self.org.revision, revision)?;
                 let mut org = OrgFacts::clone(&self.org);
                 for (i, change) in changes() {
-                    apply::organisation(&mut org, &mut next.tenants, revision, change).map_err(at(i))?;
+                    if !crate::waiver::apply(&mut org, change, &transaction.author).map_err(at(i))? {
+                        apply::organisation(&mut org, &mut next.tenants, revision, change).map_err(at(i))?;
+                    }
                 }
                 org.revision = revision;
                 next.org = Arc::new(org);

@@ -24,6 +24,7 @@ use crate::{
     InForce,
     effects::{UnknownEffect, Unresolved},
     keep::{FORMAT, Moments, Parts},
+    lives::{Entry, Lives, Step},
     sources::{self, Gaps, SourceSays, Told},
     writes,
 };
@@ -50,8 +51,10 @@ pub(crate) enum Commit {
     Orphan { tenant: TenantId, workflow: Name, decision: DecisionId, at: Position, detail: &'static str },
     /// What was found out about an ending that nobody knew.
     Amended { tenant: TenantId, at: u64, happened: bool, record: String },
-    /// A release comes into force.
-    Release { release: Arc<Release>, record: String },
+    /// A release comes into force, over the one that it was compared with, if it was.
+    Release { release: Arc<Release>, record: String, how: Entry, over: Over },
+    /// A step in a release's life.
+    Step { release: Digest, step: Step, record: String },
     /// Something else that people did or tried.
     Act { tenant: Option<TenantId>, kind: Kind, record: String },
     /// What a source of facts says of itself.
@@ -66,6 +69,15 @@ pub(crate) struct Ended {
     pub(crate) returned: bool,
     /// Whether the tool itself answered that it failed.
     pub(crate) error: bool,
+}
+
+/// The release that another was compared with before it comes into force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Over {
+    /// With none: whichever is in force then, it takes its place.
+    Any,
+    /// With this one, or with there being none.
+    This(Option<Digest>),
 }
 
 /// What a permit takes with it.
@@ -96,6 +108,8 @@ pub(crate) struct Reservation {
 pub(crate) enum Refusal {
     /// What it rests on has moved.
     Moved,
+    /// Another release came into force meanwhile.
+    Overtaken,
     /// The facts don't admit it.
     Change(ChangeError),
     /// The same transaction stands at this revision already, durable or on its way.
@@ -112,6 +126,7 @@ impl std::fmt::Display for Refusal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Moved => f.write_str("what it rests on has moved"),
+            Self::Overtaken => f.write_str("another release came into force meanwhile"),
             Self::Change(error) => error.fmt(f),
             Self::Repeated(revision) => write!(f, "it stands at revision {revision} already"),
             Self::Ended => f.write_str("the warrant has ended already"),
@@ -148,6 +163,7 @@ pub(crate) struct Seen {
     unresolved: Mutex<Unresolved>,
     remediable: Mutex<Remediable>,
     release: Mutex<Option<Digest>>,
+    lives: Mutex<Lives>,
     keys: Mutex<Keys>,
     pub(crate) moments: Moments,
 }
@@ -183,6 +199,13 @@ impl Seen {
     /// The release that came into force last.
     pub(crate) fn release(&self) -> Option<Digest> {
         *self.release.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+    /// The lives of releases.
+    pub(crate) fn lives(&self) -> Lives {
+        self.lives.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+    fn lived(&self, lives: &Lives) {
+        self.lives.lock().unwrap_or_else(PoisonError::into_inner).clone_from(lives);
     }
     /// Whether this transaction was applied under its key already.
     pub(crate) fn repeated(&self, transaction: &Transaction) -> Result<Option<Revision>, ChangeError> {
@@ -221,6 +244,8 @@ pub(crate) struct State {
     keys: Keys,
     /// The release in force, ahead of `releases` likewise.
     release: Option<Digest>,
+    /// The lives of releases, ahead of `seen` likewise.
+    lives: Lives,
     /// Gaps of sources that aren't closed, likewise.
     gaps: Gaps,
     live: Arc<Live>,
@@ -250,6 +275,8 @@ pub(crate) enum Token {
     Remediable(DecisionId),
     /// A release.
     Release(Arc<Release>),
+    /// A step in a release's life.
+    Step,
     /// A source said something.
     Source(Told, Gaps),
     /// Nothing.
@@ -260,8 +287,8 @@ impl State {
     pub(crate) fn new(live: Arc<Live>, seen: Arc<Seen>, releases: Arc<InForce>, fetch: Fetch) -> Self {
         let (world, open, keys) = (World::new(), OrdMap::new(), Keys::default());
         let unresolved = Unresolved::default();
-        let (release, gaps, started) = (None, Gaps::default(), false);
-        Self { world, open, unresolved, keys, release, gaps, live, seen, releases, fetch, started }
+        let (release, lives, gaps, started) = (None, Lives::default(), Gaps::default(), false);
+        Self { world, open, unresolved, keys, release, lives, gaps, live, seen, releases, fetch, started }
     }
     pub(crate) fn world(&self) -> &World {
         &self.world
@@ -279,6 +306,7 @@ impl State {
             unresolved,
             keys,
             release,
+            lives,
             gaps,
             live: _,
             seen: _,
@@ -292,6 +320,7 @@ impl State {
             unresolved: unresolved.clone(),
             keys: keys.clone(),
             release: *release,
+            lives: lives.clone(),
             gaps: gaps.clone(),
             releases: Arc::clone(&self.releases),
             ..Self::alone()
@@ -305,6 +334,7 @@ impl State {
             unresolved,
             keys,
             release,
+            lives,
             gaps,
             live: _,
             seen,
@@ -312,7 +342,7 @@ impl State {
             fetch: _,
             started: _,
         } = self;
-        let Seen { open: _, unresolved: _, remediable, release: _, keys: _, moments: _ } = &**seen;
+        let Seen { open: _, unresolved: _, remediable, release: _, lives: _, keys: _, moments: _ } = &**seen;
         let remediable = {
             let Remediable { at, order } = &*remediable.lock().unwrap_or_else(PoisonError::into_inner);
             order.iter().filter_map(|id| Some((id.clone(), *at.get(id)?))).collect()
@@ -324,6 +354,7 @@ impl State {
             keys: keys.clone(),
             remediable,
             release: *release,
+            lives: lives.clone(),
             gaps: gaps.clone(),
         }
     }
@@ -542,6 +573,8 @@ impl Fold for State {
                     .and_then(Value::as_str)
                     .and_then(Digest::parse)
                     .ok_or("a release without its digest")?;
+                self.lives.in_force(digest, &Entry::of(&document)?);
+                self.seen.lived(&self.lives);
                 self.release = Some(digest);
                 *self.seen.release.lock().unwrap_or_else(PoisonError::into_inner) = Some(digest);
                 if self.started {
@@ -644,10 +677,21 @@ impl Fold for State {
                 let ended = Ended { ending: Ending::Unknown, returned: false, error: false };
                 self.end(sequence, at, ended, time_ms, &record, out)
             }
-            Commit::Release { release, record } => {
+            Commit::Release { release, record, how, over } => {
+                if let Over::This(compared) = over
+                    && compared != self.release
+                {
+                    return Err(Refusal::Overtaken);
+                }
                 out.push(ORGANISATION, Kind::Release.tag(), record.as_bytes())?;
+                self.lives.in_force(release.digest(), &how);
                 self.release = Some(release.digest());
                 Ok(Token::Release(release))
+            }
+            Commit::Step { release, step, record } => {
+                out.push(ORGANISATION, Kind::Act.tag(), record.as_bytes())?;
+                self.lives.step(sequence, release, &step);
+                Ok(Token::Step)
             }
             Commit::Source { told, record } => {
                 let tree = match &told.place {
@@ -706,8 +750,10 @@ impl Fold for State {
             Token::Remediable(id) => self.seen.remember(id, receipt.first),
             Token::Release(release) => {
                 *self.seen.release.lock().unwrap_or_else(PoisonError::into_inner) = Some(release.digest());
+                self.seen.lived(&self.lives);
                 self.releases.store(Some(release));
             }
+            Token::Step => self.seen.lived(&self.lives),
             Token::Source(told, gaps) => self.said(&told, &gaps),
             Token::Nothing => {}
         }
@@ -723,7 +769,9 @@ impl Fold for State {
     }
 
     fn restore(&mut self, _sequence: u64, kept: &[u8]) -> Result<(), Box<dyn Error + Send + Sync>> {
-        let Parts { world, open, unresolved, keys, remediable, release, gaps } = Parts::read(kept)?;
+        let Parts { world, open, unresolved, keys, remediable, release, lives, gaps } = Parts::read(kept)?;
+        self.seen.lived(&lives);
+        self.lives = lives;
         (self.world, self.open, self.unresolved) = (world, open, unresolved);
         (self.keys, self.release, self.gaps) = (keys, release, gaps);
         *self.seen.remediable.lock().unwrap_or_else(PoisonError::into_inner) = Remediable::default();

@@ -18,11 +18,12 @@ use crate::{
     UnknownEffect,
     effects::Unresolved,
     fold::{Open, State},
+    lives::Lives,
     sources::{self, Gaps},
 };
 
 /// Raised whenever the form of a kept state changes, or what the journal's entries fold to.
-pub(crate) const FORMAT: &str = "gateway-4";
+pub(crate) const FORMAT: &str = "gateway-5";
 /// A state is held in memory after so many entries: at ≈ 10 µs an entry, a look back folds some 40 ms at most.
 const EVERY: u64 = if cfg!(test) { 8 } else { 4096 };
 /// How many of them: 65,536 entries. They share with the newest what didn't change since.
@@ -41,6 +42,7 @@ pub(crate) struct Parts {
     pub(crate) keys: Keys,
     pub(crate) remediable: Vec<(DecisionId, u64)>,
     pub(crate) release: Option<Digest>,
+    pub(crate) lives: Lives,
     pub(crate) gaps: Gaps,
 }
 
@@ -48,7 +50,7 @@ impl Parts {
     /// As lines of JSON, one document each, to be written by another thread.
     pub(crate) fn keep(self) -> Keep {
         Box::new(move |out| {
-            let Self { world, open, unresolved, keys, remediable, release, gaps } = self;
+            let Self { world, open, unresolved, keys, remediable, release, lives, gaps } = self;
             let mut line = |document: &Value| writeln!(out, "{document}");
             world.documents().try_for_each(|document| line(&document))?;
             keys.documents().try_for_each(|key| line(&one("key", key)))?;
@@ -76,6 +78,7 @@ impl Parts {
             if let Some(release) = release {
                 line(&one("release", release.to_string()))?;
             }
+            lives.documents().try_for_each(|document| line(&document))?;
             gaps.iter().try_for_each(|(name, gap)| line(&one("gap", sources::document(name, gap))))?;
             io::Result::Ok(())
         })
@@ -90,6 +93,7 @@ impl Parts {
             keys: Keys::default(),
             remediable: Vec::new(),
             release: None,
+            lives: Lives::default(),
             gaps: Gaps::default(),
         };
         for line in kept.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
@@ -152,6 +156,7 @@ impl Parts {
                 let (name, gap) = sources::undocument(body)?;
                 self.gaps.insert(name, gap);
             }
+            other if self.lives.read(other, body)? => {}
             other => return Err(format!("`{other}` isn't known").into()),
         }
         Ok(())

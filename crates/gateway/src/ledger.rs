@@ -28,8 +28,9 @@ use crate::{
     ArchiveError, Archives,
     effects::{Unamended, UnknownEffect},
     flood::{Floods, Summary},
-    fold::{Commit, Ended, Refusal, Reservation, Seen, State},
+    fold::{Commit, Ended, Over, Refusal, Reservation, Seen, State},
     keep::position_at,
+    lives::{Entry as LifeEntry, Lives, Step},
     sources::{SourceReport, SourceSays, Told},
 };
 
@@ -70,6 +71,9 @@ pub enum Refused {
     /// The facts don't admit it; nothing was applied.
     #[error("{0}")]
     Change(ChangeError),
+    /// Another release came into force meanwhile.
+    #[error("another release came into force meanwhile; look at it again")]
+    Overtaken,
     /// The journal takes nothing.
     #[error("the journal takes no entries: {0}")]
     Down(String),
@@ -339,19 +343,55 @@ impl Ledger {
 
     /// Puts a release in force: its archive is kept, the entry durable, and with it the pointer moves.
     pub async fn promote(&self, release: Arc<Release>, by: &Name, why: &str) -> Result<u64, Refused> {
+        self.put_in_force(release, by, why, LifeEntry::Promoted, Over::Any).await
+    }
+
+    /// The same, of one that was compared with `over`: whatever came into force since refuses it.
+    pub async fn put_in_force(
+        &self,
+        release: Arc<Release>,
+        by: &Name,
+        why: &str,
+        how: LifeEntry,
+        over: Over,
+    ) -> Result<u64, Refused> {
         let digest = release.digest();
         let kept = self.inner.archives.share(&release).await;
         kept.map_err(|error| Refused::Down(format!("can't keep the release's archive: {error}")))?;
-        let record = object! {
+        let mut record = object! {
             "by" => by.as_str(), "name" => release.name().as_str(), "release" => digest.to_string(), "time" => self.now().to_string(), "v" => 1_u64, "why" => why,
         };
+        how.onto(&mut record);
         let record = Value::from(record).canonical().map_err(|error| Refused::Down(error.to_string()))?;
-        self.commit(Commit::Release { release, record: record.as_str().to_owned() }).await
+        self.commit(Commit::Release { release, record: record.as_str().to_owned(), how, over }).await
     }
 
     /// Puts the release of the journal in force again, after a start.
     pub fn resume(&self, release: Arc<Release>) {
         self.inner.releases.0.store(Some(release));
+    }
+
+    /// Records a step in a release's life.
+    pub async fn step(
+        &self,
+        release: Digest,
+        step: Step,
+        by: &Name,
+        verb: &str,
+        why: &str,
+    ) -> Result<u64, Refused> {
+        let record = object! {
+            "by" => by.as_str(), "refused" => false, "step" => step.to_value(release), "time" => self.now().to_string(),
+            "v" => 1_u64, "verb" => verb, "why" => why,
+        };
+        let record = Value::from(record).canonical().map_err(|error| Refused::Down(error.to_string()))?;
+        self.commit(Commit::Step { release, step, record: record.as_str().to_owned() }).await
+    }
+
+    /// The lives of releases.
+    #[must_use]
+    pub fn lives(&self) -> Lives {
+        self.inner.seen.lives()
     }
 
     /// Records an act that changed no fact.
@@ -468,6 +508,7 @@ impl Ledger {
                 Ok(receipt.first)
             }
             Err(SubmitError::Refused(Refusal::Change(error))) => Err(Refused::Change(error)),
+            Err(SubmitError::Refused(Refusal::Overtaken)) => Err(Refused::Overtaken),
             // What it repeats may still be on its way to the disk.
             Err(SubmitError::Refused(Refusal::Repeated(revision))) => {
                 if self.inner.journal.flush().await {

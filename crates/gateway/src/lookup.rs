@@ -175,7 +175,7 @@ impl Lookups {
         match self.ledger.transact(transaction).await {
             Ok(_) => Ok(began),
             Err(Refused::Change(error)) => Err(format!("what was read can't be a fact: {error}")),
-            Err(down @ Refused::Down(_)) => Err(down.to_string()),
+            Err(down @ (Refused::Down(_) | Refused::Overtaken)) => Err(down.to_string()),
         }
     }
 }

@@ -44,6 +44,8 @@ pub trait Observer: Send + Sync {
     fn looked_up(&self, lookup: &str, outcome: &'static str);
     /// A recorded decision: `permit` or `deny`, and the first reason's code (empty for a permit).
     fn decided(&self, decision: &'static str, code: &str);
+    /// A permit that passed a denial over: `observed` or `excepted`, and the code of the denial's first reason.
+    fn waived(&self, _how: &'static str, _code: &str) {}
     /// A warrant's ending.
     fn ended(&self, ending: &'static str);
     /// It was found out whether a call of unknown end had its effect: `happened` or `did_not_happen`, by `resolver` or a

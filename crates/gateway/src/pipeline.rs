@@ -22,7 +22,9 @@ use crate::{
     Credentials, Effects, Ledger, MAX_CLOCK_BEHIND, Observer, Public, Stage,
     lookup::{Lookups, Reader},
     operation::Rim,
+    shadow::Shadow,
     trace,
+    waived::Waived,
 };
 
 /// The method of a call.
@@ -95,6 +97,7 @@ pub struct Gateway {
     lookups: Arc<Lookups>,
     effects: Effects,
     observer: Arc<dyn Observer>,
+    shadow: Shadow,
 }
 
 impl std::fmt::Debug for Gateway {
@@ -120,7 +123,13 @@ impl Gateway {
         };
         let effects = Effects::new(reader.clone(), Arc::clone(&observer));
         let lookups = Arc::new(Lookups::new(reader, Arc::clone(&observer)));
-        Self { authority, ledger, upstreams, credentials, lookups, effects, observer }
+        let shadow = Shadow::default();
+        Self { authority, ledger, upstreams, credentials, lookups, effects, observer, shadow }
+    }
+    /// The place of a candidate beside the release in force.
+    #[must_use]
+    pub fn shadow(&self) -> &Shadow {
+        &self.shadow
     }
     /// The ledger.
     #[must_use]
@@ -252,6 +261,16 @@ impl Gateway {
         let began = Instant::now();
         let now = self.ledger.now();
         let judged = self.judged(&envelope);
+        let watched = self.shadow.watch(
+            &envelope,
+            upstream.as_str(),
+            &tool,
+            &arguments,
+            || self.offered(&upstream, &tool),
+            &looked_up,
+            || self.ledger.live().snapshot(envelope.tenant()).ok(),
+            (now, &id),
+        );
         let admitted = trace::stage(Stage::Classify)
             .in_scope(|| self.classify(&judged, &envelope, &upstream, &tool, &arguments, id, &looked_up));
         let admitted = admitted.and_then(|(call, entry)| match rim.holds(&call) {
@@ -279,13 +298,21 @@ impl Gateway {
                 (self.authority.refuse(envelope, attempt, reason, &judged, now), None)
             }
         };
+        if let Some(watched) = watched {
+            watched.decided(&decision);
+        }
         let gateway = Arc::clone(self);
         // Detached before it is recorded: once the entry is on its way to the journal, somebody must carry the warrant.
         let run = async move {
             match (gateway.record(decision).await?, entry) {
                 (Recorded::Granted(warrant), Some((entry, _pass))) => {
+                    let waived = Waived::of(&warrant);
                     gateway.decided("permit", "");
-                    gateway.carry_out(warrant, entry, client, departed).await
+                    if let Some((how, code)) = waived.counted() {
+                        gateway.observer.waived(how, code);
+                    }
+                    let answered = gateway.carry_out(warrant, entry, client, departed).await;
+                    answered.map(|answered| waived.onto(answered))
                 }
                 (Recorded::Granted(_), None) => {
                     Err(Unavailable("a permit without a catalog entry".to_owned()))

@@ -14,6 +14,7 @@ pub mod cache;
 pub mod claims;
 pub mod digest;
 pub mod dpop;
+pub mod dsse;
 pub mod guard;
 pub mod headers;
 pub mod htu;

@@ -32,16 +32,17 @@ pub fn check(tree: &Tree) -> Vec<Finding> {
     }
     let v1 = parts.release.as_ref().is_none_or(|release| release.rego_v1);
     for (path, bytes) in tree {
+        let inner = parts.release.as_ref().map_or(path.as_str(), |release| release.layout().inner(path));
         let Ok(text) = std::str::from_utf8(bytes) else { continue };
-        if path.starts_with("workflow_types/")
+        if inner.starts_with("workflow_types/")
             && let Ok(kind) = manifest::workflow_type(path, text)
         {
             findings.extend(states::lints(&kind, path, text));
         }
-        if cases::is_cases(path) {
+        if cases::is_cases(inner) {
             findings.extend(cases::parse(path, text).err());
         }
-        if path.starts_with("policies/") && path.ends_with("_test.rego") {
+        if inner.starts_with("policies/") && path.ends_with("_test.rego") {
             findings.extend(ast::parse(path, text, v1).err());
         }
     }
@@ -67,7 +68,7 @@ fn tools_without_rule(release: &Release) -> Vec<Finding> {
                 .tree()
                 .iter()
                 .find(|(path, bytes)| {
-                    path.starts_with("catalog/")
+                    release.layout().inner(path).starts_with("catalog/")
                         && String::from_utf8_lossy(bytes).contains(entry.name().as_str())
                 })
                 .map_or("catalog", |(path, _)| path);

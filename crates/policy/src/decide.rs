@@ -2,7 +2,8 @@
 
 use placet_core::{
     Approval, ApprovalId, Call, Claims, Code, Determining, Engine, EngineFault, Envelope, Evaluation,
-    FactsView, Moving, Name, Reason, Reasons, RelationModel, Remedy, ResourceRef, Timestamp, Verdict,
+    FactsView, Moving, Name, PassedOver, Reason, Reasons, RelationModel, Remedy, ResourceRef, Timestamp,
+    Verdict,
 };
 use placet_json::{Object, Value};
 
@@ -15,6 +16,7 @@ use crate::{
     platform::{self, Standings},
     reasons::Explained,
     rego::program::Run,
+    waiver,
 };
 
 /// What the policies made of an input.
@@ -35,6 +37,9 @@ impl Judgement {
         Self::Deny { reasons: reasons.into(), determining: Vec::new(), remedy: None, final_: true }
     }
 }
+
+/// A verdict, the input that it was made of, what must still hold when it is written, the denial that it passed over.
+type Decided = (Verdict, Option<Value>, Claims, Option<PassedOver>);
 
 /// Facts with the model that relationships are checked by.
 pub(crate) type Facts<'a> = Option<(&'a dyn FactsView, &'a RelationModel)>;
@@ -97,6 +102,9 @@ impl Release {
             (Some(EngineName::Cedar), _) => answer.allowed,
             (Some(EngineName::Rego) | None, _) => Vec::new(),
         };
+        // A part permits its own actions and no other's; the baseline nothing.
+        let allowed: Vec<Determining> =
+            allowed.into_iter().filter(|by| self.layout().may_permit(&by.at, action)).collect();
         if !allowed.is_empty() {
             return Judgement::Allow(allowed);
         }
@@ -151,25 +159,19 @@ impl Release {
         })
     }
 
-    fn decide(
-        &self,
-        envelope: &Envelope,
-        call: &Call,
-        facts: &dyn FactsView,
-        now: Timestamp,
-    ) -> (Verdict, Option<Value>, Claims) {
+    fn decide(&self, envelope: &Envelope, call: &Call, facts: &dyn FactsView, now: Timestamp) -> Decided {
         let standings = match platform::check(self, envelope, call, facts, now) {
             Ok(standings) => standings,
             Err(reasons) => {
                 let verdict = Verdict::Deny { reasons, determining: Vec::new(), remedy: None };
-                return (verdict, None, Claims::NONE);
+                return (verdict, None, Claims::NONE, None);
             }
         };
         let approvals = approvals(envelope, call, facts, &standings, now);
         let Within { claims, lifts, totals } =
             match self.within(envelope, call, facts, &standings, &approvals, now) {
                 Ok(within) => within,
-                Err(verdict) => return (verdict, None, Claims::NONE),
+                Err(verdict) => return (verdict, None, Claims::NONE, None),
             };
         let build = |approvals: &[Vec<&Approval>]| {
             let mut document = input::build(envelope, call, facts, &standings, approvals, now);
@@ -191,15 +193,20 @@ impl Release {
             judged = (self.judge(&document, Some(facts), now), document, spends);
         }
         let (judgement, document, spends) = judged;
+        let mut passed_over = None;
+        let judgement = waiver::apply(self, judgement, envelope, call, facts, now, &mut passed_over);
         let verdict = match judgement {
-            Judgement::Allow(determining) => Verdict::Allow { determining, obligations: Vec::new(), spends },
+            Judgement::Allow(determining) => {
+                let obligations = waiver::obligations(passed_over.as_ref());
+                Verdict::Allow { determining, obligations, spends }
+            }
             Judgement::Deny { reasons, determining, remedy, final_: _ } => {
                 let remedy = remedy
                     .and_then(|approval| self::remedy(approval, envelope, call, facts, &standings, now));
                 Verdict::Deny { reasons, determining, remedy }
             }
         };
-        (verdict, Some(document), claims)
+        (verdict, Some(document), claims, passed_over)
     }
 
     /// Whether some policy reads totals, so that permits beside a call change its decision.
@@ -223,7 +230,7 @@ impl Engine for Release {
     ) -> Result<Evaluation, EngineFault> {
         let flow = facts.flow(envelope.workflow());
         let totals = if self.reads_totals() { Moving::Since(flow.totals_at) } else { Moving::Independent };
-        let (verdict, document, claims) = self.decide(envelope, call, facts, now);
+        let (verdict, document, claims, passed_over) = self.decide(envelope, call, facts, now);
         let input = match document.map(|document| document.canonical()).transpose() {
             Ok(input) => input,
             // What can't be recorded exactly is not decided on.
@@ -234,7 +241,7 @@ impl Engine for Release {
                 });
             }
         };
-        Ok(Evaluation { verdict, input, labels_at: flow.labels_at, totals, claims })
+        Ok(Evaluation { verdict, input, labels_at: flow.labels_at, totals, claims, passed_over })
     }
 }
 

@@ -28,12 +28,17 @@ mod lookups;
 mod manifest;
 mod moves;
 mod on_action;
+mod packages;
 mod platform;
 mod reasons;
 mod rego;
 mod relations;
 mod release;
+mod review;
+mod statement;
 mod states;
+mod symbolic;
+mod waiver;
 mod yaml;
 
 pub use acts::FreezeAct;
@@ -53,6 +58,11 @@ pub use finding::{Finding, Refused, Severity};
 pub use lookups::{Lookups, Wanted, looked};
 pub use manifest::{AttributeType, EngineName, Package, WorkflowType};
 pub use moves::{Moving, Unmoved, move_digest};
+pub use packages::Part;
 pub use release::{Release, Rewrite};
+pub use review::{Touched, touched};
+pub use statement::{
+    BadStatement, MAX_EMERGENCY, Provenance, STATEMENT_TYPE, Statement, engines, schema_digest,
+};
 pub use states::{Chain, MovedBy, States, Transition};
 pub use yaml::read_yaml;

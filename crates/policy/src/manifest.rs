@@ -9,6 +9,7 @@ use crate::{
     acts::Acts,
     contract::Shape,
     finding::{Finding, position},
+    packages::{PartFile, ReviewFile},
     states::{self, ApprovalFile, Chain, StateFile, States, TransitionFile},
 };
 
@@ -38,6 +39,13 @@ pub(crate) struct Manifest {
     /// Parts with owners of their own, by name.
     #[serde(default)]
     pub(crate) packages: BTreeMap<Name, Package>,
+    /// The part that only denies.
+    pub(crate) baseline: Option<PartFile>,
+    /// Parts in directories of their own, by name.
+    #[serde(default)]
+    pub(crate) package: BTreeMap<Name, PartFile>,
+    /// Who reviews what no part owns.
+    pub(crate) review: Option<ReviewFile>,
     /// Which people may stop things.
     #[serde(default)]
     pub(crate) acts: Acts,
@@ -119,6 +127,16 @@ pub(crate) struct ReasonEntry {
     pub(crate) code: Name,
     pub(crate) text: String,
     pub(crate) remedy: Option<Name>,
+    /// The directory of the part whose rules it speaks of; none: of all rules.
+    #[serde(skip)]
+    pub(crate) scope: Option<String>,
+}
+
+impl ReasonEntry {
+    /// Whether it may speak of what stands at `file:line`.
+    pub(crate) fn is_of(&self, at: &str) -> bool {
+        self.scope.as_ref().is_none_or(|scope| at.starts_with(scope.as_str()))
+    }
 }
 
 /// `workflow_types/*.toml`.

@@ -58,6 +58,7 @@ impl Book {
             let fits = |named: bool| {
                 self.entries.iter().find(|(entry, when, _)| {
                     *when == condition.text
+                        && entry.is_of(&condition.file)
                         && entry.when.is_some()
                         && if named {
                             entry.rule.as_ref() == Some(&condition.rule)
@@ -70,10 +71,11 @@ impl Book {
         })
     }
 
-    fn cedar_condition(&self, policy: &str, condition: &cedar::Condition) -> Option<&ReasonEntry> {
+    fn cedar_condition(&self, policy: &str, at: &str, condition: &cedar::Condition) -> Option<&ReasonEntry> {
         let fits = |named: bool| {
             self.entries.iter().find(|(entry, _, form)| {
                 form.as_ref() == Some(&condition.form)
+                    && entry.is_of(at)
                     && if named {
                         entry.policy.as_deref() == Some(policy)
                     } else {
@@ -88,6 +90,7 @@ impl Book {
     pub(crate) fn fired(&self, fired: &Fired) -> Reason {
         let entry = self.entries().find(|entry| {
             entry.deny.as_ref() == Some(&fired.message)
+                && entry.is_of(&fired.at)
                 && entry
                     .rule
                     .as_ref()
@@ -99,8 +102,9 @@ impl Book {
 
     /// The reason of a Cedar forbid that fired.
     pub(crate) fn forbidden(&self, policy: &str, at: &str) -> Reason {
-        let entry =
-            self.entries().find(|entry| entry.policy.as_deref() == Some(policy) && entry.when.is_none());
+        let entry = self
+            .entries()
+            .find(|entry| entry.policy.as_deref() == Some(policy) && entry.when.is_none() && entry.is_of(at));
         reason(
             entry,
             Code::PolicyDenies,
@@ -151,7 +155,7 @@ impl Book {
                     key: condition.text.clone(),
                     policy: candidate.policy.clone(),
                     at: candidate.at.clone(),
-                    entry: self.cedar_condition(&candidate.policy, condition),
+                    entry: self.cedar_condition(&candidate.policy, &candidate.at, condition),
                     operator: format!("`{}` needs `{}`", candidate.policy, condition.text),
                 });
                 lacks.collect()

@@ -17,6 +17,7 @@ use crate::{
     finding::{Finding, Refused, Severity},
     limits,
     manifest::{self, AttributeType, EngineName, Manifest, Package, ReasonsFile, RegoVersion, WorkflowType},
+    packages::{self, Part, ReviewFile},
     reasons::Book,
     rego::{ast::Parsed, lint, program::Program, rewrite},
     relations::{self, Relations},
@@ -35,6 +36,8 @@ pub struct Release {
     pub(crate) catalog: Catalog,
     workflow_types: BTreeMap<Name, WorkflowType>,
     packages: BTreeMap<Name, Package>,
+    layout: packages::Parts,
+    review: Option<ReviewFile>,
     pub(crate) relations: RelationModel,
     pub(crate) contract: Contract,
     pub(crate) rego: Option<Program>,
@@ -132,6 +135,23 @@ impl Release {
     pub fn packages(&self) -> &BTreeMap<Name, Package> {
         &self.packages
     }
+    /// The parts in directories of their own, the baseline first.
+    #[must_use]
+    pub fn parts(&self) -> &[Part] {
+        self.layout.all()
+    }
+    pub(crate) fn layout(&self) -> &packages::Parts {
+        &self.layout
+    }
+    /// The people who review what no part owns, where the release names them.
+    #[must_use]
+    pub fn reviewers(&self) -> Option<&BTreeSet<Name>> {
+        self.review.as_ref().map(|review| &review.reviewers)
+    }
+    /// Who reviews what no part owns, where the release says so.
+    pub(crate) fn root_review(&self) -> Option<&ReviewFile> {
+        self.review.as_ref()
+    }
     /// Warnings and advice of loading it.
     #[must_use]
     pub fn findings(&self) -> &[Finding] {
@@ -219,13 +239,6 @@ pub(crate) fn read(tree: &Tree, archived: Option<(&[u8], &Tree)>) -> Parts {
         }
         text
     };
-    let below = |folder: &'static str, ending: &'static str| {
-        tree.keys()
-            .filter(move |path| {
-                path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/')) && path.ends_with(ending)
-            })
-            .cloned()
-    };
     let note = |found: Result<(), Finding>, findings: &mut Vec<Finding>| findings.extend(found.err());
 
     let Some(manifest_text) = text("release.toml", findings) else {
@@ -247,13 +260,28 @@ pub(crate) fn read(tree: &Tree, archived: Option<(&[u8], &Tree)>) -> Parts {
         }
     };
     let manifest::InputVersion::V1 = manifest.input;
+    let mut layout = packages::Parts::of(&manifest, &manifest_text, tree, findings);
+    let below = |folder: &'static str, ending: &'static str| {
+        let fits = |path: &&String| {
+            let inner = layout.inner(path);
+            inner.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/')) && path.ends_with(ending)
+        };
+        tree.keys().filter(fits).cloned().collect::<Vec<_>>()
+    };
 
-    let reasons = text("reasons.toml", findings).map_or_else(ReasonsFile::default, |text| {
-        manifest::parse("reasons.toml", &text).unwrap_or_else(|finding| {
-            findings.push(finding);
-            ReasonsFile::default()
-        })
-    });
+    let mut reasons = ReasonsFile::default();
+    for root in layout.roots() {
+        let path = if root.is_empty() { "reasons.toml".to_owned() } else { format!("{root}/reasons.toml") };
+        let Some(text) = text(&path, findings) else { continue };
+        match manifest::parse::<ReasonsFile>(&path, &text) {
+            Ok(file) => {
+                let (own, wrong) = layout.own_reasons(&path, file.reason);
+                reasons.reason.extend(own);
+                findings.extend(wrong);
+            }
+            Err(finding) => findings.push(finding),
+        }
+    }
     let Relations { model, attributes, parents } =
         text("relations.toml", findings).map_or_else(Relations::default, |text| {
             relations::parse("relations.toml", &text).unwrap_or_else(|finding| {
@@ -281,8 +309,10 @@ pub(crate) fn read(tree: &Tree, archived: Option<(&[u8], &Tree)>) -> Parts {
             findings,
         );
     }
-    let files: Vec<(String, String)> =
-        below("catalog", ".toml").filter_map(|path| Some((path.clone(), text(&path, findings)?))).collect();
+    let files: Vec<(String, String)> = below("catalog", ".toml")
+        .into_iter()
+        .filter_map(|path| Some((path.clone(), text(&path, findings)?)))
+        .collect();
     let catalog = Catalog::parse(&files).unwrap_or_else(|problems| {
         findings.extend(problems.into_iter().map(|problem| {
             let line = problem.line.and_then(|line| u32::try_from(line).ok()).unwrap_or(0);
@@ -310,7 +340,7 @@ pub(crate) fn read(tree: &Tree, archived: Option<(&[u8], &Tree)>) -> Parts {
     // Policies.
     let (mut rewritten, mut rewrites) = (Tree::new(), Vec::new());
     let v1 = manifest.rego.as_ref().is_none_or(|rego| rego.version == RegoVersion::V1);
-    for path in below("policies", ".rego").filter(|path| !path.ends_with("_test.rego")) {
+    for path in below("policies", ".rego").into_iter().filter(|path| !path.ends_with("_test.rego")) {
         let Some(original) = text(&path, findings) else { continue };
         if manifest.rego.is_none() {
             findings.push(Finding::error(
@@ -341,15 +371,18 @@ pub(crate) fn read(tree: &Tree, archived: Option<(&[u8], &Tree)>) -> Parts {
         }
     }
     findings.extend(lint::lint(&parts.modules, &contract));
+    layout.check_rego(&parts.modules, findings);
     let broken = findings.iter().any(|finding| finding.severity == Severity::Error);
     let rego = match (&manifest.rego, broken) {
-        (Some(rego), false) => Program::new(&parts.modules, &rego.entrypoints, v1, findings)
+        (Some(rego), false) => Program::new(&parts.modules, &entrypoints(rego, layout.all()), v1, findings)
             .map_err(|finding| findings.push(finding))
             .ok(),
         (Some(_) | None, _) => None,
     };
-    let cedar_files: Vec<(String, String)> =
-        below("policies", ".cedar").filter_map(|path| Some((path.clone(), text(&path, findings)?))).collect();
+    let cedar_files: Vec<(String, String)> = below("policies", ".cedar")
+        .into_iter()
+        .filter_map(|path| Some((path.clone(), text(&path, findings)?)))
+        .collect();
     let cedar = if manifest.cedar.is_some() {
         let actions = catalog
             .entries()
@@ -377,6 +410,8 @@ pub(crate) fn read(tree: &Tree, archived: Option<(&[u8], &Tree)>) -> Parts {
         }));
         None
     };
+    layout.check_cedar(&cedar_files, findings);
+    layout.take_catalog(&files, findings);
     warn(&manifest, &catalog, &parts.modules, &cedar_files, findings);
     if findings.iter().any(|finding| finding.severity == Severity::Error) {
         return parts;
@@ -408,6 +443,8 @@ pub(crate) fn read(tree: &Tree, archived: Option<(&[u8], &Tree)>) -> Parts {
         catalog,
         workflow_types,
         packages: manifest.packages,
+        layout,
+        review: manifest.review,
         relations: model,
         contract,
         rego,
@@ -424,6 +461,11 @@ pub(crate) fn read(tree: &Tree, archived: Option<(&[u8], &Tree)>) -> Parts {
     release.reads_days = release.reads_days();
     parts.release = Some(release);
     parts
+}
+
+/// The Rego packages that are asked: the manifest's own, then each part's.
+fn entrypoints(rego: &manifest::Rego, parts: &[Part]) -> Vec<String> {
+    rego.entrypoints.iter().chain(parts.iter().flat_map(|part| &part.entrypoints)).cloned().collect()
 }
 
 /// What catalog, workflow types and resource types add to the input.
@@ -551,6 +593,7 @@ fn warn(
     }
     if let Some(rego) = &manifest.rego
         && rego.entrypoints.is_empty()
+        && manifest.baseline.iter().chain(manifest.package.values()).all(packages::PartFile::asks_nothing)
     {
         say(
             "`[rego]` names no entry point: no Rego policy is asked".to_owned(),

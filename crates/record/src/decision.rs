@@ -24,7 +24,7 @@ pub fn permitted(permit: &Permit) -> String {
         chain: permit.chain(),
         basis: Some(permit.basis()),
         time: permit.basis().now,
-        reasons: &[],
+        reasons: permit.evaluation().passed_over.as_ref().map_or(&[], |it| &it.reasons),
         determining: permit.determining(),
         obligations: permit.obligations(),
         remedy: None,
@@ -33,7 +33,7 @@ pub fn permitted(permit: &Permit) -> String {
         keep: permit.evaluation().claims.keep,
         spends: permit.spends().iter().map(|approval| approval.id.local().as_str()).collect(),
     };
-    parts.write(|w| call(w, permit.call()), &permit.call().id)
+    parts.write(|w| call(w, permit.call(), Some(permit.basis())), &permit.call().id)
 }
 
 /// The record of a denial, in canonical form.
@@ -59,7 +59,7 @@ pub fn denied(denial: &Denial) -> String {
         spends: Vec::new(),
     };
     match denial.asked() {
-        Asked::Call(asked) => parts.write(|w| call(w, asked), &asked.id),
+        Asked::Call(asked) => parts.write(|w| call(w, asked, basis), &asked.id),
         Asked::Refused(attempt) => parts.write(
             |w| {
                 let mut inner = Writer::new(128);
@@ -259,7 +259,7 @@ fn resources(w: &mut Writer, resources: &[ResourceRef]) {
     );
 }
 
-fn call(w: &mut Writer, call: &Call) {
+fn call(w: &mut Writer, call: &Call, basis: Option<&Basis>) {
     let mut inner = Writer::new(call.arguments.as_bytes().len().saturating_add(512));
     inner
         .text("action", call.action.as_str())
@@ -294,6 +294,10 @@ fn call(w: &mut Writer, call: &Call) {
     lookup::write(&mut inner, &call.lookups);
     inner.text("method", call.method);
     state_moves::write(&mut inner, &call.moves);
+    // Only where another release classified it than decided: a call that met a change of releases.
+    if basis.is_some_and(|basis| basis.release != call.release) {
+        inner.shown("release", &call.release);
+    }
     resources(&mut inner, &call.resources);
     inner.text("tool", &call.tool).text("upstream", call.upstream.as_str());
     if !call.writes.is_empty() {
@@ -452,6 +456,7 @@ fn read_call(call: &Object, id: DecisionId, release: Digest) -> Result<Call, Bad
         "destructive" => EffectClass::Destructive,
         _ => return Err(bad("call.effect", "is none of `read`, `write`, `destructive`")),
     };
+    let release = if call.contains_key("release") { digest(call, "release")? } else { release };
     Ok(Call {
         id,
         release,

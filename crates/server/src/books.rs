@@ -130,6 +130,8 @@ pub trait Books: Send + Sync + 'static {
     fn decision(&self, id: &DecisionId) -> Result<Vec<Value>, String>;
     /// What the journal tells of grants and of their use: one reading of it, from its beginning.
     fn uses(&self) -> Result<placet_audit::Uses, String>;
+    /// Why a decision came out so, and what would have permitted it; the inner error says why that can't be told.
+    fn explain(&self, id: &DecisionId) -> Result<Result<placet_audit::Explained, String>, String>;
     /// The calls on their way, the newest first; bounded.
     fn in_flight(&self) -> Result<Vec<InFlight>, String>;
     /// The release in force itself, for what it says of workflows and of people's acts.
@@ -142,13 +144,6 @@ pub trait Books: Send + Sync + 'static {
     fn releases(&self) -> Result<Vec<Digest>, String>;
     /// Takes a release's archive, without putting it in force.
     fn keep(&self, archive: &[u8]) -> Result<ReleaseInfo, Unpromoted>;
-    /// Puts a release that is kept in force.
-    fn promote<'a>(
-        &'a self,
-        release: Digest,
-        by: &'a Name,
-        why: &'a str,
-    ) -> Pending<'a, Result<u64, Unpromoted>>;
 }
 
 /// The upstreams' tools as they are offered now, for whoever writes a catalog.

@@ -352,6 +352,7 @@ impl Host for TablesHost {
                 Ok(None) => Err(Untaken::Moved),
                 Err(Refused::Change(error)) => Err(Untaken::Change(error)),
                 Err(Refused::Down(why)) => Err(Untaken::Down(why)),
+                Err(other @ Refused::Overtaken) => Err(Untaken::Down(other.to_string())),
             }
         })
     }

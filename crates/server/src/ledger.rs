@@ -4,9 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use placet_core::{DecisionId, Digest, Name, RelationModel, Revision, Timestamp};
 use placet_facts::{ChangeError, Live, Transaction, World};
-use placet_gateway::{
-    Act, ArchiveError, Effects, InFlight, Ledger, ORGANISATION, Refused, SourceReport, SourceSays,
-};
+use placet_gateway::{Act, Effects, InFlight, Ledger, ORGANISATION, Refused, SourceReport, SourceSays};
 use placet_json::{Limits, Value};
 use placet_policy::Release;
 use placet_record::{DecisionRecord, Kind};
@@ -18,10 +16,14 @@ use crate::books::{Books, Changes, Deed, Offer, Offers, Pending, ReleaseInfo, Un
 /// Records that one page of the change feed reads at most: at ≈ 4 µs each, some 130 ms.
 const SCAN: u64 = 32_768;
 
+const BUSY: &str = "the journal is being read for somebody else; try again";
+
 /// The ledger, its index, the archives of releases.
 pub(crate) struct LedgerBooks {
     pub(crate) ledger: Ledger,
     pub(crate) index: Mutex<Projection>,
+    /// Held while the journal is read from its beginning: one at a time, as that keeps a processor busy.
+    pub(crate) reading: Mutex<()>,
 }
 
 impl LedgerBooks {
@@ -35,13 +37,6 @@ impl LedgerBooks {
         let record = self.ledger.reader().get(sequence).map_err(|error| error.to_string())?;
         let record = record.ok_or_else(|| format!("record {sequence} is missing"))?;
         placet_json::parse(&record.payload, &Limits::RESULT).map_err(|error| error.to_string())
-    }
-    fn load(&self, digest: Digest) -> Result<Release, Unpromoted> {
-        self.ledger.archives().load(digest).map_err(|error| match error {
-            ArchiveError::Missing => Unpromoted::Unknown(digest),
-            ArchiveError::Down(_) => Unpromoted::Down(error.to_string()),
-            ArchiveError::NoRelease(why) => Unpromoted::NoRelease(why),
-        })
     }
 }
 
@@ -147,7 +142,15 @@ impl Books for LedgerBooks {
         found.into_iter().map(|found| self.payload(found.sequence)).collect()
     }
     fn uses(&self) -> Result<placet_audit::Uses, String> {
+        let _one = self.reading.try_lock().map_err(|_| BUSY.to_owned())?;
         placet_audit::Uses::read(self.ledger.reader()).map_err(|error| error.to_string())
+    }
+    fn explain(&self, id: &DecisionId) -> Result<Result<placet_audit::Explained, String>, String> {
+        let _one = self.reading.try_lock().map_err(|_| BUSY.to_owned())?;
+        let release = |digest: Digest| {
+            self.ledger.archives().load(digest).map(Arc::new).map_err(|error| error.to_string())
+        };
+        placet_audit::explain_in(self.ledger.reader(), id, &release).map_err(|error| error.to_string())
     }
     fn in_flight(&self) -> Result<Vec<InFlight>, String> {
         self.ledger.in_flight()
@@ -172,20 +175,6 @@ impl Books for LedgerBooks {
         kept.map_err(|error| Unpromoted::Down(format!("the archive can't be kept: {error}")))?;
         Ok(ReleaseInfo { digest: release.digest(), name: release.name().to_string() })
     }
-    fn promote<'a>(
-        &'a self,
-        release: Digest,
-        by: &'a Name,
-        why: &'a str,
-    ) -> Pending<'a, Result<u64, Unpromoted>> {
-        Box::pin(async move {
-            let release = self.load(release)?;
-            self.ledger
-                .promote(Arc::new(release), by, why)
-                .await
-                .map_err(|refused| Unpromoted::Down(refused.to_string()))
-        })
-    }
 }
 
 /// Whether a tree's transactions are among those that are read.
@@ -207,6 +196,7 @@ fn unwritten(refused: Refused) -> Unwritten {
     match refused {
         Refused::Change(error) => Unwritten::Change(error),
         Refused::Down(why) => Unwritten::Down(why),
+        other @ Refused::Overtaken => Unwritten::Down(other.to_string()),
     }
 }
 

@@ -10,6 +10,7 @@ pub mod feeds;
 mod flood;
 pub mod keys;
 mod ledger;
+pub mod lifecycle;
 pub mod listen;
 pub mod log;
 pub mod mcp;

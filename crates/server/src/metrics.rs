@@ -19,6 +19,7 @@ pub struct Metrics {
     refused: Counter,
     decisions: Counter,
     effects: Counter,
+    waived: Counter,
     feeds: Counter,
     lookups: Counter,
     found_out: Counter,
@@ -36,6 +37,10 @@ impl Metrics {
     /// A recorded decision and its first reason's code.
     pub fn decided(&self, decision: &str, code: &str) {
         self.decisions.add(decision, code);
+    }
+    /// A permit that passed a denial over.
+    pub fn waived(&self, how: &str, code: &str) {
+        self.waived.add(how, code);
     }
     /// A warrant's ending.
     pub fn ended(&self, ending: &str) {
@@ -99,6 +104,12 @@ impl Metrics {
             ("decision", "code"),
         );
         self.effects.render(&mut out, "placet_effects_total", "How warrants ended.", ("ending", ""));
+        self.waived.render(
+            &mut out,
+            "placet_waived_total",
+            "Permits that passed a denial over: observed or excepted, and the denial's code.",
+            ("as", "code"),
+        );
         self.feeds.render(
             &mut out,
             "placet_feed_total",

@@ -8,8 +8,8 @@ use std::{
 };
 
 use axum::Router;
-use placet_core::{Digest, Facts as _, FactsView, Name, Revision, TenantId};
-use placet_facts::{Mode, Place, Source, Transaction, World, tenant_of};
+use placet_core::{Digest, Facts as _, Name, Revision, TenantId};
+use placet_facts::{Mode, Place, Source, Transaction, World};
 use placet_gateway::{Act, Ledger, Refused};
 use placet_jose::{Algorithm, SigningKey};
 use placet_json::{Limits, Value, object};
@@ -24,9 +24,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tokio::task::JoinSet;
 
 use crate::{
-    books::Books as _,
     keys::write_private,
-    ledger::LedgerBooks,
+    lifecycle::{Lifecycle, Way, facts},
     metrics::Metrics,
     settings::{OpalServer, OpalSource, Promote, ReleaseSource, Settings, Variables},
     tree,
@@ -101,12 +100,11 @@ pub(crate) struct Started {
 pub(crate) fn prepare(
     settings: &Settings,
     variables: Variables<'_>,
-    ledger: &Ledger,
-    books: &Arc<LedgerBooks>,
+    lifecycle: &Lifecycle,
     metrics: &Arc<Metrics>,
     opal_url: Option<&str>,
 ) -> Result<Started, String> {
-    let data = &settings.server.data;
+    let (data, ledger) = (&settings.server.data, lifecycle.ledger());
     let fleet = match (&settings.opal_server, opal_url) {
         (Some(server), Some(url)) => Some(fleet(server, url, data, variables, ledger, metrics)?),
         (_, _) => None,
@@ -117,7 +115,7 @@ pub(crate) fn prepare(
     for source in &settings.opal {
         let host = SourceHost {
             ledger: ledger.clone(),
-            books: Arc::clone(books),
+            lifecycle: lifecycle.clone(),
             opal: Arc::clone(&opal),
             tenant: source.tenant.clone(),
             base: match &settings.release {
@@ -260,7 +258,7 @@ fn fleet_key(path: &Path) -> Result<SigningKey, String> {
 /// A source's way to the ledger.
 struct SourceHost {
     ledger: Ledger,
-    books: Arc<LedgerBooks>,
+    lifecycle: Lifecycle,
     opal: Arc<Opal>,
     tenant: TenantId,
     base: Option<PathBuf>,
@@ -276,6 +274,7 @@ impl Host for SourceHost {
             self.ledger.transact(transaction).await.map_err(|refused| match refused {
                 Refused::Change(error) => Untaken::Change(error),
                 Refused::Down(why) => Untaken::Down(why),
+                other @ Refused::Overtaken => Untaken::Down(other.to_string()),
             })
         })
     }
@@ -370,15 +369,15 @@ impl SourceHost {
             }
         };
         let digest = release.digest();
-        let archive = Arc::clone(release.archive());
-        let books = Arc::clone(&self.books);
-        let info = tokio::task::spawn_blocking(move || books.keep(&archive))
+        let name = release.name().to_string();
+        let ledger = self.ledger.clone();
+        tokio::task::spawn_blocking(move || ledger.archives().keep(&release, release.archive()))
             .await
             .map_err(|error| error.to_string())?
             .map_err(|refused| refused.to_string())?;
         let green = failed.is_empty();
         let told = object! {
-            "digest" => digest.to_string(), "name" => info.name.as_str(), "source" => by.as_str(), "bundle" => hash.as_str(),
+            "digest" => digest.to_string(), "name" => name, "source" => by.as_str(), "bundle" => hash.as_str(),
             "green" => green, "cases" => u64::try_from(cases).unwrap_or(u64::MAX),
             "failed" => Value::Array(failed.iter().take(32).map(|text| Value::from(text.as_str())).collect()),
             "time" => self.ledger.now().to_string(),
@@ -392,8 +391,18 @@ impl SourceHost {
             .map_err(|refused| refused.to_string())?;
         if green && self.promote == Promote::WhenGreen {
             let why = format!("bundle {hash}: {cases_text}");
-            self.books.promote(digest, &by, &why).await.map_err(|refused| refused.to_string())?;
-            return Ok(format!("{digest} is in force: {cases_text}"));
+            self.lifecycle.brought(digest, &by, &why).await.map_err(|refused| refused.to_string())?;
+            match self.lifecycle.promote(digest, &by, &why, Way::Promotion).await {
+                Ok(_) => return Ok(format!("{digest} is in force: {cases_text}")),
+                Err(refused) => {
+                    let why: String = refused.to_string().chars().take(1_000).collect();
+                    self.ledger
+                        .act(act(format!("promotion of release {digest}"), true, why))
+                        .await
+                        .map_err(|refused| refused.to_string())?;
+                    return Ok(format!("{digest} is a candidate: {cases_text}; {refused}"));
+                }
+            }
         }
         Ok(format!("{digest} is a candidate: {cases_text}"))
     }
@@ -438,14 +447,6 @@ fn build(
     Ok((release, failed, report.results.len()))
 }
 
-/// The facts that a case's file describes.
-fn facts(file: &Value) -> Result<Arc<dyn FactsView>, String> {
-    let tenant = tenant_of(file).map_err(|error| error.to_string())?.ok_or("the facts name no `tenant`")?;
-    let world = World::from_file(file).map_err(|error| error.to_string())?;
-    let snapshot = world.snapshot(&tenant).ok_or_else(|| format!("the facts know no tenant `{tenant}`"))?;
-    Ok(Arc::new(snapshot))
-}
-
 /// What clients are served of.
 struct Served {
     ledger: Ledger,
@@ -488,9 +489,10 @@ impl FleetHost for Served {
 
 #[cfg(test)]
 mod tests {
-    use placet_store::{Notary, Options, Projection};
+    use placet_store::{Notary, Options};
 
     use super::*;
+    use crate::lifecycle::Rules;
 
     const MANIFEST: &str = "name = \"fleet\"\n[rego]\nversion = \"v1\"\nentrypoints = [\"a\"]\n";
     const GOOD: &str =
@@ -506,12 +508,16 @@ mod tests {
         let notary =
             Notary { organisation: "o".to_owned(), key: Arc::new(key), every: Duration::from_mins(1) };
         let (ledger, _) = Ledger::open(&data, Options::new(|| 1_800_000_000_000, notary)).unwrap();
-        let books = Arc::new(LedgerBooks {
-            ledger: ledger.clone(),
-            index: Mutex::new(Projection::open(&data).unwrap()),
-        });
+        let lifecycle = Lifecycle::new(ledger.clone(), Rules::default());
         let opal = Arc::new(Opal { candidates: data.join("opal/candidates"), ..Opal::default() });
-        SourceHost { ledger, books, opal, tenant: TenantId::new("acme").unwrap(), base: Some(base), promote }
+        SourceHost {
+            ledger,
+            lifecycle,
+            opal,
+            tenant: TenantId::new("acme").unwrap(),
+            base: Some(base),
+            promote,
+        }
     }
     fn policy(hash: &str, modules: &[(&str, &str)]) -> PolicyOf {
         let modules = modules.iter().map(|(path, rego)| ((*path).to_owned(), (*rego).to_owned())).collect();
@@ -528,11 +534,14 @@ mod tests {
         let [candidate] = all.as_slice() else { panic!("{all:?}") };
         assert_eq!(candidate.get("bundle").and_then(Value::as_str), Some("h1"));
         assert_eq!(candidate.get("source").and_then(Value::as_str), Some("opal:git"));
-        assert_eq!(host.books.releases().unwrap().len(), 1);
+        assert_eq!(host.ledger.archives().list().unwrap().len(), 1);
         assert_eq!(host.ledger.release_in_journal(), None, "an operator promotes");
         let why = host.take(policy("h2", &[("sub/a.rego", "package a\n\nallow if {\n")])).await.unwrap_err();
         assert!(why.contains("policies/sub/a.rego"), "{why}");
-        assert_eq!((host.opal.candidates().unwrap().len(), host.books.releases().unwrap().len()), (1, 1));
+        assert_eq!(
+            (host.opal.candidates().unwrap().len(), host.ledger.archives().list().unwrap().len()),
+            (1, 1)
+        );
     }
 
     #[tokio::test]

@@ -21,7 +21,6 @@ use placet_oauth::{
     token::{Nonces, TokenEndpoint},
     vault::{MasterKey, Place},
 };
-use placet_policy::Release;
 use placet_store::{Commons, Notary, Options, Projection};
 use placet_upstream::{
     Bounds as UpstreamBounds, Config, Egress, Fuse, Http, Stdio, SystemResolver, Timeouts, Transport as Wire,
@@ -36,17 +35,15 @@ use crate::{
     feeds, flood,
     keys::{Keyring, KeyringError},
     ledger::{LedgerBooks, LiveOffers},
+    lifecycle::{self, Lifecycle},
     listen::{self, Bounds},
     mcp,
     metrics::Metrics,
     oauth::{self, OAuth},
     opal,
     outside::{Outside, OutsideError},
-    settings::{
-        Environment, Limits, ListWith, ReleaseSource, SecretError, Server, Settings, Transport, Upstream,
-        Variables,
-    },
-    shared, transparency, tree,
+    settings::{Limits, ListWith, SecretError, Server, Settings, Transport, Upstream, Variables},
+    shared, transparency,
     uses::Uses,
     vault::{VaultFile, VaultFileError},
     window::{FileWindow, Outlasts},
@@ -95,6 +92,9 @@ pub enum StartError {
     /// The search index.
     #[error("the search index: {0}; run `placet doctor --rebuild`")]
     Index(#[from] placet_store::ProjectionError),
+    /// The keys that sign releases.
+    #[error("`release.signers`: {0}")]
+    Signers(String),
     /// The release.
     #[error("the release from {from}: {why}")]
     Release {
@@ -216,7 +216,9 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
     for source in &settings.sources {
         ledger.live().sources().declare(source.clone(), ledger.now())?;
     }
-    put_in_force(&ledger, &settings).await?;
+    let rules = lifecycle::rules(&settings.promotion).map_err(StartError::Signers)?;
+    let lifecycle = Lifecycle::new(ledger.clone(), rules);
+    lifecycle::put_in_force(&ledger, &lifecycle, &settings).await?;
     let metrics = Arc::new(Metrics::default());
     let (access_to_vault, vault) = open_vault(&data, master, commons.clone())?;
 
@@ -224,11 +226,15 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
     let (gateway, upstreams) = gateway(&settings, variables, &ledger, senders, &metrics)?;
     let effects = gateway.effects().clone();
     ledger.live().runs_in(settings.server.environment.as_str());
-    let books: Arc<LedgerBooks> =
-        Arc::new(LedgerBooks { ledger: ledger.clone(), index: Mutex::new(Projection::open(&data)?) });
+    let lifecycle = lifecycle.shadowed(gateway.shadow().clone());
+    let books: Arc<LedgerBooks> = Arc::new(LedgerBooks {
+        ledger: ledger.clone(),
+        index: Mutex::new(Projection::open(&data)?),
+        reading: Mutex::default(),
+    });
     let (opal_listener, opal_addr, opal_url) = bind_opal(&settings).await?;
     let opal::Started { opal, sources, app: opal_app } =
-        opal::prepare(&settings, variables, &ledger, &books, &metrics, opal_url.as_deref())
+        opal::prepare(&settings, variables, &lifecycle, &metrics, opal_url.as_deref())
             .map_err(StartError::Opal)?;
     let databases = Arc::new(Databases::new(commons.as_ref(), &ledger));
     let tables =
@@ -268,6 +274,7 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
         (books.clone(), Arc::clone(&codes), Arc::clone(&metrics)),
         asserted,
     )?;
+    let follows = lifecycle::Follows::default();
     let admin = Arc::new(Admin {
         books,
         offers: Arc::new(LiveOffers {
@@ -285,6 +292,8 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
         },
         codes,
         vault: vault.clone(),
+        lifecycle: Some(lifecycle.clone()),
+        git: follows.clone(),
         opal,
         databases,
         metrics: Arc::clone(&metrics),
@@ -305,6 +314,15 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
     let admin_app = admin::routes(admin).merge(feeds.admins());
     let every = Duration::from_millis(settings.limits.resolve_every_ms);
     let (stop, mut tasks) = at_work((agents, app), (admins, admin_app), upstreams, settings.limits);
+    for work in lifecycle.work(&settings, follows) {
+        let stopped = told(stop.subscribe());
+        tasks.spawn(async move {
+            tokio::select! {
+                () = work => {}
+                () = stopped => {}
+            }
+        });
+    }
     tasks.spawn(flood::sweep(ledger.clone(), Arc::clone(&metrics), stop.subscribe()));
     tasks.spawn(outside.follow(metrics, stop.subscribe()));
     if !every.is_zero() {
@@ -535,51 +553,6 @@ async fn resolve(effects: Effects, every: Duration) {
     }
 }
 
-/// The release that was in force, or the settings' at the first start; in dev the settings' whenever it differs.
-async fn put_in_force(ledger: &Ledger, settings: &Settings) -> Result<(), StartError> {
-    let before = ledger.release_in_journal();
-    let there = ledger.releases().current().map(|release| release.digest());
-    if before.is_some() && before == there {
-        if settings.server.environment != Environment::Dev {
-            return Ok(());
-        }
-    } else if let Some(digest) = before {
-        let path = ledger.archive(digest);
-        let refused = |why: String| StartError::Release { from: path.display().to_string(), why };
-        let archive = std::fs::read(&path).map_err(|error| refused(error.to_string()))?;
-        let release = Release::from_archive(&archive).map_err(|error| refused(error.to_string()))?;
-        if release.digest() != digest {
-            return Err(refused("the archive was changed".to_owned()));
-        }
-        ledger.resume(Arc::new(release));
-        if settings.server.environment != Environment::Dev {
-            return Ok(());
-        }
-    }
-    let (from, built) = match &settings.release {
-        ReleaseSource::None => return Ok(()),
-        ReleaseSource::Dir(dir) => {
-            let tree = tree::read(dir).map_err(|error| io(dir, error))?;
-            (dir, Release::build(&tree))
-        }
-        ReleaseSource::Archive(path) => {
-            let archive = std::fs::read(path).map_err(|error| io(path, error))?;
-            (path, Release::from_archive(&archive))
-        }
-    };
-    let refused = |why: String| StartError::Release { from: format!("`{}`", from.display()), why };
-    let release = built.map_err(|error| refused(error.to_string()))?;
-    if before == Some(release.digest()) {
-        return Ok(());
-    }
-    let by = Name::new("settings").map_err(|error| refused(error.to_string()))?;
-    ledger
-        .promote(Arc::new(release), &by, "named by the settings")
-        .await
-        .map_err(|error| refused(error.to_string()))?;
-    Ok(())
-}
-
 /// What the gateway opens and what administrators change: two views of one vault.
 type Vaults = (Arc<dyn VaultAccess>, Option<Arc<VaultFile>>);
 
@@ -710,8 +683,8 @@ impl Observer for Metrics {
     fn ended(&self, ending: &'static str) {
         Metrics::ended(self, ending);
     }
-    fn http_answered(&self, upstream: &str, class: &'static str) {
-        Metrics::http_answered(self, upstream, class);
+    fn waived(&self, how: &'static str, code: &str) {
+        Metrics::waived(self, how, code);
     }
     fn looked_up(&self, lookup: &str, outcome: &'static str) {
         Metrics::looked_up(self, lookup, outcome);

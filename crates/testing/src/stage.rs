@@ -71,6 +71,12 @@ impl StageBuilder {
         *text = text.replace(from, to);
         self
     }
+    /// A further file of the release.
+    #[must_use]
+    pub fn file(mut self, path: &str, text: &str) -> Self {
+        assert!(self.files.insert(path.to_owned(), text.to_owned()).is_none(), "{path} is there");
+        self
+    }
     /// Further settings.
     #[must_use]
     pub fn settings(mut self, text: &str) -> Self {

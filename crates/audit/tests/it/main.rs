@@ -10,3 +10,4 @@ mod alterations;
 mod desk;
 mod golden;
 mod reading;
+mod whys;

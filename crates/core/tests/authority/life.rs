@@ -127,6 +127,7 @@ impl Engine for Rule {
             labels_at: 0,
             totals: Moving::Independent,
             claims: placet_core::Claims::NONE,
+            passed_over: None,
         })
     }
 }

@@ -11,7 +11,10 @@ use placet_core::{TenantId, Timestamp};
 use placet_json::{Value, object};
 use placet_policy::{CasesDiff, Release, Tree, diff_cases};
 
-use super::release::open;
+use super::{
+    release::open,
+    symbolic::{self, Proof},
+};
 use crate::{
     failure::{Failure, OrFail},
     output::{Answer, Colour, Format, paint, show, table},
@@ -23,7 +26,7 @@ const SHOWN: usize = 10;
 /// Which decisions change from release A to release B: on cases, and on what was really asked
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  placet diff release/ draft/\n  placet diff release/ draft/ --ledger .. --data data\n  placet diff release/ draft/ --ledger 2026-03-01T00:00:00Z.. --tenant acme"
+    after_help = "Example:\n  placet diff release/ draft/\n  placet diff release/ draft/ --ledger .. --data data\n  placet diff release/ draft/ --ledger 2026-03-01T00:00:00Z.. --tenant acme\n  placet diff release/ draft/ --symbolic"
 )]
 pub(crate) struct Diff {
     /// The release of before: its directory, or an archive
@@ -42,6 +45,9 @@ pub(crate) struct Diff {
     /// Only decisions of this tenant
     #[arg(long, requires = "ledger")]
     tenant: Option<TenantId>,
+    /// Prove for Cedar that B permits nothing that A doesn't, or show a counterexample; needs the solver cvc5
+    #[arg(long)]
+    symbolic: bool,
     /// How to print
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
@@ -80,12 +86,15 @@ impl Diff {
         let (a, b) = (self.release(&self.a)?, self.release(&self.b)?);
         let cases = match (&self.tests, &self.ledger) {
             (Some(dir), _) => Some(diff_cases(&a, &b, &tests_of(dir)?, &super::test::facts)),
+            (None, None) if self.symbolic => None,
             (None, None) => Some(diff_cases(&a, &b, &both(&a, &b), &super::test::facts)),
             (None, Some(_)) => None,
         };
         let ledger = self.ledger.as_ref().map(|range| self.past(range, &a, &b)).transpose()?;
-        let same =
-            cases.as_ref().is_none_or(CasesDiff::is_same) && ledger.as_ref().is_none_or(LedgerDiff::is_same);
+        let proof = if self.symbolic { Some(symbolic::prove(&a, &b)?) } else { None };
+        let same = proof.as_ref().is_none_or(Proof::holds)
+            && cases.as_ref().is_none_or(CasesDiff::is_same)
+            && ledger.as_ref().is_none_or(LedgerDiff::is_same);
         let mut document = object! {
             "a" => digest(&a), "b" => digest(&b), "same" => same,
         };
@@ -95,6 +104,9 @@ impl Diff {
         if let Some(ledger) = &ledger {
             document.insert("ledger", ledger.to_value());
         }
+        if let Some(proof) = &proof {
+            document.insert("symbolic", proof.to_value());
+        }
         show(self.format, &Value::Object(document), |_| {
             let mut text = String::new();
             if let Some(cases) = &cases {
@@ -102,6 +114,9 @@ impl Diff {
             }
             if let Some(ledger) = &ledger {
                 text.push_str(&told_ledger(ledger));
+            }
+            if let Some(proof) = &proof {
+                text.push_str(&proof.told());
             }
             text
         })?;

@@ -111,10 +111,11 @@ impl Doctor {
             block_on(async {
                 let status = admin.get("/v1/status").await?;
                 let upstreams = admin.get("/v1/upstreams").await?;
-                Ok((status, upstreams))
+                let waivers = admin.get("/v1/waivers").await?;
+                Ok((status, upstreams, waivers))
             })
         });
-        let (status, upstreams) = match answer {
+        let (status, upstreams, waivers) = match answer {
             Ok(answer) => answer,
             Err(failure) => return vec![Looked { what, problem: Some(failure.to_string()) }],
         };
@@ -133,6 +134,20 @@ impl Doctor {
                 what: format!("upstream `{}`", cell(upstream, "name")),
                 problem: (!answers).then(|| cell(upstream, "why")),
             });
+        }
+        for waiver in waivers.get("waivers").and_then(Value::as_array).unwrap_or_default() {
+            if cell(waiver, "state") == "holds" {
+                looked.push(Looked {
+                    what: format!("{} `{}`", cell(waiver, "kind"), cell(waiver, "id")),
+                    problem: Some(format!(
+                        "what policy refuses to `{}` goes out to `{}` ({}) until {}",
+                        cell(waiver, "agent"),
+                        cell(waiver, "upstream"),
+                        cell(waiver, "effect"),
+                        cell(waiver, "ends")
+                    )),
+                });
+            }
         }
         looked
     }

@@ -7,17 +7,18 @@ use placet_core::{DecisionId, FactsView, Timestamp};
 use placet_json::{Object, Value};
 use placet_policy::FactEdit;
 
-use super::{decide::document, release::open};
+use super::{common::Remote, decide::document, release::open};
 use crate::{
+    admin::{block_on, segment},
     clock,
     failure::{Failure, OrFail},
-    output::{Answer, Colour, Format, paint, show},
+    output::{Answer, Colour, paint, show},
 };
 
 /// Why a decision came out so: rules, conditions with the values seen, facts read, and what would permit it
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  placet explain release/ --input refund.json --facts facts.json --at 2026-03-01T09:30:00Z\n  placet explain dc_4f0q2m8r6k1t5v9x3z7b2d6h0j --data data"
+    after_help = "Example:\n  placet explain release/ --input refund.json --facts facts.json --at 2026-03-01T09:30:00Z\n  placet explain dc_4f0q2m8r6k1t5v9x3z7b2d6h0j\n  placet explain dc_4f0q2m8r6k1t5v9x3z7b2d6h0j --data data"
 )]
 pub(crate) struct Explain {
     /// A release (its directory, or an archive) for `--input`; or a decision's id, from the ledger
@@ -32,12 +33,11 @@ pub(crate) struct Explain {
     /// The moment to decide for; by default the input's `time`, else now
     #[arg(long, value_name = "MOMENT", requires = "input")]
     at: Option<Timestamp>,
-    /// The data directory whose ledger has the decision; a server may be using it
-    #[arg(long, env = "PLACET_DATA", default_value = "data", value_name = "DIR", conflicts_with = "input")]
-    data: PathBuf,
-    /// How to print
-    #[arg(long, value_enum, default_value = "text")]
-    format: Format,
+    /// Read the decision from the ledger of this data directory instead of asking a server; one may be using it
+    #[arg(long, value_name = "DIR", conflicts_with = "input")]
+    data: Option<PathBuf>,
+    #[command(flatten)]
+    remote: Remote,
 }
 
 impl Explain {
@@ -50,7 +50,7 @@ impl Explain {
 
     fn document(&self, input: &Value) -> Result<Answer, Failure> {
         let path = PathBuf::from(&self.what);
-        let Ok(release) = open(&path, self.format)? else {
+        let Ok(release) = open(&path, self.remote.format)? else {
             return Err(Failure::new(format!("`{}` is no release", path.display()))
                 .remedy("run `placet check` on it"));
         };
@@ -65,21 +65,30 @@ impl Explain {
         let at = self.at.or_else(|| if input.get("time").is_none() { Some(now) } else { None });
         let alter = |edits: &[FactEdit]| altered(file.as_ref(), edits);
         let explanation = release.explain(input, facts.as_deref(), at, Some(&alter));
-        show(self.format, &explanation.to_value(), told)?;
+        show(self.remote.format, &explanation.to_value(), told)?;
         Ok(Answer::of(explanation.decision.permits()))
     }
 
     fn decision(&self) -> Result<Answer, Failure> {
-        let id = DecisionId::new(&self.what).map_err(|_| ()).ok().filter(|_| self.what.starts_with("dc_"));
+        let id = DecisionId::new(&self.what).ok().filter(|_| self.what.starts_with("dc_"));
         let Some(id) = id else {
             return Err(Failure::new(format!("`{}` is no decision's id", self.what))
                 .remedy("explain a release's decision on a document with `--input FILE`"));
         };
-        let data = super::audit::open_data(&self.data)?;
-        let found = placet_audit::explain(&data, &id).or_fail("can't read the ledger")?;
-        let explanation = found.map_err(|why| Failure::new(why).no())?;
-        show(self.format, &explanation.to_value(), told)?;
-        Ok(Answer::of(explanation.permits()))
+        let document = match &self.data {
+            Some(dir) => {
+                let data = super::audit::open_data(dir)?;
+                let found = placet_audit::explain(&data, &id).or_fail("can't read the ledger")?;
+                found.map_err(|why| Failure::new(why).no())?.to_value()
+            }
+            None => {
+                let path = format!("/v1/decisions/{}/explanation", segment(id.as_str()));
+                block_on(self.remote.server.open()?.get(&path))?
+            }
+        };
+        let permits = document.pointer("/decision/decision").and_then(Value::as_str) == Some("permit");
+        show(self.remote.format, &document, told)?;
+        Ok(Answer::of(permits))
     }
 }
 
@@ -161,6 +170,10 @@ pub(crate) fn told(document: &Value) -> String {
         let complete = document.get("complete") == Some(&Value::Bool(true));
         let end = if complete { "" } else { " within the bound of the search" };
         let _infallible = writeln!(out, "\nno change was found that would permit it{end}");
+    }
+    let note = text(document, "note");
+    if !note.is_empty() {
+        let _infallible = writeln!(out, "{note}");
     }
     let _infallible = writeln!(out, "\nthe agent is told: {}", text(document, "agent"));
     out

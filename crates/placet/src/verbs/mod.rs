@@ -15,6 +15,7 @@ pub(crate) mod demo;
 pub(crate) mod diff;
 pub(crate) mod doctor;
 pub(crate) mod effects;
+pub(crate) mod envelope;
 pub(crate) mod explain;
 mod export;
 pub(crate) mod facts;
@@ -29,15 +30,19 @@ pub(crate) mod promote;
 mod reconcile;
 pub(crate) mod relations;
 pub(crate) mod release;
+pub(crate) mod review;
 pub(crate) mod risk;
+pub(crate) mod rollback;
 mod rotate;
 pub(crate) mod scim;
 pub(crate) mod serve;
+pub(crate) mod symbolic;
 pub(crate) mod test;
 pub(crate) mod tool_proxy;
 pub(crate) mod totals;
 pub(crate) mod vault;
 mod verify;
+pub(crate) mod waivers;
 mod witness;
 
 /// Resolves at the first SIGTERM or SIGINT.

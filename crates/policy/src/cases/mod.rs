@@ -109,7 +109,7 @@ impl Release {
             meter: self.meter(options),
         };
         for (path, bytes) in self.tree() {
-            if is_cases(path) {
+            if is_cases(self.layout().inner(path)) {
                 let text = String::from_utf8_lossy(bytes);
                 match parse(path, &text) {
                     Ok(cases) => report.results.extend(
@@ -151,11 +151,9 @@ impl Release {
     fn rules(&self) -> Vec<CaseResult> {
         let mut results = Vec::new();
         let mut tests = Vec::new();
-        for (path, bytes) in self
-            .tree()
-            .iter()
-            .filter(|(path, _)| path.starts_with("policies/") && path.ends_with("_test.rego"))
-        {
+        for (path, bytes) in self.tree().iter().filter(|(path, _)| {
+            self.layout().inner(path).starts_with("policies/") && path.ends_with("_test.rego")
+        }) {
             match ast::parse(path, &String::from_utf8_lossy(bytes), self.rego_v1) {
                 Ok(parsed) => tests.push(parsed),
                 Err(finding) => results.push(broken(path, path, &finding.to_string())),

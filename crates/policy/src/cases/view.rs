@@ -159,6 +159,9 @@ impl FactsView for View<'_> {
     fn delegation(&self, id: &DelegationId) -> Option<&Delegation> {
         self.facts.delegation(id)
     }
+    fn waivers(&self, agent: &AgentId) -> Vec<&placet_core::Waiver> {
+        self.facts.waivers(agent)
+    }
     fn approvals(&self, workflow: &WorkflowId) -> Vec<&Approval> {
         self.facts.approvals(workflow)
     }

@@ -268,6 +268,11 @@ impl Program {
         self.conditions.all()
     }
 
+    /// The schema that the policies were validated against.
+    pub(crate) fn schema(&self) -> &Schema {
+        &self.schema
+    }
+
     /// All policies with their places.
     pub(crate) fn policies(&self) -> impl Iterator<Item = (&Policy, &(String, u32))> {
         self.places.iter().filter_map(|(id, place)| {

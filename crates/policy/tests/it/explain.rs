@@ -1,6 +1,6 @@
 //! Whatever is shown as a change that would permit does permit, for policies and inputs that nobody chose.
 
-use std::sync::Arc;
+use std::{fmt::Write as _, sync::Arc};
 
 use placet_core::FactsView;
 use placet_json::{Object, Value};
@@ -19,7 +19,11 @@ fn patched(mut document: Value, patch: &Value) -> Value {
         for step in parent.split('/').skip(1) {
             at = match at {
                 Value::Array(items) => &mut items[step.parse::<usize>().unwrap()],
-                other => other.get_mut(step).unwrap(),
+                other @ (Value::Null
+                | Value::Bool(_)
+                | Value::Number(_)
+                | Value::String(_)
+                | Value::Object(_)) => other.get_mut(step).unwrap(),
             };
         }
         let value = operation.get("value").cloned();
@@ -42,13 +46,13 @@ fn all_permit(release: &Release, document: &Value, explanation: &Explanation) ->
     let changes = told.get("changes").and_then(Value::as_array).unwrap();
     for change in changes {
         let edits = change.get("edits").and_then(Value::as_array).unwrap();
-        let changed = edits.iter().fold(document.clone(), |document, edit| match edit.get("patch") {
+        let next = edits.iter().fold(document.clone(), |document, edit| match edit.get("patch") {
             Some(patch) => patched(document, patch),
             None => document,
         });
-        let decided = release.decide_document(&changed, None, Some(now()));
+        let decided = release.decide_document(&next, None, Some(now()));
         if !decided.permits() {
-            return Err(format!("{change}\n{changed}\n{:?}", decided.denied));
+            return Err(format!("{change}\n{next}\n{:?}", decided.denied));
         }
     }
     Ok(changes.len())
@@ -190,8 +194,8 @@ fn a_missing_relationship_is_a_tuple_that_is_added() {
         "{:?}",
         explanation.operator()
     );
-    let after = with(&["support_case:CASE-1837#assignee@user:maya".to_owned()]);
-    assert!(release.decide_document(&document, Some(&*after), Some(now())).permits());
+    let related = with(&["support_case:CASE-1837#assignee@user:maya".to_owned()]);
+    assert!(release.decide_document(&document, Some(&*related), Some(now())).permits());
     // Without a way to change facts none is shown.
     assert!(release.explain(&document, Some(&*before), Some(now()), None).changes.is_empty());
 }
@@ -240,13 +244,15 @@ fn rego_policy() -> impl Strategy<Value = String> {
     (rules, denies).prop_map(|(rules, denies)| {
         let mut text = format!("package p\n{HELPERS}");
         for rule in rules {
-            text.push_str(&format!(
+            let _infallible = write!(
+                text,
                 "allow if {{\n  input.action == \"issue_refund\"\n  {}\n}}\n",
                 rule.join("\n  ")
-            ));
+            );
         }
         for (number, deny) in denies.iter().enumerate() {
-            text.push_str(&format!("deny contains \"no {number}\" if {{\n  {}\n}}\n", deny.join("\n  ")));
+            let _infallible =
+                write!(text, "deny contains \"no {number}\" if {{\n  {}\n}}\n", deny.join("\n  "));
         }
         text
     })
@@ -274,10 +280,11 @@ fn cedar_policy() -> impl Strategy<Value = String> {
         let mut text = String::new();
         for (effect, all) in [("permit", rules), ("forbid", denies)] {
             for (number, conditions) in all.iter().enumerate() {
-                text.push_str(&format!(
+                let _infallible = write!(
+                    text,
                     "@id(\"{effect}-{number}\")\n{effect}(principal, action == Action::\"issue_refund\", resource) when {{ {} }};\n",
                     conditions.join(" && ")
-                ));
+                );
             }
         }
         text

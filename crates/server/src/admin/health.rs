@@ -7,10 +7,11 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{StatusCode, header};
+use placet_core::WaiverKind;
 use placet_gateway::MAX_CLOCK_BEHIND;
 use placet_json::{Value, object};
 
-use super::{Admin, error::json, sources};
+use super::{Admin, error::json, sources, waivers};
 
 /// `GET /healthz`: the process answers.
 pub(super) async fn alive() -> Response {
@@ -65,6 +66,19 @@ pub(super) async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
     let read = world.tenants().fold(0_usize, |sum, tenant| sum.saturating_add(tenant.observed_count()));
     admin.metrics.gauge("lookups_remembered", u64::try_from(read).unwrap_or(u64::MAX));
     admin.opal.count(&admin.metrics);
+    let emergency = admin.lifecycle.as_ref().and_then(|it| it.ledger().lives().emergency());
+    admin.metrics.gauge("observe_permissions", waivers::count(&admin, WaiverKind::Observe));
+    admin.metrics.gauge("exceptions", waivers::count(&admin, WaiverKind::Exception));
+    if let Some(shadow) = admin.lifecycle.as_ref().and_then(|it| it.shadow().report()) {
+        for (name, gauge) in [
+            ("compared", "shadow_compared"),
+            ("differing", "shadow_differing"),
+            ("dropped", "shadow_dropped"),
+        ] {
+            admin.metrics.gauge(gauge, shadow.get(name).and_then(Value::as_u64).unwrap_or_default());
+        }
+    }
+    admin.metrics.gauge("emergency_release", u64::from(emergency.is_some()));
     let circuits = admin.offers.circuits();
     admin.metrics.circuits(circuits.iter().map(|(name, state, opened)| (name.as_str(), *state, *opened)));
     admin.metrics.gauge("uptime_seconds", admin.started.elapsed().as_secs());

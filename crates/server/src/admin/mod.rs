@@ -20,6 +20,7 @@ mod feed;
 mod fits;
 mod freezes;
 mod health;
+mod lives;
 mod moves;
 mod opal;
 mod openapi;
@@ -32,6 +33,7 @@ mod safe;
 mod slice;
 mod sources;
 mod totals;
+mod waivers;
 
 use std::{sync::Arc, time::Instant};
 
@@ -47,6 +49,7 @@ use http::{StatusCode, request::Parts};
 use crate::{
     books::{Books, Offers},
     databases::Databases,
+    lifecycle::{Follows, Lifecycle},
     metrics::Metrics,
     opal::Opal,
     vault::VaultFile,
@@ -72,6 +75,10 @@ pub struct Admin {
     pub vault: Option<Arc<VaultFile>>,
     /// OPAL, on both sides.
     pub opal: Arc<Opal>,
+    /// How releases come into force; none where nothing is kept.
+    pub lifecycle: Option<Lifecycle>,
+    /// The repository that releases come from.
+    pub git: Follows,
     /// Databases: the gateways' and those of others.
     pub databases: Arc<Databases>,
     /// Counters.
@@ -110,6 +117,10 @@ pub fn routes(admin: Arc<Admin>) -> Router {
         .route("/v1/freezes", get(read::freezes).post(freezes::freeze))
         .route("/v1/freezes/end", post(freezes::unfreeze))
         .route("/v1/risks", get(risks::list).post(risks::set))
+        .route("/v1/waivers", get(waivers::list).post(waivers::ask))
+        .route("/v1/waivers/{waiver}/confirm", post(waivers::confirm))
+        .route("/v1/waivers/{waiver}/end", post(waivers::end))
+        .route("/v1/agents/{agent}/enforce", post(waivers::enforce))
         .route("/v1/tenants/{tenant}/assignments", get(read::assignments).post(acts::assign))
         .route("/v1/tenants/{tenant}/workflows", get(read::workflows).post(acts::open_workflow))
         .route("/v1/tenants/{tenant}/workflows/{workflow}/move", post(moves::go))
@@ -130,10 +141,18 @@ pub fn routes(admin: Arc<Admin>) -> Router {
         .route("/v1/tenants/{tenant}/relations/objects", post(relations::objects))
         .route("/v1/tenants/{tenant}/relations/subjects", post(relations::subjects))
         .route("/v1/decisions/{decision}", get(decisions::show))
+        .route("/v1/decisions/{decision}/explanation", get(decisions::explain))
         .route("/v1/effects", get(effects::unknown))
         .route("/v1/effects/{decision}/resolve", post(effects::resolve))
         .route("/v1/releases", get(releases::list).post(releases::keep))
         .route("/v1/releases/{release}/promote", post(releases::promote))
+        .route("/v1/releases/{release}", get(lives::show))
+        .route("/v1/releases/{release}/archive", get(lives::archive))
+        .route("/v1/releases/{release}/envelope", post(lives::sign))
+        .route("/v1/releases/{release}/review", post(lives::review))
+        .route("/v1/releases/rollback", post(lives::rollback))
+        .route("/v1/releases/{release}/shadow", post(lives::start_shadow))
+        .route("/v1/releases/shadow", get(lives::shadow).post(lives::end_shadow))
         .route("/v1/releases/candidates", get(opal::candidates))
         .route("/v1/databases", get(databases::list))
         .route("/v1/opal", get(opal::status))

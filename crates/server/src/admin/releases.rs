@@ -8,16 +8,15 @@ use axum::{
 };
 use bytes::Bytes;
 use http::StatusCode;
-use placet_core::Digest;
 use placet_json::{Value, object};
 
 use super::{
     Admin, Caller,
     body::Body,
     error::{ApiError, json},
-    rights,
+    lives, rights,
 };
-use crate::books::{Deed, Unpromoted};
+use crate::{books::Deed, lifecycle::Way};
 
 /// `GET /v1/releases`
 pub(super) async fn list(State(admin): State<Arc<Admin>>, Caller(by): Caller) -> Result<Response, ApiError> {
@@ -26,21 +25,29 @@ pub(super) async fn list(State(admin): State<Arc<Admin>>, Caller(by): Caller) ->
     let kept = admin.books.releases().map_err(ApiError::down)?;
     let current = in_force.as_ref().map(|release| release.digest);
     let candidates = admin.opal.candidates().map_err(ApiError::down)?;
-    let releases = kept.iter().map(|digest| {
+    let lives = admin.lifecycle.as_ref().map(|lifecycle| lifecycle.ledger().lives()).unwrap_or_default();
+    let releases: Vec<Value> = kept.iter().map(|digest| {
+        let life = lives.of(*digest);
+        let approved = life.reviews.iter().filter(|(_, review)| review.approves);
+        let approved = approved.map(|(by, _)| Value::from(by.as_str())).collect();
         let digest_text = digest.to_string();
         let of =
             candidates.iter().find(|told| told.get("digest").and_then(Value::as_str) == Some(&digest_text));
         let of = of.and_then(|told| told.get("source")).cloned().unwrap_or(Value::Null);
         Value::from(
-            object! { "digest" => digest_text, "in_force" => Some(*digest) == current, "candidate_of" => of },
+            object! { "digest" => digest_text, "in_force" => Some(*digest) == current, "candidate_of" => of,
+              "signed" => life.envelope.is_some(), "approved_by" => Value::Array(approved) },
         )
-    });
+    }).collect();
     let name = in_force.as_ref().map_or(Value::Null, |release| release.name.as_str().into());
     let current = current.map_or(Value::Null, |digest| digest.to_string().into());
     Ok(json(
         StatusCode::OK,
-        &object! { "in_force" => current, "name" => name, "releases" => Value::Array(releases.collect()) }
-            .into(),
+        &object! {
+            "emergency_until" => lives.emergency().map_or(Value::Null, |until| until.to_string().into()), "git" => admin.git.to_value(),
+            "in_force" => current, "name" => name, "releases" => Value::Array(releases),
+        }
+        .into(),
     ))
 }
 
@@ -63,14 +70,16 @@ pub(super) async fn keep(
         why: String::new(),
         tenant: None,
     };
+    let by = deed.by.clone();
     admin.books.deed(deed).await?;
+    lives::brought(&admin, kept.digest, &by).await?;
     Ok(json(
         StatusCode::CREATED,
         &object! { "digest" => kept.digest.to_string(), "name" => kept.name }.into(),
     ))
 }
 
-/// `POST /v1/releases/{digest}/promote {why}`
+/// `POST /v1/releases/{digest}/promote {emergency, why}`
 pub(super) async fn promote(
     State(admin): State<Arc<Admin>>,
     Caller(by): Caller,
@@ -78,19 +87,16 @@ pub(super) async fn promote(
     body: Bytes,
 ) -> Result<Response, ApiError> {
     rights::operator(&by)?;
-    let digest = Digest::parse(&release)
-        .ok_or_else(|| ApiError::malformed("this is not a release's digest", "give it as `sha256:…`"))?;
+    let digest = lives::digest(&release)?;
     let mut body = Body::parse(&body)?;
+    let emergency = body.optional("emergency").is_some_and(|emergency| emergency.as_bool() == Some(true));
     let why = body.why()?;
     body.finish()?;
-    let before = admin.books.in_force().map(|release| release.digest.to_string());
-    let position = admin.books.promote(digest, &by.name()?, &why).await.map_err(|error| match error {
-        Unpromoted::Unknown(digest) => ApiError::missing(format_args!("release `{digest}` here")),
-        Unpromoted::NoRelease(_) | Unpromoted::Down(_) => error.into(),
-    })?;
-    let before = before.map_or(Value::Null, Value::from);
-    Ok(json(
-        StatusCode::OK,
-        &object! { "digest" => digest.to_string(), "before" => before, "position" => position }.into(),
-    ))
+    if emergency && why.is_empty() {
+        return Err(ApiError::malformed("an emergency needs a reason", "say why: `--why TEXT`"));
+    }
+    let way = if emergency { Way::Emergency } else { Way::Promotion };
+    let lifecycle = lives::lifecycle(&admin)?;
+    let (position, before) = lifecycle.promote(digest, &by.name()?, &why, way).await?;
+    Ok(json(StatusCode::OK, &lives::moved(digest, before, position)))
 }

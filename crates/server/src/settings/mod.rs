@@ -9,6 +9,7 @@ mod ledger;
 mod opal;
 mod postgres;
 mod print;
+mod promotion;
 mod read;
 mod rules;
 mod secret;
@@ -34,6 +35,7 @@ pub use ledger::{Transparency, WitnessAt};
 pub use opal::{OpalServer, OpalSource, Promote};
 pub use postgres::PostgresSource;
 pub use print::Printed;
+pub use promotion::{GitRef, GitSource, Promotion};
 pub use secret::{Secret, SecretError, SecretSource, check_private};
 pub use upstream::{ListWith, Transport, Upstream};
 
@@ -70,6 +72,8 @@ pub struct Settings {
     pub server: Server,
     /// The release to bring into force at the start where none is; in dev also where it differs.
     pub release: ReleaseSource,
+    /// What a release needs before it comes into force.
+    pub promotion: Promotion,
     /// The tools' servers.
     pub upstreams: Vec<Upstream>,
     /// Sources of facts that feed by the API.
@@ -328,7 +332,7 @@ impl Settings {
 /// `None` where a problem was noted. Every section is read all the same, so that all problems are told at once.
 fn sections(root: &mut read::Section<'_, '_>) -> Option<Settings> {
     let server = server(root);
-    let release = release(root);
+    let release = release(root, server.as_ref());
     let data = server.as_ref().map(|server| server.data.clone());
     let (keys, vault) = match (&server, &data) {
         (Some(server), Some(data)) => (keys(root, data), vault(root, server)),
@@ -343,9 +347,11 @@ fn sections(root: &mut read::Section<'_, '_>) -> Option<Settings> {
     let (opal, opal_server) = (opal::sources(root), opal::server(root));
     let postgres = postgres::read(root);
     let dev = dev(root, server.as_ref());
+    let (release, promotion) = release?;
     Some(Settings {
         server: server?,
-        release: release?,
+        promotion,
+        release,
         upstreams: upstreams?,
         sources: sources?,
         feeds: feeds?,
@@ -424,11 +430,12 @@ fn origin(text: &str) -> Option<String> {
     if plain { Some(url.as_str().trim_end_matches('/').to_owned()) } else { None }
 }
 
-fn release(root: &mut read::Section<'_, '_>) -> Option<ReleaseSource> {
+fn release(root: &mut read::Section<'_, '_>, server: Option<&Server>) -> Option<(ReleaseSource, Promotion)> {
     let mut section = root.section("release");
     let (dir, archive) = (section.optional_path("dir"), section.optional_path("archive"));
+    let promotion = promotion::read(&mut section, server.map(|server| server.environment));
     section.finish();
-    match (dir?, archive?) {
+    let source = match (dir?, archive?) {
         (None, None) => Some(ReleaseSource::None),
         (Some(dir), None) => Some(ReleaseSource::Dir(dir)),
         (None, Some(archive)) => Some(ReleaseSource::Archive(archive)),
@@ -436,7 +443,8 @@ fn release(root: &mut read::Section<'_, '_>) -> Option<ReleaseSource> {
             section.problem("archive", "`dir` and `archive` can't both be given", "remove one of them");
             None
         }
-    }
+    };
+    Some((source?, promotion?))
 }
 
 fn keys(root: &mut read::Section<'_, '_>, data: &Path) -> Option<Keys> {

@@ -22,6 +22,7 @@ mod neighbour;
 mod operations;
 mod protocol;
 mod races;
+mod releases;
 mod rest;
 mod signals;
 mod sources;

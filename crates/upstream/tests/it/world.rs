@@ -272,6 +272,7 @@ impl Engine for Always {
             labels_at: 0,
             totals: Moving::Independent,
             claims: placet_core::Claims::NONE,
+            passed_over: None,
         })
     }
 }
