@@ -327,7 +327,10 @@ impl Making<'_> {
             call.id.clone(),
             &arguments,
         )
-        .map(|again| Call { lookups: call.lookups.clone(), ..again })
+        .map(|again| {
+            let moves = self.release.moves_on(self.envelope.workflow(), &again.action, self.facts);
+            Call { lookups: call.lookups.clone(), moves, ..again }
+        })
         .map_err(|refused| refused.reasons)
     }
 

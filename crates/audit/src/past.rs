@@ -6,7 +6,7 @@ use placet_core::{ApprovalId, Decimal, Digest, FactsView, Revision, TenantId, Wo
 use placet_facts::{Place, SealedFact, Snapshot, Transaction, World, attribute_at};
 use placet_json::{Limits, Value};
 use placet_record::{
-    AskedRecord, BadRecord, DecisionRecord, EffectRecord, Kind,
+    Amendment, AskedRecord, BadRecord, DecisionRecord, EffectRecord, Kind,
     sealed::{Shut, missing},
 };
 use placet_store::{Record, Subjects};
@@ -151,7 +151,13 @@ impl Past {
                 });
                 self.push(at, next);
             }
-            Some(Kind::Act | Kind::Refusals | Kind::Amendment | Kind::Gap) => {}
+            Some(Kind::Amendment) => {
+                let next = self.newest().and_then(|world| {
+                    finding(world, record).map_err(|why| format!("the finding {at} can't be read: {why}"))
+                });
+                self.push(at, next);
+            }
+            Some(Kind::Act | Kind::Refusals | Kind::Gap) => {}
             None => self.push(
                 at,
                 Err(format!(
@@ -237,7 +243,15 @@ fn permit(world: &World, at: u64, record: &DecisionRecord) -> Result<World, Stri
 fn ending(world: &World, record: &Record) -> Result<World, String> {
     let effect = EffectRecord::read(&record.payload).map_err(|error| error.to_string())?;
     let tenant = TenantId::new(&record.tree).map_err(|error| error.to_string())?;
+    if effect.is_unknown() {
+        return Ok(world.ended_unknown(record.sequence, &tenant, effect.at));
+    }
     Ok(world.ended(record.sequence, &tenant, effect.at, effect.returned))
+}
+
+fn finding(world: &World, record: &Record) -> Result<World, String> {
+    let found = Amendment::read(&record.payload).map_err(|error| error.to_string())?;
+    Ok(world.found(record.sequence, &found.tenant, found.at, found.returned))
 }
 
 fn released(record: &Record) -> Option<Digest> {

@@ -241,7 +241,7 @@ impl Story {
         });
         if let Some((sequence, time, found)) = amendment {
             let finding = if found.happened { "happened" } else { "did_not_happen" };
-            story.insert("amendment", object! { "sequence" => *sequence, "recorded" => time.to_string(), "finding" => finding, "by" => found.by.as_str(), "how" => found.how.as_str(), "why" => found.why.as_str() });
+            story.insert("amendment", object! { "sequence" => *sequence, "recorded" => time.to_string(), "finding" => finding, "by" => found.by.as_str(), "how" => found.how.as_str(), "why" => found.why.as_str(), "returned" => found.returned });
         }
         match proof {
             Ok(proof) => {

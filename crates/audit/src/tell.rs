@@ -289,7 +289,7 @@ impl fmt::Display for Story {
         }
         lines.push(("effect", self.ending()));
         if let Some((sequence, time, found)) = amendment {
-            let what = if found.happened { "it happened" } else { "it did not happen" };
+            let what = found_out(found.happened, found.returned);
             let told = [&found.how, &found.why].into_iter().find(|text| !text.is_empty());
             let told = told.map(|text| format!(": {text}")).unwrap_or_default();
             lines.push((
@@ -313,6 +313,14 @@ impl fmt::Display for Story {
             writeln!(f, "  {title:<11}{text}")?;
         }
         Ok(())
+    }
+}
+
+fn found_out(happened: bool, returned: bool) -> &'static str {
+    match (happened, returned) {
+        (true, _) => "it happened",
+        (false, true) => "it did not happen, so what it took came back",
+        (false, false) => "it did not happen",
     }
 }
 

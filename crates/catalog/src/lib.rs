@@ -33,8 +33,8 @@ pub use entry::{Argument, Catalog, Credential, Entry, Guard, IdFrom, Owner, Reso
 pub use guard::{Guarded, inspect};
 pub use limits::{Repeats, ToolLimits};
 pub use lookup::{
-    DEFAULT_MAX_AGE, DEFAULT_TIMEOUT, DidNot, Field as LookupField, LONGEST_MAX_AGE, LONGEST_TIMEOUT, Lookup,
-    Resolver, Sign,
+    DEFAULT_KEEP, DEFAULT_KEEP_FOR, DEFAULT_MAX_AGE, DEFAULT_TIMEOUT, DidNot, Field as LookupField,
+    LONGEST_KEEP_FOR, LONGEST_MAX_AGE, LONGEST_TIMEOUT, Lookup, MOST_KEPT, Resolver, Sign,
 };
 pub use operation::{Claim, HttpRequest, Incoming, Operation, Routed, Verb, definition};
 pub use path::{Path, PathError};

@@ -10,7 +10,7 @@ use std::{
 use imbl::OrdMap;
 use placet_core::{
     AgentId, ApprovalId, Claims, Decimal, DecisionId, Digest, EffectClass, Moving, Name, Revision, Spending,
-    TenantId, Timestamp, Tuple, WorkflowId,
+    StateMove, TenantId, Timestamp, Tuple, WorkflowId,
     authority::{Ending, Position},
 };
 use placet_facts::{ChangeError, Keys, Live, Place, Transaction, World};
@@ -48,11 +48,11 @@ pub(crate) enum Commit {
     /// A denial.
     Denial { tenant: TenantId, id: DecisionId, remediable: bool, record: Sealed },
     /// The end of a warrant.
-    Ended { at: Position, ending: Ending, returned: bool, record: Sealed },
+    Ended { at: Position, ended: Ended, record: Sealed },
     /// A warrant of which nothing more is known.
     Orphan { tenant: TenantId, workflow: Name, decision: DecisionId, at: Position, detail: &'static str },
     /// What was found out about an ending that nobody knew.
-    Amended { tenant: TenantId, at: u64, record: String },
+    Amended { tenant: TenantId, at: u64, happened: bool, record: String },
     /// A release comes into force, over the one that it was compared with, if it was.
     Release { release: Arc<Release>, record: String, how: Entry, over: Over },
     /// A step in a release's life.
@@ -63,6 +63,16 @@ pub(crate) enum Commit {
     Act { tenant: Option<TenantId>, kind: Kind, record: String },
     /// What a source of facts says of itself.
     Source { told: Told, record: String },
+}
+
+/// How a warrant ended, as far as others depend on it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ended {
+    pub(crate) ending: Ending,
+    /// Whether the call provably never left, so that what it had reserved comes back.
+    pub(crate) returned: bool,
+    /// Whether the tool itself answered that it failed.
+    pub(crate) error: bool,
 }
 
 /// The release that another was compared with before it comes into force.
@@ -91,6 +101,7 @@ pub(crate) struct Reservation {
     pub(crate) spends: Vec<ApprovalId>,
     pub(crate) agent: AgentId,
     pub(crate) writes: Vec<Tuple>,
+    pub(crate) moves: Vec<StateMove>,
     pub(crate) spending: Spending,
     pub(crate) claims: Claims,
     pub(crate) record: Sealed,
@@ -148,6 +159,8 @@ pub(crate) struct Open {
     pub(crate) agent: AgentId,
     /// The relationships that it leaves behind if its effect happens.
     pub(crate) writes: Vec<Tuple>,
+    /// How its workflow moves then.
+    pub(crate) moves: Vec<StateMove>,
 }
 
 /// What others may look at while the writer works.
@@ -174,6 +187,10 @@ impl Seen {
     /// The warrants that are open.
     pub(crate) fn open(&self) -> BTreeMap<u64, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+    /// How many effects nobody knows.
+    pub(crate) fn unresolved_count(&self) -> usize {
+        self.unresolved.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
     /// The effects that nobody knows.
     pub(crate) fn unresolved(&self) -> Unresolved {
@@ -265,8 +282,8 @@ pub(crate) enum Token {
     Closed(World, u64, Option<UnknownEffect>),
     /// The warrant has ended, and left this behind.
     Left(World, u64, Option<UnknownEffect>),
-    /// It was found out how this warrant ended.
-    Resolved(u64),
+    /// It was found out how this warrant ended; `true`: facts moved by it.
+    Resolved(World, u64, bool),
     /// A denial that an approval may turn.
     Remediable(DecisionId),
     /// A release.
@@ -467,19 +484,24 @@ impl State {
         &mut self,
         sequence: u64,
         at: Position,
-        (ending, returned): (Ending, bool),
+        ended: Ended,
         time_ms: u64,
         record: &Sealed,
         out: &mut FrameSink<'_>,
     ) -> Result<Token, Refusal> {
+        let Ended { ending, returned, error: _ } = ended;
         let open = self.open.get(&at.0).ok_or(Refusal::Ended)?;
         push(out, open.tenant.as_str(), Kind::Effect, record)?;
-        let ended = self.world.ended(sequence, &open.tenant, at.0, returned);
-        let left = writes::leave(&ended, open, ending, time_ms, out)?;
+        let world = if ending == Ending::Unknown {
+            self.world.ended_unknown(sequence, &open.tenant, at.0)
+        } else {
+            self.world.ended(sequence, &open.tenant, at.0, returned)
+        };
+        let left = writes::leave(&world, open, ended, time_ms, out)?;
         let unknown = self.close(at.0, ending == Ending::Unknown, time_ms);
         let token = match left {
             Some(left) => Token::Left(left, at.0, unknown),
-            None => Token::Closed(ended, at.0, unknown),
+            None => Token::Closed(world, at.0, unknown),
         };
         if let Token::Left(world, ..) | Token::Closed(world, ..) = &token {
             self.world = world.clone();
@@ -553,6 +575,40 @@ impl State {
         Ok(Token::Erased(self.world.clone(), erasure.keys))
     }
 
+    fn replay_end(&mut self, frame: &Frame<'_>) -> Result<(), Box<dyn Error + Send + Sync>> {
+        let (at, effect) = (frame.sequence, EffectRecord::read(frame.payload)?);
+        let unknown = effect.is_unknown();
+        if let Some(open) = self.open.get(&effect.at) {
+            self.world = if unknown {
+                self.world.ended_unknown(at, &open.tenant, effect.at)
+            } else {
+                self.world.ended(at, &open.tenant, effect.at, effect.returned)
+            };
+        }
+        let unknown = self.close(effect.at, unknown, frame.time_ms);
+        self.seen.closed(effect.at);
+        self.seen.unknown(effect.at, unknown);
+        Ok(())
+    }
+    /// It was found out how a warrant of unknown end did end: frames that, and after it what follows from it.
+    fn amend(
+        &mut self,
+        (sequence, time_ms): (u64, u64),
+        tenant: &TenantId,
+        (at, happened): (u64, bool),
+        record: &str,
+        out: &mut FrameSink<'_>,
+    ) -> Result<Token, Refusal> {
+        let effect = self.unresolved.get(at).ok_or(Refusal::Resolved)?;
+        out.push(tenant.as_str(), Kind::Amendment.tag(), record.as_bytes())?;
+        let found = self.world.found(sequence, tenant, at, !happened);
+        let late = if happened { writes::leave_late(&found, effect, time_ms, out)? } else { None };
+        let moved = late.is_some();
+        let world = late.unwrap_or(found);
+        self.unresolved.remove(at);
+        self.world = world.clone();
+        Ok(Token::Resolved(world, at, moved))
+    }
     fn permit(&self, at: u64, reservation: &Reservation) -> Result<World, Refusal> {
         let Reservation { workflow, basis, entry, action, amount, labels, labels_at, totals, spends, .. } =
             reservation;
@@ -632,6 +688,7 @@ impl Fold for State {
                             effect: call.effect,
                             agent: record.grant.agent,
                             writes: call.writes,
+                            moves: call.moves,
                         };
                         self.seen.opened(at, open.clone());
                         self.open.insert(at, open);
@@ -645,19 +702,13 @@ impl Fold for State {
                 }
             }
             Some(Kind::Effect) => {
-                let effect = EffectRecord::read(frame.payload)?;
-                if let Some(open) = self.open.get(&effect.at) {
-                    self.world = self.world.ended(at, &open.tenant, effect.at, effect.returned);
-                }
-                let unknown = effect.ending == Ending::Unknown.as_str();
-                let unknown = self.close(effect.at, unknown, frame.time_ms);
-                self.seen.closed(effect.at);
-                self.seen.unknown(effect.at, unknown);
+                self.replay_end(frame)?;
             }
             Some(Kind::Amendment) => {
-                let at = Amendment::read(frame.payload)?.at;
-                self.unresolved.remove(at);
-                self.seen.unresolved.lock().unwrap_or_else(PoisonError::into_inner).remove(at);
+                let found = Amendment::read(frame.payload)?;
+                self.world = self.world.found(at, &found.tenant, found.at, found.returned);
+                self.unresolved.remove(found.at);
+                self.seen.unresolved.lock().unwrap_or_else(PoisonError::into_inner).remove(found.at);
             }
             Some(Kind::Release) => self.released(frame.payload)?,
             Some(Kind::Act) => self.acted(frame)?,
@@ -699,7 +750,7 @@ impl Fold for State {
             }
             Commit::Permit(reservation) => {
                 let world = self.permit(sequence, &reservation)?;
-                let Reservation { id, workflow, agent, effect, writes, record, .. } = *reservation;
+                let Reservation { id, workflow, agent, effect, writes, moves, record, .. } = *reservation;
                 push(out, workflow.tenant().as_str(), Kind::Decision, &record)?;
                 self.world = world.clone();
                 let open = Open {
@@ -709,6 +760,7 @@ impl Fold for State {
                     effect,
                     agent,
                     writes,
+                    moves,
                 };
                 self.open.insert(sequence, open.clone());
                 Ok(Token::Opened(world, sequence, open))
@@ -717,16 +769,9 @@ impl Fold for State {
                 push(out, tenant.as_str(), Kind::Decision, &record)?;
                 Ok(if remediable { Token::Remediable(id) } else { Token::Nothing })
             }
-            Commit::Ended { at, ending, returned, record } => {
-                self.end(sequence, at, (ending, returned), time_ms, &record, out)
-            }
-            Commit::Amended { tenant, at, record } => {
-                if !self.unresolved.contains(at) {
-                    return Err(Refusal::Resolved);
-                }
-                out.push(tenant.as_str(), Kind::Amendment.tag(), record.as_bytes())?;
-                self.unresolved.remove(at);
-                Ok(Token::Resolved(at))
+            Commit::Ended { at, ended, record } => self.end(sequence, at, ended, time_ms, &record, out),
+            Commit::Amended { tenant, at, happened, record } => {
+                self.amend((sequence, time_ms), &tenant, (at, happened), &record, out)
             }
             Commit::Orphan { tenant, workflow, decision, at, detail } => {
                 let record = orphaned(
@@ -738,7 +783,8 @@ impl Fold for State {
                     detail,
                 );
                 let record = Sealed::plain(record);
-                self.end(sequence, at, (Ending::Unknown, false), time_ms, &record, out)
+                let ended = Ended { ending: Ending::Unknown, returned: false, error: false };
+                self.end(sequence, at, ended, time_ms, &record, out)
             }
             Commit::Erase(erasure) => self.erase(at, *erasure, out),
             Commit::Release { release, record, how, over } => self.release(release, &record, &how, over, out),
@@ -794,8 +840,13 @@ impl Fold for State {
                 self.seen.unknown(at, unknown);
                 self.live.publish(world);
             }
-            Token::Resolved(at) => {
+            Token::Resolved(world, at, moved) => {
                 self.seen.unresolved.lock().unwrap_or_else(PoisonError::into_inner).remove(at);
+                if moved {
+                    self.live.publish(world);
+                } else {
+                    self.live.publish_flow(world);
+                }
             }
             Token::Remediable(id) => self.seen.remember(id, receipt.first),
             Token::Release(release) => {

@@ -8,7 +8,7 @@ use std::{
 };
 
 use imbl::OrdMap;
-use placet_core::{AgentId, DecisionId, Digest, EffectClass, Name, TenantId, Timestamp};
+use placet_core::{AgentId, DecisionId, Digest, EffectClass, Name, StateMove, TenantId, Timestamp};
 use placet_facts::{Keys, Rebuilding, World, parse_tuple, tuple_text};
 use placet_json::{Limits, Value, object};
 use placet_ledger::frame::Frame;
@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Raised whenever the form of a kept state changes, or what the journal's entries fold to.
-pub(crate) const FORMAT: &str = "gateway-4";
+pub(crate) const FORMAT: &str = "gateway-5";
 /// A state is held in memory after so many entries: at ≈ 10 µs an entry, a look back folds some 40 ms at most.
 const EVERY: u64 = if cfg!(test) { 8 } else { 4096 };
 /// How many of them: 65,536 entries. They share with the newest what didn't change since.
@@ -55,19 +55,21 @@ impl Parts {
             let mut line = |document: &Value| writeln!(out, "{document}");
             world.documents().try_for_each(|document| line(&document))?;
             keys.documents().try_for_each(|key| line(&one("key", key)))?;
-            for (at, Open { tenant, workflow, decision, effect, agent, writes }) in open {
+            for (at, Open { tenant, workflow, decision, effect, agent, writes, moves }) in open {
                 let writes = Value::Array(writes.iter().map(|tuple| tuple_text(tuple).into()).collect());
                 let body = object! {
                     "at" => at, "tenant" => tenant.as_str(), "workflow" => workflow.as_str(),
                     "decision" => decision.as_str(), "effect" => effect.as_str(), "agent" => agent.as_str(), "writes" => writes,
+                    "moves" => placet_json::to_value(&moves).unwrap_or(Value::Null),
                 };
                 line(&one("open", body))?;
             }
             for (at, effect) in unresolved.into_all() {
-                let UnknownEffect { tenant, workflow, decision, since } = effect;
+                let UnknownEffect { tenant, workflow, decision, since, agent, moves } = effect;
                 let body = object! {
                     "at" => at, "tenant" => tenant.as_str(), "workflow" => workflow.as_str(),
-                    "decision" => decision.as_str(), "since" => since.to_string(),
+                    "decision" => decision.as_str(), "since" => since.to_string(), "agent" => agent.as_str(),
+                    "moves" => placet_json::to_value(&moves).unwrap_or(Value::Null),
                 };
                 line(&one("unresolved", body))?;
             }
@@ -131,6 +133,7 @@ impl Parts {
                         .iter()
                         .map(|tuple| parse_tuple(tuple.as_str().unwrap_or_default()))
                         .collect::<Result<_, _>>()?,
+                    moves: moves(body)?,
                 };
                 self.open.insert(number(body, "at")?, open);
             }
@@ -140,6 +143,8 @@ impl Parts {
                     workflow: Name::new(text(body, "workflow")?)?,
                     decision: DecisionId::new(text(body, "decision")?)?,
                     since: Timestamp::parse(text(body, "since")?)?,
+                    agent: AgentId::new(text(body, "agent")?)?,
+                    moves: moves(body)?,
                 };
                 self.unresolved.insert(number(body, "at")?, effect);
             }
@@ -297,6 +302,9 @@ pub(crate) fn position_at(reader: &Reader, millis: u64) -> Result<u64, ReadError
 
 fn one(kind: &str, body: impl Into<Value>) -> Value {
     Value::from(object! { kind => body })
+}
+fn moves(body: &Value) -> Result<Vec<StateMove>, Failure> {
+    Ok(placet_json::from_value(body.get("moves").ok_or("`moves` is missing")?)?)
 }
 fn text<'v>(body: &'v Value, name: &str) -> Result<&'v str, Failure> {
     body.get(name).and_then(Value::as_str).ok_or_else(|| format!("`{name}` is missing").into())

@@ -28,7 +28,7 @@ use crate::{
     ArchiveError, Archives,
     effects::{Unamended, UnknownEffect},
     flood::{Floods, Summary},
-    fold::{Commit, Over, Refusal, Reservation, Seen, State},
+    fold::{Commit, Ended, Over, Refusal, Reservation, Seen, State},
     keep::position_at,
     sealing::Sealed,
     lives::{Entry as LifeEntry, Lives, Step},
@@ -249,10 +249,16 @@ impl Ledger {
     pub fn unresolved(&self) -> Vec<(u64, UnknownEffect)> {
         self.inner.seen.unresolved().into_all()
     }
+    /// How many there are.
+    #[must_use]
+    pub fn unresolved_count(&self) -> usize {
+        self.inner.seen.unresolved_count()
+    }
     /// Records what was found out about one of them. The first finding stands.
     pub async fn amend(&self, amendment: &Amendment) -> Result<u64, Unamended> {
         let record = placet_record::amended(amendment, self.now());
-        let entry = Commit::Amended { tenant: amendment.tenant.clone(), at: amendment.at, record };
+        let Amendment { tenant, at, happened, .. } = amendment;
+        let entry = Commit::Amended { tenant: tenant.clone(), at: *at, happened: *happened, record };
         match self.inner.journal.durable(entry).await {
             Ok(receipt) => {
                 self.inner.last.fetch_max(receipt.time_ms, Ordering::AcqRel);
@@ -657,6 +663,7 @@ impl Ledger {
                     spends: permit.spends().iter().map(|approval| approval.id.clone()).collect(),
                     agent: permit.envelope().agent().clone(),
                     writes: call.writes.clone(),
+                    moves: call.moves.clone(),
                     spending: Spending::of(
                         permit.envelope().grant(),
                         call,
@@ -678,8 +685,11 @@ impl Ledger {
             },
             Entry::Ended { permit, at, credential, outcome } => Commit::Ended {
                 at: *at,
-                ending: outcome.ending,
-                returned: returns(outcome),
+                ended: Ended {
+                    ending: outcome.ending,
+                    returned: returns(outcome),
+                    error: placet_record::says_failed(outcome),
+                },
                 record: record(&|| ended(permit, *at, credential, outcome, self.now())),
             },
         }

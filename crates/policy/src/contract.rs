@@ -226,7 +226,18 @@ impl Contract {
                         Per::DAYS.iter().map(|per| (per.as_str(), May, totals())).collect(),
                     )),
                 ),
-                ("risk", May, Shape::Map(Box::new(Shape::Decimal(true)))),
+                (
+                    "risk",
+                    May,
+                    Shape::Record(Record::of(
+                        true,
+                        vec![
+                            ("agent", Built, Shape::Decimal(true)),
+                            ("human", May, Shape::Decimal(true)),
+                            ("workflow", Built, Shape::Decimal(true)),
+                        ],
+                    )),
+                ),
                 ("resource", Must, resource.clone()),
                 ("resources", May, list(resource)),
                 (

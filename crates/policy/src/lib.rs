@@ -11,6 +11,7 @@ mod acts;
 mod admit;
 mod admits;
 mod archive;
+mod around;
 mod cases;
 mod cedar;
 mod chain;
@@ -27,6 +28,7 @@ mod lints;
 mod lookups;
 mod manifest;
 mod moves;
+mod on_action;
 mod packages;
 #[cfg(test)]
 mod peers;

@@ -344,6 +344,7 @@ pub(crate) fn read(tree: &Tree, archived: Option<(&[u8], &Tree)>) -> Parts {
     findings.extend(relations::writes(&catalog, &model, &files));
     for (file, text, kind) in &budgeted {
         findings.extend(limits::check(file, text, kind, &catalog));
+        findings.extend(crate::on_action::unknown_actions(file, text, kind, &catalog));
     }
 
     let mut additions = additions(&catalog, &workflow_types, &attributes, &model);

@@ -12,6 +12,7 @@ use crate::{
     lookup,
     read::{BadRecord, bad, digest, list, member, name, names, number, object as as_object, text, time},
     sealed::{Shut, missing},
+    state_moves,
     writer::Writer,
 };
 
@@ -297,6 +298,7 @@ fn call(w: &mut Writer, call: &Call, basis: Option<&Basis>) {
         .list("labels", call.labels.iter().map(Name::as_str));
     lookup::write(&mut inner, &call.lookups);
     inner.text("method", call.method);
+    state_moves::write(&mut inner, &call.moves);
     // Only where another release classified it than decided: a call that met a change of releases.
     if basis.is_some_and(|basis| basis.release != call.release) {
         inner.shown("release", &call.release);
@@ -492,6 +494,7 @@ fn read_call(call: &Object, id: DecisionId, release: Digest) -> Result<Call, Bad
         labels: names(call, "labels")?.into_iter().collect(),
         lookups: lookup::read(call)?,
         writes: writes(call)?,
+        moves: state_moves::read(call)?,
     })
 }
 

@@ -228,6 +228,7 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
     let senders = Senders { call, sender, vault: access_to_vault };
     let (gateway, upstreams) = gateway(&settings, variables, &ledger, senders, &metrics)?;
     let effects = gateway.effects().clone();
+    ledger.live().runs_in(settings.server.environment.as_str());
     let lifecycle = lifecycle.shadowed(gateway.shadow().clone());
     let books: Arc<LedgerBooks> = Arc::new(LedgerBooks {
         ledger: ledger.clone(),
@@ -693,6 +694,9 @@ impl Observer for Metrics {
     }
     fn looked_up(&self, lookup: &str, outcome: &'static str) {
         Metrics::looked_up(self, lookup, outcome);
+    }
+    fn found_out(&self, finding: &'static str, by: &'static str) {
+        Metrics::found_out(self, finding, by);
     }
     fn took(&self, stage: Stage, elapsed: Duration) {
         Metrics::took(self, stage.as_str(), elapsed);

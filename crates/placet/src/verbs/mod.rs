@@ -32,6 +32,7 @@ mod reconcile;
 pub(crate) mod relations;
 pub(crate) mod release;
 pub(crate) mod review;
+pub(crate) mod risk;
 pub(crate) mod rollback;
 mod rotate;
 pub(crate) mod scim;

@@ -26,6 +26,7 @@ use placet_json::Value;
 pub(crate) use conditions::{Candidate, Condition, Form, Looked, form};
 
 use crate::{
+    around::Around,
     contract::Contract,
     finding::{Finding, Severity, position},
     manifest::AttributeType,
@@ -62,6 +63,8 @@ pub(crate) struct Program {
     pub(crate) reads_totals: bool,
     /// The totals of days that a policy reads.
     pub(crate) reads_days: BTreeSet<Per>,
+    /// What of risk and environment a policy reads.
+    pub(crate) around: Around,
 }
 
 impl std::fmt::Debug for Program {
@@ -166,6 +169,9 @@ impl Program {
             .iter()
             .flat_map(|policy| crate::limits::days_in(&policy.to_string()).collect::<Vec<_>>())
             .collect();
+        let around = policies
+            .iter()
+            .fold(Around::default(), |around, policy| around.and(Around::in_text(&policy.to_string())));
         Some(Self {
             schema,
             schema_text,
@@ -181,6 +187,7 @@ impl Program {
             conditions,
             reads_totals,
             reads_days,
+            around,
         })
     }
 

@@ -24,7 +24,10 @@ use super::{
     convert::to_rego,
     near::{Candidate, Condition, Conditions, allows_by_candidates},
 };
-use crate::finding::{Finding, Severity};
+use crate::{
+    around::Around,
+    finding::{Finding, Severity},
+};
 
 /// The longest evaluation of one package. The engine measures wall time, in which a thread that waits for a processor
 /// counts, too: the bound is for what runs away (an evaluation takes a tenth of a millisecond), not for a busy machine.
@@ -47,6 +50,8 @@ pub(crate) struct Program {
     pub(crate) reads_totals: bool,
     /// The totals of days that a policy reads.
     pub(crate) reads_days: BTreeSet<Per>,
+    /// What of risk and environment a policy reads.
+    pub(crate) around: Around,
 }
 
 impl std::fmt::Debug for Program {
@@ -220,7 +225,13 @@ impl Program {
             })
             .flat_map(|path| crate::limits::days_of(&path))
             .collect();
-        let program = Self { engine, entries, reads_facts, asks, reads_totals, reads_days };
+        let around = mentions
+            .iter()
+            .flat_map(|(parsed, m)| {
+                m.references.iter().filter_map(|r| super::lint::input_path(parsed, r, &m.locals))
+            })
+            .fold(Around::default(), |around, path| around.and(Around::of_path(&path)));
+        let program = Self { engine, entries, reads_facts, asks, reads_totals, reads_days, around };
         program.prepare().map_err(|error| {
             Finding::error("release.toml", (0, 0), format!("the policies can't be prepared: {error}"), "")
         })

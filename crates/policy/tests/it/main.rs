@@ -3,6 +3,8 @@
 
 // `cfg(test)` says to clippy that the helpers are tests too.
 #[cfg(test)]
+mod around;
+#[cfg(test)]
 mod cases;
 #[cfg(test)]
 mod common;
@@ -17,7 +19,10 @@ mod models;
 #[cfg(test)]
 mod numbers;
 #[cfg(test)]
+mod on_action;
+#[cfg(test)]
 mod ours;
+#[cfg(test)]
 mod packages;
 #[cfg(test)]
 mod platform;

@@ -29,6 +29,7 @@ mod read;
 mod relations;
 mod releases;
 mod rights;
+mod risks;
 mod safe;
 mod slice;
 mod sources;
@@ -56,7 +57,7 @@ use crate::{
 };
 
 pub use door::{Door, KEY_HEADER, Principal, is_host};
-pub use enrolment::Codes;
+pub use enrolment::{Codes, Spent};
 pub use error::ApiError;
 pub(crate) use error::json;
 pub use feed::Waiters;
@@ -116,6 +117,7 @@ pub fn routes(admin: Arc<Admin>) -> Router {
         .route("/v1/access/sign", post(access::sign))
         .route("/v1/freezes", get(read::freezes).post(freezes::freeze))
         .route("/v1/freezes/end", post(freezes::unfreeze))
+        .route("/v1/risks", get(risks::list).post(risks::set))
         .route("/v1/waivers", get(waivers::list).post(waivers::ask))
         .route("/v1/waivers/{waiver}/confirm", post(waivers::confirm))
         .route("/v1/waivers/{waiver}/end", post(waivers::end))

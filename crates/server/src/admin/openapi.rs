@@ -121,6 +121,20 @@ pub(super) const OPERATIONS: &[Operation] = &[
             ("why", "string", true),
         ],
     ),
+    read("/v1/risks", "Risks that aren't 0"),
+    act(
+        "/v1/risks",
+        "Set the risk of an agent, a person or a workflow, for policies to read",
+        "200",
+        &[
+            ("agent", "string", false),
+            ("human", "string", false),
+            ("workflow", "string", false),
+            ("tenant", "string", false),
+            ("risk", "number", true),
+            WHY,
+        ],
+    ),
     read("/v1/tenants/{tenant}/assignments", "Roles of people in a tenant"),
     act(
         "/v1/tenants/{tenant}/assignments",

@@ -8,7 +8,7 @@ use http::{Request, StatusCode};
 use http_body_util::BodyExt;
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
-use placet_core::{DecisionId, Digest, Name, Revision, TenantId, Timestamp};
+use placet_core::{AgentId, DecisionId, Digest, Name, Revision, TenantId, Timestamp};
 use placet_facts::{ChangeError, Keys, Live, Place, Transaction, World, parse_file};
 use placet_gateway::{Erasable, Erased, InFlight, SourceReport, SourceSays};
 use placet_jose::{
@@ -551,6 +551,8 @@ async fn a_person_can_do_nothing_that_is_an_operators_and_the_attempt_is_recorde
         ("POST", "/v1/erasures", r#"{"kind":"human","id":"maya","why":"x"}"#),
         ("POST", "/v1/tenants/acme/assignments", r#"{"human":"maya","roles":["support_manager"]}"#),
         ("POST", "/v1/facts", r#"{"place":"organisation","changes":[{"tenant_created":{"id":"x"}}]}"#),
+        ("GET", "/v1/risks", ""),
+        ("POST", "/v1/risks", r#"{"agent":"agent-7","risk":0}"#),
         ("GET", "/v1/facts", ""),
         ("GET", "/v1/humans", ""),
         ("GET", "/v1/vault", ""),
@@ -575,7 +577,7 @@ async fn a_person_can_do_nothing_that_is_an_operators_and_the_attempt_is_recorde
         );
     }
     assert_eq!(fixture.revision(), before);
-    assert_eq!(fixture.refused_deeds().len(), 20);
+    assert_eq!(fixture.refused_deeds().len(), 22);
 }
 
 #[tokio::test]
@@ -780,13 +782,37 @@ async fn an_enrolment_code_is_shown_once_and_kept_as_a_hash() {
         .await;
     assert_eq!(status, StatusCode::CREATED, "{body}");
     let hash = placet_oauth::enrol::CodeHash::of(text(&body, "/code"));
-    let pending = fixture.admin.codes.pending(&hash).unwrap();
+    let world = fixture.admin.books.live().world();
+    let pending = fixture.admin.codes.pending(&hash, world.organisation()).unwrap();
     assert_eq!((pending.agent.as_str(), pending.expires_at), ("agent-8", NOW + 60));
     assert!(
         !format!("{:?} {:?}", fixture.admin.codes, fixture.shelf.log.lock().unwrap())
             .contains(text(&body, "/code"))
     );
-    assert!(fixture.admin.codes.spend(&hash) && !fixture.admin.codes.spend(&hash));
+    let agent = AgentId::new("agent-8").unwrap();
+    let taken = fixture.admin.codes.spend(&hash, &agent).unwrap().unwrap();
+    for works in [true, false] {
+        let once = Transaction {
+            place: Place::Organisation,
+            changes: vec![taken.clone()],
+            author: Name::new("agent-8").unwrap(),
+            source: Name::new("enrolment").unwrap(),
+            why: String::new(),
+            idempotency_key: None,
+        };
+        assert_eq!(fixture.admin.books.transact(once).await.is_ok(), works);
+    }
+    // Nobody writes a code's fact by hand.
+    let body = object! {
+        "place" => "organisation",
+        "changes" => Value::Array(vec![
+            object! { "enrolment_offered" => object! {
+                "code" => "chosen", "agent" => "agent-8", "at" => "2026-03-01T09:00:00Z", "until" => "2027-03-01T09:00:00Z",
+            } }.into()
+        ]),
+    };
+    let (status, answer) = fixture.ask("operator", "POST", "/v1/facts", &Value::from(body).to_string()).await;
+    assert_eq!(status, StatusCode::FORBIDDEN, "{answer}");
 }
 
 #[tokio::test]
@@ -896,6 +922,35 @@ async fn probes_say_why_not() {
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
     assert!(text(&body, "/checks/release").starts_with("no release is in force"));
     assert_eq!(probe("/metrics").await.0, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn risks_are_set_listed_and_part_of_the_facts() {
+    let fixture = fixture();
+    for (body, status) in [
+        (r#"{"agent":"agent-7","risk":0.8,"why":"odd hours"}"#, StatusCode::OK),
+        (r#"{"human":"maya","risk":50}"#, StatusCode::OK),
+        (r#"{"workflow":"wf-9","tenant":"acme","risk":3}"#, StatusCode::OK),
+        (r#"{"agent":"agent-none","risk":1}"#, StatusCode::UNPROCESSABLE_ENTITY),
+        (r#"{"workflow":"wf-9","risk":1}"#, StatusCode::BAD_REQUEST),
+        (r#"{"agent":"agent-7","human":"maya","risk":1}"#, StatusCode::BAD_REQUEST),
+        (r#"{"agent":"agent-7","risk":-1}"#, StatusCode::BAD_REQUEST),
+        (r#"{"agent":"agent-7","risk":"high"}"#, StatusCode::BAD_REQUEST),
+        (r#"{"agent":"agent-7"}"#, StatusCode::BAD_REQUEST),
+    ] {
+        let (got, answer) = fixture.ask("operator", "POST", "/v1/risks", body).await;
+        assert_eq!(got, status, "{body}: {answer}");
+    }
+    let (_, listed) = fixture.ask("operator", "GET", "/v1/risks", "").await;
+    assert_eq!(
+        listed.to_string(),
+        r#"{"risks":[{"agent":"agent-7","risk":0.8},{"human":"maya","risk":50},{"workflow":"wf-9","risk":3,"tenant":"acme"}]}"#
+    );
+    // As a facts file has them.
+    for (path, of) in [("/v1/facts", "agent"), ("/v1/facts?tenant=acme", "workflow")] {
+        let (_, facts) = fixture.ask("operator", "GET", path, "").await;
+        assert!(facts.pointer(&format!("/changes/0/risk_set/{of}")).is_some(), "{facts}");
+    }
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@
 mod arguments;
 mod duties;
 mod endings;
+mod enrolment;
 mod envelope;
 mod feeds;
 mod gateways;
