@@ -1,6 +1,7 @@
 //! Rego: read and checked at load, interpreted at every decision.
 
 pub(crate) mod ast;
+pub(crate) mod compiled;
 pub(crate) mod convert;
 pub(crate) mod lint;
 pub(crate) mod near;

@@ -4,6 +4,7 @@
 // `cfg(test)` says to clippy that the helpers are tests too.
 #[cfg(test)]
 mod common;
+mod compiled;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]
