@@ -1,8 +1,8 @@
 //! Compact JWS (RFC 7515 §3.1): writing, and the only reading there is.
 //!
-//! `jsonwebtoken` checks the signature and nothing else here: its `decode` reads the wall clock, lets `iss` and `aud` be
-//! absent, takes one of many audiences, ignores `typ`, `crit` and `iat`. All of that is checked around it, and this
-//! module is its only caller.
+//! `jsonwebtoken` checks signatures and nothing else here: what it would decode reads the wall clock, lets `iss` and `aud`
+//! be absent, takes one of many audiences, ignores `typ`, `crit` and `iat`. All of that is checked around it, and this
+//! module is the only caller of its `crypto::verify`.
 
 use std::borrow::Cow;
 
