@@ -139,7 +139,8 @@ impl Data {
             return Err(format!("its archive `{shown}` was altered: its digest is {found}"));
         }
         let release = Release::from_archive(&bytes)
-            .map_err(|refused| format!("its archive `{shown}` doesn't load: {refused}"))?;
+            .map_err(|refused| format!("its archive `{shown}` doesn't load: {refused}"))?
+            .interpreted();
         if release.digest() == digest {
             Ok(release)
         } else {

@@ -99,6 +99,22 @@ impl Release {
         }
     }
 
+    /// The same release, all of whose decisions are the interpreter's: for a replay, which so is a second opinion.
+    #[must_use]
+    pub fn interpreted(mut self) -> Self {
+        if let Some(program) = &mut self.rego {
+            program.interpret();
+        }
+        self
+    }
+
+    /// Whether permits of its Rego policies are told by regorus' virtual machine, because it says the same of them as
+    /// the interpreter and they hold nothing in which the two could differ.
+    #[must_use]
+    pub fn is_compiled(&self) -> bool {
+        self.rego.as_ref().is_some_and(Program::is_compiled)
+    }
+
     /// Its name.
     #[must_use]
     pub fn name(&self) -> &Name {
@@ -182,6 +198,7 @@ impl Release {
         });
         Value::Object(object! {
             "name" => self.name.as_str(),
+            "compiled" => self.is_compiled(),
             "rewrites" => rewrites.collect::<Vec<_>>(),
             "findings" => self.findings.iter().map(Finding::to_value).collect::<Vec<_>>(),
         })
@@ -402,7 +419,11 @@ pub(crate) fn read(tree: &Tree, archived: Option<(&[u8], &Tree)>) -> Parts {
     let rego = match (&manifest.rego, broken) {
         (Some(rego), false) => Program::new(&parts.modules, &entrypoints(rego, layout.all()), v1, findings)
             .map_err(|finding| findings.push(finding))
-            .ok(),
+            .ok()
+            .map(|mut program| {
+                program.compile(&parts.modules, &contract);
+                program
+            }),
         (Some(_) | None, _) => None,
     };
     let cedar_files: Vec<(String, String)> = below("policies", ".cedar")

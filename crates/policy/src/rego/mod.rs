@@ -2,6 +2,7 @@
 
 pub(crate) mod ast;
 pub(crate) mod builtins;
+pub(crate) mod compiled;
 pub(crate) mod convert;
 #[cfg(test)]
 mod corpus;

@@ -21,11 +21,13 @@ use regorus::{
 use super::{
     CHECK, RESERVED,
     ast::{self, Mentions, Parsed},
+    compiled::Compiled,
     convert::to_rego,
     near::{Candidate, Condition, Conditions, allows_by_candidates},
 };
 use crate::{
     around::Around,
+    contract::Contract,
     finding::{Finding, Severity},
 };
 
@@ -41,6 +43,8 @@ const MAX_ROUNDS: usize = 16;
 /// The policies of a release, prepared. Evaluating clones what changes and shares the rest; no lock is held.
 pub(crate) struct Program {
     engine: Engine,
+    /// The verdicts of all entries, where the virtual machine may tell them.
+    compiled: Option<Compiled>,
     entries: Vec<Entry>,
     /// A policy reads `data.facts`; the slice is handed over only then, as it costs an analysis each time.
     reads_facts: bool,
@@ -90,7 +94,8 @@ pub(crate) struct Fired {
 /// What the policies said to an input.
 pub(crate) struct Run<'a> {
     program: &'a Program,
-    engine: Engine,
+    /// None where it was permitted without the interpreter.
+    engine: Option<Engine>,
     input: Value,
     facts: Option<(&'a dyn FactsView, &'a RelationModel)>,
     memo: Arc<Mutex<Memo>>,
@@ -231,7 +236,7 @@ impl Program {
                 m.references.iter().filter_map(|r| super::lint::input_path(parsed, r, &m.locals))
             })
             .fold(Around::default(), |around, path| around.and(Around::of_path(&path)));
-        let program = Self { engine, entries, reads_facts, asks, reads_totals, reads_days, around };
+        let program = Self { engine, compiled: None, entries, reads_facts, asks, reads_totals, reads_days, around };
         program.prepare().map_err(|error| {
             Finding::error("release.toml", (0, 0), format!("the policies can't be prepared: {error}"), "")
         })
@@ -297,6 +302,59 @@ impl Program {
         Ok(self)
     }
 
+    /// Lets the virtual machine say what is permitted, where it says the same as the interpreter.
+    pub(crate) fn compile(&mut self, modules: &[Parsed], contract: &Contract) {
+        if self.asks || self.reads_facts {
+            return;
+        }
+        let paths = self.entries.iter().map(|entry| entry.verdict.clone()).collect();
+        self.compiled = Compiled::new(modules, contract, &self.engine, paths, TIME);
+    }
+
+    /// Whether the virtual machine says what is permitted.
+    pub(crate) fn is_compiled(&self) -> bool {
+        self.compiled.is_some()
+    }
+
+    /// Only the interpreter answers from now on.
+    pub(crate) fn interpret(&mut self) {
+        self.compiled = None;
+    }
+
+    /// What is permitted according to the virtual machine; nothing where the interpreter is to be asked: no engine
+    /// denies by itself, and the reasons of a denial are the interpreter's.
+    fn permitted(&self, input: &Value, nanos: i64) -> Option<Vec<Determining>> {
+        let mut allowed = Vec::new();
+        for (entry, verdict) in self.entries.iter().zip(self.compiled.as_ref()?.values(input, nanos)?) {
+            match part(&verdict, "deny") {
+                None | Some(Value::Bool(false) | Value::Undefined) => {}
+                Some(Value::Set(denies)) if denies.is_empty() => {}
+                Some(_) => return None,
+            }
+            if part(&verdict, "allow") == Some(&Value::Bool(true)) {
+                let only = entry.conditions.only(input).filter(|_| entry.closed)?;
+                allowed.push(Determining {
+                    policy: entry.package.clone(),
+                    at: format!("{}:{}", only.file, only.line),
+                });
+            }
+        }
+        (!allowed.is_empty()).then_some(allowed)
+    }
+
+    /// What is wrong where the virtual machine permits what the interpreter doesn't, or by another rule.
+    pub(crate) fn disagreement(&self, input: &Json, now: Timestamp) -> Option<String> {
+        let permitted = self.permitted(&to_rego(input)?, now.nanos())?;
+        let run = self.interpreted(to_rego(input)?, now, None, &|| Json::Null);
+        match run {
+            Ok(run) if run.denied.is_empty() && run.allowed == permitted => None,
+            Ok(_) => Some("the compiled policy permits what the interpreter doesn't".to_owned()),
+            Err(fault) => {
+                Some(format!("the compiled policy permits where the interpreter fails: {}", fault.operator))
+            }
+        }
+    }
+
     /// Evaluates all entry points. `slice` is asked only if a policy reads `data.facts`.
     pub(crate) fn run<'a>(
         &'a self,
@@ -308,8 +366,23 @@ impl Program {
         let fault = |operator: String| EngineFault { code: Code::EngineFault, operator };
         let input =
             to_rego(input).ok_or_else(|| fault("a number of the input can't be represented".to_owned()))?;
-        let mut engine = self.engine.clone();
+        if let Some(allowed) = self.permitted(&input, now.nanos()) {
+            let memo = Arc::default();
+            return Ok(Run { program: self, engine: None, input, facts, memo, allowed, denied: Vec::new() });
+        }
+        self.interpreted(input, now, facts, slice)
+    }
+
+    fn interpreted<'a>(
+        &'a self,
+        input: Value,
+        now: Timestamp,
+        facts: Option<(&'a dyn FactsView, &'a RelationModel)>,
+        slice: &dyn Fn() -> Json,
+    ) -> Result<Run<'a>, EngineFault> {
+        let fault = |operator: String| EngineFault { code: Code::EngineFault, operator };
         let nanos = now.nanos();
+        let mut engine = self.engine.clone();
         engine
             .add_extension("time.now_ns".to_owned(), 0, Box::new(move |_: Vec<Value>| Ok(Value::from(nanos))))
             .map_err(|e| fault(e.to_string()))?;
@@ -343,8 +416,15 @@ impl Program {
                 .map_err(|e| fault(e.to_string()))?;
         }
         engine.set_input(input.clone());
-        let mut run =
-            Run { program: self, engine, input, facts, memo, allowed: Vec::new(), denied: Vec::new() };
+        let mut run = Run {
+            program: self,
+            engine: Some(engine),
+            input,
+            facts,
+            memo,
+            allowed: Vec::new(),
+            denied: Vec::new(),
+        };
         for entry in &self.entries {
             run.entry(entry)?;
         }
@@ -447,15 +527,7 @@ impl<'a> Run<'a> {
             code: Code::EngineFault,
             operator: format!("{}: {what}", entry.package),
         };
-        let part = |name: &str| {
-            verdict
-                .as_object()
-                .ok()
-                .and_then(|object| object.get(&Value::from(name)))
-                .and_then(|list| list.as_array().ok())
-                .and_then(|list| list.first())
-        };
-        match part("deny") {
+        match part(&verdict, "deny") {
             None | Some(Value::Bool(false) | Value::Undefined) => {}
             Some(Value::Bool(true)) => self.denied.push(entry.fired(None)),
             Some(Value::Set(set)) => {
@@ -472,7 +544,7 @@ impl<'a> Run<'a> {
             }
         }
         // Only `true` permits: not "yes", not 1, not an object.
-        if part("allow") == Some(&Value::Bool(true)) {
+        if part(&verdict, "allow") == Some(&Value::Bool(true)) {
             let by = match (entry.conditions.only(&self.input).filter(|_| entry.closed), &entry.by) {
                 (Some(only), _) => BTreeSet::from([only.key.clone()]),
                 (None, Some(path)) => keys(&self.eval(path, &entry.package)?),
@@ -540,7 +612,11 @@ impl<'a> Run<'a> {
     /// Evaluates a rule, again while it asks for relationships that weren't known.
     fn eval(&mut self, path: &str, package: &str) -> Result<Value, EngineFault> {
         for _ in 0..MAX_ROUNDS {
-            let outcome = unbroken(|| self.engine.eval_rule(path.to_owned()));
+            let Some(engine) = &mut self.engine else {
+                let operator = format!("{package}: only the interpreter tells this, and it wasn't asked");
+                return Err(EngineFault { code: Code::EngineFault, operator });
+            };
+            let outcome = unbroken(|| engine.eval_rule(path.to_owned()));
             let asked = {
                 let mut memo = self.memo.lock().unwrap_or_else(PoisonError::into_inner);
                 std::mem::take(&mut memo.asked)
@@ -607,6 +683,11 @@ fn moment(parameters: &[Value]) -> anyhow::Result<Value> {
 fn unbroken(evaluate: impl FnOnce() -> anyhow::Result<Value>) -> anyhow::Result<Value> {
     std::panic::catch_unwind(AssertUnwindSafe(evaluate))
         .unwrap_or_else(|_| Err(anyhow::anyhow!("the engine broke off")))
+}
+
+/// The one element of a part of a verdict.
+fn part<'v>(verdict: &'v Value, name: &str) -> Option<&'v Value> {
+    verdict.as_object().ok()?.get(&Value::from(name))?.as_array().ok()?.first()
 }
 
 /// The texts of a set.

@@ -8,6 +8,7 @@ mod around;
 mod cases;
 #[cfg(test)]
 mod common;
+mod compiled;
 #[cfg(test)]
 mod explain;
 #[cfg(test)]
