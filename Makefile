@@ -33,11 +33,11 @@ demo-all: ## the demo with every scene; fails unless all came out as told
 	@$(CARGO) build --quiet --bin placet
 	./target/debug/placet demo --all
 
-peers: ## real MCP clients and servers through the gateway, real OPAL on both sides
+peers: ## real MCP clients and servers through the gateway, real OPAL on both sides, OPA and cedarpy beside the engines
 	@bash peers/install.sh
 	@$(CARGO) build --quiet --bin placet
 	$(CARGO) run --quiet --package xtask -- peers
-	$(CARGO) nextest run --workspace --run-ignored only --no-fail-fast -E 'package(placet-sync)'
+	$(CARGO) nextest run --workspace --run-ignored only --no-fail-fast -E 'package(placet-sync) or package(placet-policy)'
 
 bench: ## criterion benches and `placet bench`, in release
 	$(CARGO) bench --workspace

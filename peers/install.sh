@@ -11,7 +11,9 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 peers=$(dirname "$here")/.peers
 uv_version=0.13.9
-python_sets=(mcp1 mcp2 atlassian feeds opal)
+python_sets=(mcp1 mcp2 atlassian feeds opal engines)
+# OPA as a library. Its wheel asks for a newer Python than its few lines of ctypes need.
+opa_bindings=opa-golib-python-bindings==0.4.4
 
 say() { printf 'peers: %s\n' "$*"; }
 
@@ -65,10 +67,15 @@ install_node() {
 install_python() {
   local set=$1 lock="$here/requirements-$1.txt" want
   want=$(stamp "$lock")
+  if [ "$set" = engines ]; then want="$want $opa_bindings"; fi
   fresh "$set" "$want" && return
   say "$set: $(grep -c '==' "$lock") Python packages"
   "$peers/tools/bin/uv" venv -q --clear --python "$(command -v python3)" "$peers/$set"
   "$peers/tools/bin/uv" pip install -q --python "$peers/$set/bin/python" --compile-bytecode -r "$lock"
+  if [ "$set" = engines ]; then
+    "$peers/tools/bin/python" -m pip --python "$peers/$set/bin/python" install -q --disable-pip-version-check \
+      --no-deps --ignore-requires-python "$opa_bindings"
+  fi
   echo "$want" >"$peers/$set.stamp"
 }
 

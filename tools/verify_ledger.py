@@ -91,7 +91,7 @@ def frame(data, at):
         check = (check ^ byte) * 0x01000193 & 0xFFFFFFFF
     if len(head) == 16 and head[5:8] == ((check ^ check >> 24) & 0xFFFFFF).to_bytes(3, "little"):
         length, flags, durable = struct.unpack("<IB3xQ", head)
-        return (length, flags, durable) if flags < 2 and 18 <= length <= 4 << 20 else None
+        return (length, flags, durable) if flags < 4 and 18 <= length <= 4 << 20 else None
 
 def torn(data, at, sequence):
     """Whether a crash cut the write at `at`: its frame has a hole, and no later frame says that it was durable."""
@@ -119,12 +119,12 @@ def journal(directory, visit):
             header, number, empty = frame(data, at), sequence + len(entry), not data[at:at + 8].strip(b"\0")
             if header and not empty:
                 body, end = data[at + 16:at + 16 + header[0]], at + (16 + header[0] + 7) // 8 * 8
-                chained = sha(b"\x02", entry[-1][1] if entry else link, data[at:at + 16], sha(b"\0", body))
+                cut = -4 - struct.unpack("<I", body[-4:])[0] if header[1] & 2 else len(body)
+                chained = sha(b"\x02", entry[-1][1] if entry else link, data[at:at + 16], sha(b"\0", body[:cut]), sha(b"\x03", body[cut:-4]) if header[1] & 2 else b"")
                 right = struct.unpack_from("<Q", body)[0] == number and chained == data[end:end + 32]
                 if right and not data[at + 16 + header[0]:end].strip(b"\0"):
-                    entry.append((body, chained))
-                    at = end + 32
-                    if not header[1]:
+                    at, entry = end + 32, entry + [(body[:cut], chained)]
+                    if not header[1] & 1:
                         for body, link in entry:
                             number, _, kind, width = struct.unpack_from("<QQBB", body)
                             visit(number, kind, body[18:18 + width].decode(), body[18 + width:], body)

@@ -10,10 +10,11 @@ use placet_core::{
 use placet_facts::Snapshot;
 use placet_json::{Canonical, Limits, Value};
 use placet_policy::Release;
-use placet_record::{AskedRecord, DecisionRecord};
+use placet_record::{AskedRecord, DecisionRecord, sealed::Shut};
 
 use crate::{
     Data,
+    bodies::why,
     compare::{compare, held, own_evidence},
     report::{Difference, Outcome, What},
 };
@@ -30,6 +31,8 @@ pub(crate) struct Case {
     pub(crate) snapshot: Result<Snapshot, String>,
     /// Whether the record's release ever came into force before it.
     pub(crate) promoted: bool,
+    /// Why some facts before it are missing.
+    pub(crate) facts_shut: Option<Shut>,
 }
 
 /// What a decision comes to now.
@@ -66,6 +69,34 @@ impl Now {
 /// Makes a decision again and compares; against `other` instead of its own release, where one is given. Where something
 /// differs and other engines decided then, that is told first.
 pub(crate) fn again(case: &Case, data: &Data, other: Option<&Release>) -> Outcome {
+    match case.record.missing.iter().map(|(_, shut)| *shut).max() {
+        None => {}
+        Some(Shut::Erased) => return Outcome::Erased(why(Shut::Erased).to_owned()),
+        Some(Shut::NoKey) => return Outcome::CannotTell(why(Shut::NoKey).to_owned()),
+        Some(Shut::Altered) => {
+            let altered = Difference::new(What::Record, "a sealed body", why(Shut::Altered));
+            return Outcome::Differs(vec![altered]);
+        }
+    }
+    let outcome = by_engine(case, data, other);
+    let Outcome::Differs(differences) = &outcome else { return outcome };
+    // A policy may read facts that the record doesn't have: what differs may be for want of those.
+    let told = |what: What| !what.is_evidence() || what == What::Input;
+    let lacks = case.snapshot.as_ref().is_ok_and(|snapshot| snapshot.facts().has_erased());
+    match case.facts_shut {
+        Some(Shut::Erased) if lacks && differences.iter().all(|it| told(it.what)) => {
+            Outcome::Erased("it differs, and may rest on facts that are erased".to_owned())
+        }
+        Some(Shut::NoKey) if lacks && differences.iter().all(|it| told(it.what)) => Outcome::CannotTell(
+            "it differs, and may rest on facts whose keys aren't here; give `--master-key`".to_owned(),
+        ),
+        Some(_) | None => outcome,
+    }
+}
+
+/// The same for a decision of which nothing is missing. Where something differs and other engines decided then, that is
+/// told first.
+fn by_engine(case: &Case, data: &Data, other: Option<&Release>) -> Outcome {
     let recorded = case.record.document.get("engine").and_then(Value::as_str);
     let foreign = recorded.filter(|engine| *engine != placet_core::ENGINE);
     match (decide(case, data, other), foreign) {
@@ -296,7 +327,10 @@ impl Making<'_> {
             call.id.clone(),
             &arguments,
         )
-        .map(|again| Call { lookups: call.lookups.clone(), ..again })
+        .map(|again| {
+            let moves = self.release.moves_on(self.envelope.workflow(), &again.action, self.facts);
+            Call { lookups: call.lookups.clone(), moves, ..again }
+        })
         .map_err(|refused| refused.reasons)
     }
 

@@ -7,9 +7,10 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use placet_core::Digest;
 use placet_policy::{MAX_ARCHIVE, Release};
-use placet_store::{ReadError, Reader, Record};
+use placet_store::{ReadError, Reader, Record, Subjects, SubjectsError};
 
 use crate::Pack;
 
@@ -22,6 +23,16 @@ pub enum DataError {
     /// The journal can't be read, or isn't what was written.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// The keys of what is sealed.
+    #[error(transparent)]
+    Subjects(#[from] SubjectsError),
+}
+
+/// A master key as its file has it: 32 bytes in base64.
+pub fn master_key(text: &[u8]) -> Result<[u8; 32], String> {
+    let text = text.trim_ascii();
+    let bytes = STANDARD.decode(text).ok().and_then(|bytes| bytes.try_into().ok());
+    bytes.ok_or_else(|| "it isn't 32 bytes in base64".to_owned())
 }
 
 /// A data directory. Releases are loaded once, when they are first asked for.
@@ -29,6 +40,7 @@ pub enum DataError {
 pub struct Data {
     dir: PathBuf,
     reader: Reader,
+    subjects: Subjects,
     /// An evidence pack, in place of a journal.
     pack: Option<Pack>,
     releases: Mutex<BTreeMap<Digest, Loaded>>,
@@ -38,17 +50,42 @@ pub struct Data {
 type Loaded = Result<Arc<Release>, Arc<str>>;
 
 impl Data {
-    /// Opens a directory. What a server writes into it after this isn't seen.
+    /// Opens a directory. What a server writes into it after this isn't seen. What is sealed opens where the directory
+    /// has the master key itself, as in development.
     pub fn open(dir: &Path) -> Result<Self, DataError> {
+        let master = std::fs::read(dir.join("keys").join("master.key")).ok();
+        let master = master.as_deref().and_then(|text| master_key(text).ok());
+        Self::open_with(dir, master.as_ref())
+    }
+    /// The same, with the master key under which the keys of subjects are wrapped; without one nothing that is sealed
+    /// opens.
+    pub fn open_with(dir: &Path, master: Option<&[u8; 32]>) -> Result<Self, DataError> {
         if !dir.join("journal").is_dir() {
             return Err(DataError::NoJournal(dir.to_owned()));
         }
-        Ok(Self { dir: dir.to_owned(), reader: Reader::open(dir)?, pack: None, releases: Mutex::default() })
+        Ok(Self {
+            dir: dir.to_owned(),
+            reader: Reader::open(dir)?,
+            subjects: Subjects::read(dir, master)?,
+            pack: None,
+            releases: Mutex::default(),
+        })
+    }
+    /// The keys of what is sealed.
+    #[must_use]
+    pub fn subjects(&self) -> &Subjects {
+        &self.subjects
     }
     /// An evidence pack as data: its records and its releases.
     pub fn of_pack(pack: Pack) -> Result<Self, DataError> {
         let dir = pack.dir().to_owned();
-        Ok(Self { reader: Reader::open(&dir)?, dir, pack: Some(pack), releases: Mutex::default() })
+        Ok(Self {
+            reader: Reader::open(&dir)?,
+            subjects: Subjects::none(),
+            dir,
+            pack: Some(pack),
+            releases: Mutex::default(),
+        })
     }
     /// All records up to this position, in order; those of a pack have gaps between them.
     pub(crate) fn records(
@@ -102,7 +139,8 @@ impl Data {
             return Err(format!("its archive `{shown}` was altered: its digest is {found}"));
         }
         let release = Release::from_archive(&bytes)
-            .map_err(|refused| format!("its archive `{shown}` doesn't load: {refused}"))?;
+            .map_err(|refused| format!("its archive `{shown}` doesn't load: {refused}"))?
+            .interpreted();
         if release.digest() == digest {
             Ok(release)
         } else {

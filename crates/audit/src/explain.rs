@@ -8,7 +8,7 @@ use placet_facts::{Change, Place, Snapshot, Transaction, World, parse_tuple};
 use placet_json::{Value, object};
 use placet_policy::{FactEdit, Release};
 use placet_record::{AskedRecord, DecisionRecord, document};
-use placet_store::{ReadError, Reader};
+use placet_store::{ReadError, Reader, Subjects};
 
 use crate::{
     Data, DataError,
@@ -50,16 +50,17 @@ type Releases<'a> = &'a dyn Fn(Digest) -> Result<Arc<Release>, String>;
 /// Explains the decision `id` of a data directory; the inner error says why it can't be.
 pub fn explain(data: &Data, id: &DecisionId) -> Result<Result<Explained, String>, DataError> {
     let release = |digest: Digest| data.release(digest).map_err(|why| why.to_string());
-    Ok(explain_in(data.reader(), id, &release)?)
+    Ok(explain_in(data.reader(), data.subjects(), id, &release)?)
 }
 
 /// Explains the decision `id` of a journal, which is read up to it.
 pub fn explain_in(
     reader: &Reader,
+    subjects: &Subjects,
     id: &DecisionId,
     releases: Releases<'_>,
 ) -> Result<Result<Explained, String>, ReadError> {
-    let mut past = Past::new(WINDOW);
+    let mut past = Past::new(WINDOW, subjects.clone());
     for record in reader.range(1, reader.last()) {
         let record = record?;
         let Folded::Decision(decision) = past.fold(&record) else { continue };

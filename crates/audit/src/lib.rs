@@ -18,6 +18,7 @@
 mod access;
 mod again;
 mod backup;
+mod bodies;
 mod branch;
 mod compare;
 mod data;
@@ -40,7 +41,7 @@ mod verify;
 pub use access::{Present, Uses, digest_of, present};
 pub use backup::{BackupError, BackupReport, Restore, Restored, backup, restore};
 pub use branch::{Contrast, after, contrast, contrasted, tree};
-pub use data::{Data, DataError};
+pub use data::{Data, DataError, master_key};
 pub use diff::{Changed, Count, LedgerDiff, MAX_EXAMPLES, Side, diff};
 pub use explain::{Explained, explain, explain_in};
 pub use handover::{Handover, Keys, Old, RotateError, keys, rotate};

@@ -3,10 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use placet_core::{ApprovalId, Decimal, Digest, FactsView, Revision, TenantId, WorkflowId};
-use placet_facts::{Snapshot, Transaction, World};
+use placet_facts::{Place, SealedFact, Snapshot, Transaction, World, attribute_at};
 use placet_json::{Limits, Value};
-use placet_record::{AskedRecord, DecisionRecord, EffectRecord, Kind};
-use placet_store::Record;
+use placet_record::{
+    Amendment, AskedRecord, BadRecord, DecisionRecord, EffectRecord, Kind,
+    sealed::{Shut, missing},
+};
+use placet_store::{Record, Subjects};
+
+use crate::bodies::opened;
 
 /// The worlds of the last so many journal positions.
 #[derive(Debug)]
@@ -16,6 +21,9 @@ pub(crate) struct Past {
     window: u64,
     promoted: BTreeSet<Digest>,
     broken: Option<String>,
+    subjects: Subjects,
+    /// Why some facts are missing.
+    shut: Option<Shut>,
 }
 
 /// What a record was, once it is folded.
@@ -29,8 +37,20 @@ pub(crate) enum Folded {
 }
 
 impl Past {
-    pub(crate) fn new(window: u64) -> Self {
-        Self { worlds: BTreeMap::from([(0, World::new())]), window, promoted: BTreeSet::new(), broken: None }
+    pub(crate) fn new(window: u64, subjects: Subjects) -> Self {
+        Self {
+            worlds: BTreeMap::from([(0, World::new())]),
+            window,
+            promoted: BTreeSet::new(),
+            broken: None,
+            subjects,
+            shut: None,
+        }
+    }
+
+    /// Why some of the facts up to here are missing; none where all are there.
+    pub(crate) fn shut(&self) -> Option<Shut> {
+        self.shut
     }
 
     /// Goes on by one record.
@@ -93,12 +113,16 @@ impl Past {
         match Kind::from_tag(record.kind) {
             Some(Kind::Facts) => {
                 let next = self.newest().and_then(|world| {
-                    transact(world, record)
+                    transact(world, record, &self.subjects)
                         .map_err(|why| format!("the record {at} of facts can't be applied: {why}"))
+                });
+                let next = next.map(|(world, shut)| {
+                    self.shut = self.shut.max(shut);
+                    world
                 });
                 self.push(at, next);
             }
-            Some(Kind::Decision) => match DecisionRecord::read(&record.payload) {
+            Some(Kind::Decision) => match decision(record, &self.subjects) {
                 Ok(decision) => {
                     if decision.permit {
                         let next = self.newest().and_then(|world| {
@@ -127,7 +151,13 @@ impl Past {
                 });
                 self.push(at, next);
             }
-            Some(Kind::Act | Kind::Refusals | Kind::Amendment | Kind::Gap) => {}
+            Some(Kind::Amendment) => {
+                let next = self.newest().and_then(|world| {
+                    finding(world, record).map_err(|why| format!("the finding {at} can't be read: {why}"))
+                });
+                self.push(at, next);
+            }
+            Some(Kind::Act | Kind::Refusals | Kind::Gap) => {}
             None => self.push(
                 at,
                 Err(format!(
@@ -159,11 +189,15 @@ impl Past {
     }
 }
 
+fn decision(record: &Record, subjects: &Subjects) -> Result<DecisionRecord, BadRecord> {
+    DecisionRecord::read(&opened(record, subjects)?.payload)
+}
+
 /// The world after everything that a directory's journal holds, and the release in force.
 pub(crate) fn newest(
     data: &crate::Data,
 ) -> Result<Result<(World, Option<Digest>), String>, crate::DataError> {
-    let mut past = Past::new(0);
+    let mut past = Past::new(0, data.subjects().clone());
     let mut release = None;
     for record in data.reader().range(1, data.reader().last()) {
         let record = record?;
@@ -175,11 +209,20 @@ pub(crate) fn newest(
     Ok(past.newest().cloned().map(|world| (world, release)))
 }
 
-fn transact(world: &World, record: &Record) -> Result<World, String> {
-    let document = placet_json::parse(&record.payload, &Limits::RESULT).map_err(|error| error.to_string())?;
+/// The world after a transaction, and why some of its facts are missing.
+fn transact(world: &World, record: &Record, subjects: &Subjects) -> Result<(World, Option<Shut>), String> {
+    let opened = opened(record, subjects).map_err(|error| error.to_string())?;
+    let document = placet_json::parse(&opened.payload, &Limits::RESULT).map_err(|error| error.to_string())?;
     let transaction = document.get("transaction").ok_or("it has no `transaction`")?;
     let transaction = Transaction::from_value(transaction).map_err(|error| error.to_string())?;
-    world.apply(record.sequence, &transaction).map_err(|error| error.to_string())
+    let next = world.apply(record.sequence, &transaction).map_err(|error| error.to_string())?;
+    // Of a record whose bodies aren't here at all, as in a pack, its own list tells.
+    let missing = missing(&document);
+    let shut = missing.iter().map(|(_, shut)| *shut).max();
+    let Place::Tenant(tenant) = &transaction.place else { return Ok((next, shut)) };
+    let places = missing.iter().filter_map(|(at, _)| attribute_at(&transaction, at));
+    let places = places.map(|(at, name)| (at, name, SealedFact::Erased)).collect();
+    Ok((next.sealed(tenant, places), shut))
 }
 
 fn permit(world: &World, at: u64, record: &DecisionRecord) -> Result<World, String> {
@@ -200,7 +243,15 @@ fn permit(world: &World, at: u64, record: &DecisionRecord) -> Result<World, Stri
 fn ending(world: &World, record: &Record) -> Result<World, String> {
     let effect = EffectRecord::read(&record.payload).map_err(|error| error.to_string())?;
     let tenant = TenantId::new(&record.tree).map_err(|error| error.to_string())?;
+    if effect.is_unknown() {
+        return Ok(world.ended_unknown(record.sequence, &tenant, effect.at));
+    }
     Ok(world.ended(record.sequence, &tenant, effect.at, effect.returned))
+}
+
+fn finding(world: &World, record: &Record) -> Result<World, String> {
+    let found = Amendment::read(&record.payload).map_err(|error| error.to_string())?;
+    Ok(world.found(record.sequence, &found.tenant, found.at, found.returned))
 }
 
 fn released(record: &Record) -> Option<Digest> {
@@ -223,6 +274,7 @@ mod tests {
             tree: "acme".to_owned(),
             kind: kind.tag(),
             payload,
+            sealed: Vec::new(),
             leaf: Hash([0; 32]),
             link: Hash([0; 32]),
         }
@@ -242,7 +294,7 @@ mod tests {
 
     #[test]
     fn worlds_before_the_window_are_one_and_those_in_it_are_kept() {
-        let mut past = Past::new(10);
+        let mut past = Past::new(10, Subjects::none());
         let organisation = r#""organisation""#;
         past.fold(&facts(1, organisation, r#"{"tenant_created":{"id":"acme"}}"#));
         assert_eq!(past.broken, None);
@@ -276,7 +328,7 @@ mod tests {
 
     #[test]
     fn after_a_record_that_cannot_be_applied_nothing_is_known() {
-        let mut past = Past::new(10);
+        let mut past = Past::new(10, Subjects::none());
         past.fold(&resource(1));
         let workflow = WorkflowId::new(TenantId::new("acme").unwrap(), Name::new("wf-9").unwrap());
         let why = past.snapshot(&workflow, Revision(0), None, None).unwrap_err();

@@ -4,13 +4,15 @@ use std::{
     num::NonZero,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         mpsc::{Receiver, sync_channel},
     },
     thread,
 };
 
 use placet_core::{DecisionId, TenantId, authority::Evidence};
+use placet_facts::Snapshot;
+use placet_json::Value;
 use placet_policy::Release;
 use placet_record::{AskedRecord, DecisionRecord};
 use placet_store::Record;
@@ -107,7 +109,7 @@ pub(crate) fn walk(
     progress: &mut dyn FnMut(u64, u64),
     mut found: impl FnMut(Found<'_>),
 ) -> Result<(), DataError> {
-    let mut past = Past::new(WINDOW);
+    let mut past = Past::new(WINDOW, data.subjects().clone());
     let last = scope.to.map_or(data.last(), |to| to.min(data.last()));
     for record in data.records(last)? {
         let record = record?;
@@ -144,6 +146,7 @@ fn case(past: &Past, record: &Record, decision: Box<DecisionRecord>, against: bo
             (
                 past.snapshot(&decision.grant.workflow, basis.revision, flow_at, counted_at)
                     .map(|snapshot| snapshot.recorded(basis.freshness.clone()))
+                    .map(|snapshot| around(snapshot, &decision, against))
                     // What wasn't counted when it was made, its own release isn't told now.
                     .map(
                         |snapshot| {
@@ -155,7 +158,23 @@ fn case(past: &Past, record: &Record, decision: Box<DecisionRecord>, against: bo
         }
         None => (Err("it rests on none".to_owned()), true),
     };
-    Case { sequence: record.sequence, tenant: record.tree.clone(), record: decision, snapshot, promoted }
+    Case {
+        sequence: record.sequence,
+        tenant: record.tree.clone(),
+        record: decision,
+        snapshot,
+        promoted,
+        facts_shut: past.shut(),
+    }
+}
+
+/// The environment isn't a fact: the record of a decision that read it says which it was. Risks weren't read before there
+/// were any.
+fn around(snapshot: Snapshot, decision: &DecisionRecord, against: bool) -> Snapshot {
+    let Some(input) = &decision.input else { return snapshot };
+    let environment = input.get("environment").and_then(Value::as_str).map(Arc::from);
+    let snapshot = snapshot.in_environment(environment);
+    if input.get("risk").is_none() && !against { snapshot.without_risks() } else { snapshot }
 }
 
 fn work(waiting: &Mutex<Receiver<Case>>, data: &Data, other: Option<&Release>, report: &Mutex<ReplayReport>) {

@@ -109,6 +109,8 @@ pub enum Outcome {
     Differs(Vec<Difference>),
     /// It can't be decided again, for this reason.
     CannotTell(String),
+    /// It can't be decided again, since what it takes was erased.
+    Erased(String),
     /// It was refused before there was anything to decide.
     NotDecided,
 }
@@ -137,6 +139,8 @@ pub struct ReplayReport {
     pub differs: u64,
     /// Decisions that can't be made again.
     pub cannot_tell: u64,
+    /// Decisions whose bodies were erased.
+    pub erased: u64,
     /// Refusals that came before any decision.
     pub not_decided: u64,
     /// How many differ in what: a decision that differs in two ways counts for both.
@@ -149,13 +153,19 @@ impl ReplayReport {
     /// Whether each decision that there was is the same again.
     #[must_use]
     pub fn is_same(&self) -> bool {
+        self.is_same_but_erased() && self.erased == 0
+    }
+
+    /// The same, but for decisions whose bodies were erased.
+    #[must_use]
+    pub fn is_same_but_erased(&self) -> bool {
         self.differs == 0 && self.cannot_tell == 0
     }
 
     /// How many were decided on something.
     #[must_use]
     pub fn decided(&self) -> u64 {
-        self.same.saturating_add(self.differs).saturating_add(self.cannot_tell)
+        self.same.saturating_add(self.differs).saturating_add(self.cannot_tell).saturating_add(self.erased)
     }
 
     /// How many records of decisions were looked at.
@@ -169,6 +179,7 @@ impl ReplayReport {
             Outcome::Same => &mut self.same,
             Outcome::Differs(_) => &mut self.differs,
             Outcome::CannotTell(_) => &mut self.cannot_tell,
+            Outcome::Erased(_) => &mut self.erased,
             Outcome::NotDecided => &mut self.not_decided,
         };
         *count = count.saturating_add(1);
@@ -178,7 +189,7 @@ impl ReplayReport {
                 *count = count.saturating_add(1);
             }
         }
-        if matches!(outcome, Outcome::Differs(_) | Outcome::CannotTell(_)) {
+        if matches!(outcome, Outcome::Differs(_) | Outcome::CannotTell(_) | Outcome::Erased(_)) {
             self.details.push(Detail { sequence, id: id.to_owned(), tenant: tenant.to_owned(), outcome });
             // Results come in any order; what is kept is the first ones of the journal.
             if self.details.len() >= MAX_DETAILS.saturating_mul(2) {
@@ -206,18 +217,27 @@ impl ReplayReport {
                 Outcome::CannotTell(why) => {
                     object.insert("cannot_tell", why.as_str());
                 }
+                Outcome::Erased(why) => {
+                    object.insert("erased", why.as_str());
+                }
                 Outcome::Same | Outcome::NotDecided => {}
             }
             Value::from(object)
         });
         let mut report = Object::new();
-        report.insert("verdict", if self.is_same() { "same" } else { "differs" });
+        let verdict = match (self.is_same_but_erased(), self.erased) {
+            (true, 0) => "same",
+            (true, _) => "erased",
+            (false, _) => "differs",
+        };
+        report.insert("verdict", verdict);
         report.insert("decisions", self.decided());
         report.insert("same", self.same);
         report.insert("differs", self.differs);
         let by_what = self.by_what.iter().map(|(what, count)| (*what, Value::from(*count)));
         report.insert("differs_in", by_what.collect::<Object>());
         report.insert("cannot_tell", self.cannot_tell);
+        report.insert("erased", self.erased);
         report.insert("not_decided", self.not_decided);
         report
             .insert("release", self.against.map_or(Value::Null, |release| Value::from(release.to_string())));
@@ -239,11 +259,12 @@ impl fmt::Display for ReplayReport {
                 Outcome::CannotTell(why) => {
                     writeln!(f, "record {sequence} ({tenant}) {id}: can't tell: {why}")?;
                 }
+                Outcome::Erased(why) => writeln!(f, "record {sequence} ({tenant}) {id}: {why}")?,
                 Outcome::Same | Outcome::NotDecided => {}
             }
         }
         let told = u64::try_from(self.details.len()).unwrap_or(u64::MAX);
-        let untold = self.differs.saturating_add(self.cannot_tell).saturating_sub(told);
+        let untold = self.decided().saturating_sub(self.same).saturating_sub(told);
         if untold > 0 {
             writeln!(f, "… and {untold} more")?;
         }
@@ -254,18 +275,32 @@ impl fmt::Display for ReplayReport {
         if let Some(release) = self.against {
             writeln!(f, "against release {release}:")?;
         }
+        if self.erased > 0 && self.is_same_but_erased() {
+            write!(f, "{} of {} the same, none differs", self.same, self.decided())?;
+        } else {
+            self.verdict(f)?;
+        }
+        if self.cannot_tell > 0 {
+            write!(f, ", {} can't be told", self.cannot_tell)?;
+        }
+        if self.erased > 0 {
+            write!(f, ", {} erased", self.erased)?;
+        }
+        if self.not_decided > 0 {
+            write!(f, " ({} refused before there was anything to decide)", self.not_decided)?;
+        }
+        writeln!(f)
+    }
+}
+
+impl ReplayReport {
+    fn verdict(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.is_same(), self.decided()) {
             (true, 0) => write!(f, "no decision to make again")?,
             (true, 1) => write!(f, "same")?,
             (true, all) => write!(f, "same: {all} of {all}")?,
             (false, all) => write!(f, "{} of {all} the same, {} differ", self.same, self.differs)?,
         }
-        if self.cannot_tell > 0 {
-            write!(f, ", {} can't be told", self.cannot_tell)?;
-        }
-        if self.not_decided > 0 {
-            write!(f, " ({} refused before there was anything to decide)", self.not_decided)?;
-        }
-        writeln!(f)
+        Ok(())
     }
 }

@@ -13,7 +13,7 @@ use placet_ledger::{
 use placet_record::{Amendment, BadRecord, DecisionRecord, EffectRecord, Kind};
 use placet_store::{Filter, Found, Projection, ProjectionError, ReadError, Record, Row, TreeReader};
 
-use crate::Data;
+use crate::{Data, bodies::opened};
 
 /// The most records of facts that are looked through for an approval.
 const MAX_LOOK: u32 = 10_000;
@@ -98,13 +98,13 @@ pub fn story(
     let unknown = || StoryError::Unknown(id.clone());
     let found = find(Kind::Decision)?.ok_or_else(unknown)?;
     let record = data.reader().get(found.sequence)?.ok_or_else(unknown)?;
-    let decision = DecisionRecord::read(&record.payload)?;
+    let decision = DecisionRecord::read(&opened(&record, data.subjects())?.payload)?;
     let effect = match find(Kind::Effect)? {
         Some(found) => match data.reader().get(found.sequence)? {
             Some(record) => Some((
                 record.sequence,
                 Timestamp::from_millis(record.time_ms),
-                EffectRecord::read(&record.payload)?,
+                EffectRecord::read(&opened(&record, data.subjects())?.payload)?,
             )),
             None => None,
         },
@@ -241,7 +241,7 @@ impl Story {
         });
         if let Some((sequence, time, found)) = amendment {
             let finding = if found.happened { "happened" } else { "did_not_happen" };
-            story.insert("amendment", object! { "sequence" => *sequence, "recorded" => time.to_string(), "finding" => finding, "by" => found.by.as_str(), "how" => found.how.as_str(), "why" => found.why.as_str() });
+            story.insert("amendment", object! { "sequence" => *sequence, "recorded" => time.to_string(), "finding" => finding, "by" => found.by.as_str(), "how" => found.how.as_str(), "why" => found.why.as_str(), "returned" => found.returned });
         }
         match proof {
             Ok(proof) => {

@@ -4,6 +4,7 @@ use std::fmt;
 
 use placet_core::{Digest, Found, LookedUp};
 use placet_json::{Object, Value};
+use placet_record::sealed::{Shut, missing};
 
 use crate::{Given, Story};
 
@@ -154,6 +155,26 @@ impl Story {
         })
     }
 
+    fn lacks(&self, place: &str) -> bool {
+        self.decision.missing.iter().any(|(at, _)| at == place)
+    }
+
+    /// What of decision and effect stays shut, and why.
+    fn sealed(&self) -> Option<String> {
+        let effect = self.effect.as_ref().map(|(_, _, effect)| missing(&effect.document)).unwrap_or_default();
+        let all: Vec<_> = self.decision.missing.iter().chain(&effect).collect();
+        let why = all.iter().map(|(_, shut)| *shut).max()?;
+        let why = match why {
+            Shut::Erased => "erased",
+            Shut::NoKey => "no key here",
+            Shut::Altered => "altered",
+        };
+        let mut places: Vec<&str> = all.iter().map(|(at, _)| at.trim_start_matches('/')).collect();
+        places.sort_unstable();
+        places.dedup();
+        Some(format!("{why}: {}", places.join(", ")))
+    }
+
     fn ending(&self) -> String {
         let Some((sequence, time, effect)) = &self.effect else {
             return if self.decision.permit {
@@ -186,6 +207,7 @@ impl Story {
 
 impl fmt::Display for Story {
     /// For a manager or an auditor: about fifteen lines.
+    #[expect(clippy::too_many_lines, reason = "the story, one line after the other")]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { sequence, recorded: _, decision, effect, amendment, approvals, proof } = self;
         let mut lines = Vec::new();
@@ -239,7 +261,11 @@ impl fmt::Display for Story {
                         "revision {}, {} ms old; input {}",
                         basis.revision,
                         basis.freshness.age(),
-                        shown_input(&basis.input)
+                        if self.lacks("/input_sha256") {
+                            "sealed".to_owned()
+                        } else {
+                            shown_input(&basis.input)
+                        }
                     ),
                 ));
                 lines.push(("release", basis.release.to_string()));
@@ -248,6 +274,7 @@ impl fmt::Display for Story {
                 lines.push(("facts", "none: it was refused before facts and policy were asked".to_owned()));
             }
         }
+        lines.extend(self.sealed().map(|sealed| ("sealed", sealed)));
         lines.push(("credential", self.credential().unwrap_or_default()));
         if let Some(downstream) = effect
             .as_ref()
@@ -262,7 +289,7 @@ impl fmt::Display for Story {
         }
         lines.push(("effect", self.ending()));
         if let Some((sequence, time, found)) = amendment {
-            let what = if found.happened { "it happened" } else { "it did not happen" };
+            let what = found_out(found.happened, found.returned);
             let told = [&found.how, &found.why].into_iter().find(|text| !text.is_empty());
             let told = told.map(|text| format!(": {text}")).unwrap_or_default();
             lines.push((
@@ -286,6 +313,14 @@ impl fmt::Display for Story {
             writeln!(f, "  {title:<11}{text}")?;
         }
         Ok(())
+    }
+}
+
+fn found_out(happened: bool, returned: bool) -> &'static str {
+    match (happened, returned) {
+        (true, _) => "it happened",
+        (false, true) => "it did not happen, so what it took came back",
+        (false, false) => "it did not happen",
     }
 }
 

@@ -75,6 +75,7 @@ pub fn classify(
         arguments: made.arguments,
         labels: entry.labels.clone(),
         writes: made.writes,
+        moves: Vec::new(),
         lookups: Vec::new(),
     })
 }
@@ -121,6 +122,7 @@ pub fn preview(
         arguments,
         labels: entry.labels.clone(),
         writes: Vec::new(),
+        moves: Vec::new(),
         lookups: Vec::new(),
     })
 }

@@ -8,7 +8,9 @@ use std::{
 use placet_core::{Digest, EffectClass, Name};
 use placet_json::{Object, Value, object};
 
-use crate::{Lookup, Operation, Path, Problem, Resolver, Source, ToolLimits, Type, Write, parse};
+use crate::{
+    Lookup, Operation, Path, PersonalType, Problem, Resolver, Seals, Source, ToolLimits, Type, Write, parse,
+};
 
 /// All tools that exist, by upstream and name.
 #[derive(Debug, Clone, Default)]
@@ -16,6 +18,8 @@ pub struct Catalog {
     upstreams: BTreeMap<Name, BTreeMap<String, Arc<Entry>>>,
     /// By the type of resource.
     lookups: BTreeMap<Name, Arc<Lookup>>,
+    /// By the type of resource.
+    personal: BTreeMap<Name, PersonalType>,
 }
 
 /// One tool.
@@ -40,6 +44,7 @@ pub struct Entry {
     pub(crate) labels: BTreeSet<Name>,
     pub(crate) writes: Vec<Write>,
     pub(crate) limits: ToolLimits,
+    pub(crate) seals: Seals,
     pub(crate) http: Option<Operation>,
 }
 
@@ -141,12 +146,26 @@ impl Catalog {
     pub fn lookups(&self) -> impl Iterator<Item = &Arc<Lookup>> {
         self.lookups.values()
     }
-    /// As JSON: entries by name, lookups as `lookup:NAME`.
+    /// Which attributes of resources are personal, by the type of resource.
+    #[must_use]
+    pub fn personal(&self) -> &BTreeMap<Name, PersonalType> {
+        &self.personal
+    }
+    /// As JSON: entries by name, lookups as `lookup:NAME`, personal attributes as `personal:TYPE`.
     #[must_use]
     pub fn to_value(&self) -> Value {
         let entries = self.entries().map(|entry| (entry.name.as_str().to_owned(), entry.to_value()));
         let lookups = self.lookups().map(|lookup| (format!("lookup:{}", lookup.name), lookup.to_value()));
-        Value::Object(entries.chain(lookups).collect())
+        let personal = self.personal.iter().map(|(of, it)| (format!("personal:{of}"), it.to_value()));
+        Value::Object(entries.chain(lookups).chain(personal).collect())
+    }
+    /// Says what is personal of a type of resources, unless that is said already.
+    pub(crate) fn insert_personal(&mut self, of: Name, personal: PersonalType) -> bool {
+        if self.personal.contains_key(&of) {
+            return false;
+        }
+        self.personal.insert(of, personal);
+        true
     }
     /// Puts a lookup in, unless one of that name or for that type of resource is there.
     pub(crate) fn insert_lookup(&mut self, lookup: Lookup) -> bool {
@@ -256,6 +275,12 @@ impl Entry {
         &self.limits
     }
 
+    /// What is sealed before it is recorded.
+    #[must_use]
+    pub fn seals(&self) -> &Seals {
+        &self.seals
+    }
+
     /// The relationships that a call adds once its effect happened. None of a read.
     #[must_use]
     pub fn writes(&self) -> &[Write] {
@@ -295,6 +320,7 @@ impl Entry {
             labels: _,
             writes,
             limits,
+            seals,
             http,
         } = self;
         let resources = resources.iter().map(|resource| {
@@ -319,6 +345,16 @@ impl Entry {
             };
             result.insert("guard", object! { "items" => items.to_string(), kind => path.to_string() });
         }
+        if let Some(seal) = &seals.result {
+            seal.write(&mut result);
+        }
+        let args = arguments.iter().map(|(name, argument)| {
+            let mut value = argument.to_value();
+            if let (Some(seal), Some(object)) = (seals.arguments.get(name), value.as_object_mut()) {
+                seal.write(object);
+            }
+            (name.clone(), value)
+        });
         let mut out = object! {
             "upstream" => upstream.as_str(),
             "tool" => tool,
@@ -327,7 +363,7 @@ impl Entry {
             "resources" => Value::Array(resources.collect()),
             "credential" => credential.to_string(),
             "accepts" => Value::Array(accepts.iter().map(|digest| Value::from(digest.to_string())).collect()),
-            "args" => arguments.iter().map(|(name, argument)| (name.clone(), argument.to_value())).collect::<Object>(),
+            "args" => args.collect::<Object>(),
             "result" => result,
         };
         if let Some(resolver) = resolver {

@@ -21,6 +21,7 @@ mod problem;
 mod read;
 mod reading;
 mod schema;
+mod seal;
 mod source;
 mod writes;
 
@@ -32,13 +33,14 @@ pub use entry::{Argument, Catalog, Credential, Entry, Guard, IdFrom, Owner, Reso
 pub use guard::{Guarded, inspect};
 pub use limits::{Repeats, ToolLimits};
 pub use lookup::{
-    DEFAULT_MAX_AGE, DEFAULT_TIMEOUT, DidNot, Field as LookupField, LONGEST_MAX_AGE, LONGEST_TIMEOUT, Lookup,
-    Resolver, Sign,
+    DEFAULT_KEEP, DEFAULT_KEEP_FOR, DEFAULT_MAX_AGE, DEFAULT_TIMEOUT, DidNot, Field as LookupField,
+    LONGEST_KEEP_FOR, LONGEST_MAX_AGE, LONGEST_TIMEOUT, Lookup, MOST_KEPT, Resolver, Sign,
 };
 pub use operation::{Claim, HttpRequest, Incoming, Operation, Routed, Verb, definition};
 pub use path::{Path, PathError};
 pub use problem::Problem;
 pub use reading::{Filling, PathTemplate, Reading, Slot, document_of, reading_arguments};
 pub use schema::public_schema;
+pub use seal::{HUMAN, PersonalType, Seal, Seals, Subject, SubjectId, WORKFLOW};
 pub use source::Source;
 pub use writes::{MAX_WRITES, Write};

@@ -19,6 +19,15 @@ pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1);
 /// The longest that it may take: a call waits for it.
 pub const LONGEST_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How many readings of one lookup are remembered in a tenant, unless it says otherwise.
+pub const DEFAULT_KEEP: u32 = 4_096;
+/// The most.
+pub const MOST_KEPT: u32 = 65_536;
+/// How long a reading is remembered, unless the lookup says otherwise.
+pub const DEFAULT_KEEP_FOR: Duration = Duration::from_hours(1);
+/// The longest.
+pub const LONGEST_KEEP_FOR: Duration = Duration::from_hours(24);
+
 /// What is read of resources of one type before a call on one is decided.
 #[derive(Debug, Clone)]
 pub struct Lookup {
@@ -36,6 +45,10 @@ pub struct Lookup {
     pub max_age: Duration,
     /// How long reading may take.
     pub timeout: Duration,
+    /// How many readings are remembered in a tenant.
+    pub keep: u32,
+    /// For how long.
+    pub keep_for: Duration,
     /// The attributes.
     pub attributes: BTreeMap<Name, Field>,
 }
@@ -130,10 +143,12 @@ impl Lookup {
     }
 
     pub(crate) fn to_value(&self) -> Value {
-        let Self { name: _, resource, reading, tenant, id, max_age, timeout, attributes } = self;
+        let Self { name: _, resource, reading, tenant, id, max_age, timeout, keep, keep_for, attributes } =
+            self;
         let mut out = object! {
             "resource" => resource.as_str(), "reading" => reading.to_value(), "tenant" => tenant.to_string(),
             "max_age_ms" => millis(*max_age), "timeout_ms" => millis(*timeout),
+            "keep" => u64::from(*keep), "keep_for_ms" => millis(*keep_for),
         };
         if let Some(id) = id {
             out.insert("id", id.to_string());

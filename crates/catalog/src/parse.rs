@@ -4,6 +4,7 @@ mod argument;
 mod limits;
 mod lookup;
 mod operation;
+mod seal;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +14,7 @@ use toml::de::DeTable;
 
 use crate::{
     Argument, Catalog, Credential, Entry, Guard, IdFrom, MAX_WRITES, Owner, Path, Problem, Reading,
-    ResourceFrom, Source, Type, Write,
+    ResourceFrom, Seal, Seals, Source, Type, Write,
     operation::ambiguous,
     read::{Item, Reader, Table},
 };
@@ -112,6 +113,18 @@ fn one_file(
             }
         }
     }
+    if let Some(types) = root.get("personal").and_then(|item| reader.table(item, "`personal`")) {
+        for (name, at, item) in types.all() {
+            let Some((of, personal)) = seal::personal(reader, name, at, item) else { continue };
+            if !catalog.insert_personal(of, personal) {
+                reader.problem(
+                    at,
+                    format!("`personal.{name}` stands in another file already"),
+                    "keep one of them",
+                );
+            }
+        }
+    }
     reader.finish(&root);
 }
 
@@ -141,9 +154,10 @@ fn entry(reader: &mut Reader<'_>, full: &str, at: usize, item: Item<'_, '_>) -> 
                 .collect()
         }
     };
+    let mut seals = Seals::default();
     let arguments = match table.get("args") {
         None => BTreeMap::new(),
-        Some(item) => arguments(reader, item, full),
+        Some(item) => arguments(reader, item, full, &mut seals.arguments),
     };
     let mut resources = Vec::new();
     if let Some(item) = reader.required(
@@ -164,8 +178,9 @@ fn entry(reader: &mut Reader<'_>, full: &str, at: usize, item: Item<'_, '_>) -> 
     };
     let (guard, whole, fields) = match table.get("result") {
         None => (None, BTreeSet::new(), BTreeMap::new()),
-        Some(item) => result(reader, item, full),
+        Some(item) => result(reader, item, full, &mut seals.result),
     };
+    seal::check(reader, at, &seals, &arguments, &resources, &writes);
     let resolver = table.get("resolver").map(|item| (item, lookup::resolver(reader, item)));
     if let (Some((item, _)), Some(EffectClass::Read)) = (&resolver, effect) {
         reader.problem(item.span().start, "a read has no effect to be resolved", "remove `resolver`");
@@ -196,6 +211,7 @@ fn entry(reader: &mut Reader<'_>, full: &str, at: usize, item: Item<'_, '_>) -> 
         labels,
         writes,
         limits,
+        seals,
         http,
     })
 }
@@ -350,10 +366,11 @@ fn id_from(text: &str, arguments: &BTreeMap<String, Argument>) -> Result<IdFrom,
 
 type ResultParts = (Option<Guard>, BTreeSet<Name>, BTreeMap<Path, BTreeSet<Name>>);
 
-fn result(reader: &mut Reader<'_>, item: Item<'_, '_>, full: &str) -> ResultParts {
+fn result(reader: &mut Reader<'_>, item: Item<'_, '_>, full: &str, sealed: &mut Option<Seal>) -> ResultParts {
     let Some(mut table) = reader.table(item, format!("the result of `{full}`")) else {
         return (None, BTreeSet::new(), BTreeMap::new());
     };
+    *sealed = seal::seal(reader, &mut table);
     let labels = table.get("labels").map_or_else(BTreeSet::new, |item| labels(reader, item));
     let mut fields = BTreeMap::new();
     if let Some(of) = table.get("fields").and_then(|item| reader.table(item, "`fields`")) {

@@ -6,7 +6,7 @@ use placet_json::{Canonical, Object, Value};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::{Decimal, DecisionId, LookedUp, Name, ResourceRef, Tuple, WorkflowId};
+use crate::{Decimal, DecisionId, LookedUp, Name, ResourceRef, StateMove, Tuple, WorkflowId};
 
 /// A SHA-256 digest, written `sha256:` and 64 lower-case hex digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -163,6 +163,8 @@ pub struct Call {
     pub lookups: Vec<LookedUp>,
     /// The relationships that are added once the effect happened, or may have. None of a read.
     pub writes: Vec<Tuple>,
+    /// How the workflow moves once the effect happened: one way at most from each state.
+    pub moves: Vec<StateMove>,
 }
 
 impl Call {

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Agent, AgentId, Approval, Assignment, Decimal, Delegation, DelegationId, Freeze, Human, HumanId, Name,
-    RelationModel, Resource, ResourceRef, Tallies, TenantId, Timestamp, Workflow, WorkflowId,
+    RelationModel, Resource, ResourceRef, Risky, Tallies, TenantId, Timestamp, Workflow, WorkflowId,
 };
 
 /// The journal position of the last fact that a snapshot holds: the organisation's or the tenant's, whichever is later.
@@ -163,6 +163,14 @@ pub trait FactsView: Send + Sync {
     fn flow(&self, workflow: &WorkflowId) -> Arc<FlowState>;
     /// What is counted in this tenant. None: it isn't known, and whatever a release bounds is denied.
     fn tallies(&self) -> Option<Arc<Tallies>> {
+        None
+    }
+    /// A risk, 0 where nobody set one. None: it isn't known here, and isn't in the policy input.
+    fn risk(&self, _of: &Risky) -> Option<Decimal> {
+        None
+    }
+    /// Which environment this is: `dev`, `staging` or `production`. None: it isn't known here.
+    fn environment(&self) -> Option<&str> {
         None
     }
     /// Whether `subject` has `relation` on `object`, by `model`. Bounded.

@@ -6,8 +6,8 @@
 use std::fmt;
 
 use crate::{
-    AgentId, Call, Code, Decimal, Digest, FlowState, Grant, HumanId, Name, Tallies, Timestamp, Total,
-    WorkflowId,
+    AgentId, Call, Code, Decimal, Digest, EffectClass, FlowState, Grant, HumanId, Name, Tallies, Timestamp,
+    Total, WorkflowId,
 };
 
 /// The most calls that a rate may count, so that what is remembered of a tool and an agent is bounded.
@@ -243,6 +243,8 @@ pub struct Spending {
     pub action: Name,
     /// Its attribute `amount`, where it has one.
     pub amount: Option<Decimal>,
+    /// What the tool does: of a call that changes something, an unknown end may be found out later.
+    pub effect: EffectClass,
     /// What makes it the same call: agent, workflow, tool and canonical arguments.
     pub same: Digest,
 }
@@ -272,6 +274,7 @@ impl Spending {
             entry: call.entry.clone(),
             action: call.action.clone(),
             amount: call.amount(),
+            effect: call.effect,
             same: Digest::of(same.as_bytes()),
         }
     }

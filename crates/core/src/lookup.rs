@@ -13,7 +13,21 @@ pub enum Known {
         source: Name,
         /// When the reading began.
         at: Timestamp,
+        /// How long it is remembered, and beside how many. None: for good, as before there was a bound.
+        retention: Option<Retention>,
     },
+}
+
+/// What bounds the memory of what was read. It stands in the reading itself, so that the journal alone says what is
+/// remembered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// Readings of the same type in the tenant, at most; at least 1.
+    pub of_type: u32,
+    /// Readings in the tenant, at most; at least 1.
+    pub of_tenant: u32,
+    /// For how long at most, in milliseconds from its beginning.
+    pub millis: u64,
 }
 
 /// One resource of a call that a lookup is responsible for, as it stood when the call was about to be decided. It is a

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use placet_json::Value;
 
 use crate::{
-    Agent, AgentId, Approval, Assignment, CheckError, Delegation, DelegationId, FactsView, FlowState,
-    Flowing, Freeze, Freshness, Human, HumanId, Name, RelationModel, Resource, ResourceRef, Revision,
-    Tallies, TenantId, Timestamp, Workflow, WorkflowId,
+    Agent, AgentId, Approval, Assignment, CheckError, Decimal, Delegation, DelegationId, FactsView,
+    FlowState, Flowing, Freeze, Freshness, Human, HumanId, Name, RelationModel, Resource, ResourceRef,
+    Revision, Risky, Tallies, TenantId, Timestamp, Workflow, WorkflowId,
 };
 
 pub(crate) struct AsReserved<'a> {
@@ -68,6 +68,12 @@ impl FactsView for AsReserved<'_> {
         subject: &ResourceRef,
     ) -> Result<bool, CheckError> {
         self.newest.check(model, object, relation, subject)
+    }
+    fn risk(&self, of: &Risky) -> Option<Decimal> {
+        self.newest.risk(of)
+    }
+    fn environment(&self) -> Option<&str> {
+        self.newest.environment()
     }
     fn slice(&self, at: &ResourceRef) -> Value {
         self.newest.slice(at)

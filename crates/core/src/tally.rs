@@ -10,7 +10,8 @@ mod tests;
 use imbl::{OrdMap, OrdSet, Vector};
 
 use crate::{
-    AgentId, ApprovalId, Day, Decimal, Digest, HumanId, Keep, Name, Per, Spending, Timestamp, Total,
+    AgentId, ApprovalId, Day, Decimal, Digest, EffectClass, HumanId, Keep, Name, Per, Spending, Timestamp,
+    Total,
 };
 
 pub use row::{TallyOf, TallyRow};
@@ -29,7 +30,12 @@ pub struct Tallies {
     forget: OrdSet<(Timestamp, Digest)>,
     remembered: OrdMap<AgentId, u32>,
     open: OrdMap<u64, Reserved>,
+    /// What permits took whose end nobody knows, until it is found out.
+    doubtful: OrdMap<u64, Reserved>,
 }
+
+/// Permits of unknown end whose reservations are remembered, at most; of more, those of the oldest stay spent.
+pub const MAX_DOUBTFUL: usize = 4_096;
 
 /// The totals of one day, by action.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -189,18 +195,49 @@ impl Tallies {
             open => drop(self.under_way.insert(pair, open.saturating_sub(1))),
         }
         if returned {
-            self.forget(&spending.same);
-            let amount = spending.amount.unwrap_or(Decimal::ZERO);
-            for whose in Whose::all(spending) {
-                let key = (spending.day(), whose);
-                let Some(mut totals) = self.days.get(&key).cloned() else { continue };
-                totals.at = position;
-                let total = totals.of(&spending.action);
-                totals.totals.insert(spending.action.clone(), total.without(amount));
-                self.days.insert(key, totals);
-            }
+            self.give_back(position, &reserved.spending);
         }
         Some(reserved)
+    }
+
+    /// Counts the ending, recorded at `position`, of the permit at `permit` of which nobody knows whether it had its
+    /// effect. It keeps what it took; of a call that changes something that is remembered until [`Tallies::found`].
+    pub fn ended_unknown(&mut self, position: u64, permit: u64) -> Option<Reserved> {
+        let reserved = self.ended(position, permit, false)?;
+        if reserved.spending.effect != EffectClass::Read {
+            if self.doubtful.len() >= MAX_DOUBTFUL
+                && let Some((oldest, _)) = self.doubtful.get_min().cloned()
+            {
+                self.doubtful.remove(&oldest);
+            }
+            self.doubtful.insert(permit, reserved.clone());
+        }
+        Some(reserved)
+    }
+
+    /// It was found out, as recorded at `position`, how the permit at `permit` ended that [`Tallies::ended_unknown`] left
+    /// open. `returned`: the call had no effect, so that all it took comes back but its place in the rate. What it had
+    /// taken; none if that was found out before, or isn't remembered.
+    pub fn found(&mut self, position: u64, permit: u64, returned: bool) -> Option<Reserved> {
+        let reserved = self.doubtful.remove(&permit)?;
+        if returned {
+            self.at = position;
+            self.give_back(position, &reserved.spending);
+        }
+        Some(reserved)
+    }
+
+    fn give_back(&mut self, position: u64, spending: &Spending) {
+        self.forget(&spending.same);
+        let amount = spending.amount.unwrap_or(Decimal::ZERO);
+        for whose in Whose::all(spending) {
+            let key = (spending.day(), whose);
+            let Some(mut totals) = self.days.get(&key).cloned() else { continue };
+            totals.at = position;
+            let total = totals.of(&spending.action);
+            totals.totals.insert(spending.action.clone(), total.without(amount));
+            self.days.insert(key, totals);
+        }
     }
 
     /// Says how much of an action a day began with: of the person, the agent, the tool or the tenant of `spending`.

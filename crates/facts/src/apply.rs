@@ -101,6 +101,9 @@ pub(crate) fn organisation(
             }
             set_agent(org, &known)?;
         }
+        Change::EnrolmentOffered(offer) => crate::enrolment::offer(org, offer)?,
+        Change::EnrolmentTaken { code, agent } => crate::enrolment::take(org, code, agent)?,
+        Change::RiskSet { of, risk } => crate::risk::of_organisation(org, of, *risk)?,
         Change::Frozen(what) => {
             // Tools and upstreams belong to releases: a stop on one that no release knows yet is a stop all the same.
             match what {
@@ -194,10 +197,10 @@ pub(crate) fn tenant(
         Change::ResourceSet(resource) => {
             noun::resource_is_plain(resource)?;
             observable(facts, resource)?;
-            facts.resources.insert(resource.at.clone(), Arc::new(resource.clone()));
+            facts.set_resource(resource.clone());
         }
         Change::ResourceRemoved(at) => {
-            facts.resources.remove(at).ok_or_else(|| no("resource", at, "list the resources"))?;
+            facts.remove_resource(at).ok_or_else(|| no("resource", at, "list the resources"))?;
             // What comes under the same name later must not inherit who could do what.
             for tuple in &facts.tuples_of(at) {
                 facts.tuples.remove(tuple);
@@ -211,6 +214,7 @@ pub(crate) fn tenant(
                 .insert(tuple)
                 .ok_or_else(|| ChangeError::conflict("no more names can be kept", "remove tuples first"))?;
         }
+        Change::RiskSet { of, risk } => crate::risk::of_tenant(facts, of, *risk)?,
         Change::TupleRemoved(tuple) => {
             if !facts.tuples.remove(tuple) {
                 return Err(no("tuple", tuple, "list the tuples of the object"));
@@ -228,6 +232,8 @@ pub(crate) fn tenant(
         | Change::HumanReturned(_)
         | Change::DirectorySet(_)
         | Change::DirectoryRemoved { .. }
+        | Change::EnrolmentOffered(_)
+        | Change::EnrolmentTaken { .. }
         | Change::Frozen(_)
         | Change::Unfrozen(_)
         | Change::WaiverAsked(_)
@@ -398,7 +404,7 @@ pub(crate) fn open_workflow<'f>(
     }
     Ok(workflow)
 }
-fn known_human<'o>(org: &'o OrgFacts, id: &HumanId) -> Result<&'o Human, ChangeError> {
+pub(crate) fn known_human<'o>(org: &'o OrgFacts, id: &HumanId) -> Result<&'o Human, ChangeError> {
     org.human(id).ok_or_else(|| no("person", id, "add them to the organisation first"))
 }
 fn active_human<'o>(org: &'o OrgFacts, id: &HumanId) -> Result<&'o Human, ChangeError> {
@@ -420,7 +426,7 @@ pub(crate) fn no(what: &str, id: impl std::fmt::Display, remedy: &str) -> Change
 fn taken(what: &str, id: impl std::fmt::Display) -> ChangeError {
     ChangeError::conflict(format!("there is a {what} `{id}` already"), "choose another id")
 }
-fn misplaced(change: &Change) -> ChangeError {
+pub(crate) fn misplaced(change: &Change) -> ChangeError {
     let place = if change.is_of_tenant() { "a tenant's" } else { "the organisation's" };
     ChangeError::malformed("", format!("`{}` is {place} change", change.kind()), "send it there")
 }

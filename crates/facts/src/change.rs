@@ -1,14 +1,14 @@
 //! One change of facts, and its JSON form: an object with one member that is named after the change.
 
 use placet_core::{
-    Agent, AgentId, Approval, ApprovalId, Assignment, Delegation, DelegationId, Freeze, Human, HumanId, Name,
-    Resource, ResourceRef, Standing, TenantId, Tuple, Waiver, Workflow, WorkflowId,
+    Agent, AgentId, Approval, ApprovalId, Assignment, Decimal, Delegation, DelegationId, Freeze, Human,
+    HumanId, Name, Resource, ResourceRef, Risky, Standing, TenantId, Tuple, Waiver, Workflow, WorkflowId,
 };
 use placet_json::{Value, object};
 
 use crate::{
-    ChangeError, DirectoryRecord, Ending, Place, RecordKind, WorkflowMove, directory, ending, noun,
-    parse_tuple, read::Fields, tuple_text,
+    ChangeError, DirectoryRecord, Ending, EnrolmentOffer, Place, RecordKind, WorkflowMove, directory, ending,
+    noun, parse_tuple, read::Fields, tuple_text,
 };
 
 /// A change of the organisation's facts or of one tenant's, never of both.
@@ -73,6 +73,22 @@ pub enum Change {
         /// Its id there.
         id: Name,
     },
+    /// Organisation: a code by which an agent may bring a key, once.
+    EnrolmentOffered(EnrolmentOffer),
+    /// Organisation: that code is used up; it stands beside the key that came with it.
+    EnrolmentTaken {
+        /// The code's hash.
+        code: Name,
+        /// Whose it was.
+        agent: AgentId,
+    },
+    /// Organisation, of an agent or a person; tenant, of a workflow: a risk, in place of the former.
+    RiskSet {
+        /// Whose.
+        of: Risky,
+        /// How much; not below 0.
+        risk: Decimal,
+    },
     /// Organisation: a stop.
     Frozen(Freeze),
     /// Organisation: the end of a stop.
@@ -133,11 +149,14 @@ impl Change {
             | Self::HumanReturned(_)
             | Self::DirectorySet(_)
             | Self::DirectoryRemoved { .. }
+            | Self::EnrolmentOffered(_)
+            | Self::EnrolmentTaken { .. }
             | Self::Frozen(_)
             | Self::Unfrozen(_)
             | Self::WaiverAsked(_)
             | Self::WaiverConfirmed { .. }
             | Self::WaiverEnded(_) => false,
+            Self::RiskSet { of, risk: _ } => matches!(of, Risky::Workflow(_)),
             Self::AssignmentSet(_)
             | Self::AssignmentRemoved(_)
             | Self::WorkflowOpened(_)
@@ -170,6 +189,9 @@ impl Change {
             Self::HumanReturned(_) => "human_returned",
             Self::DirectorySet(_) => "directory_set",
             Self::DirectoryRemoved { .. } => "directory_removed",
+            Self::EnrolmentOffered(_) => "enrolment_offered",
+            Self::EnrolmentTaken { .. } => "enrolment_taken",
+            Self::RiskSet { .. } => "risk_set",
             Self::Frozen(_) => "frozen",
             Self::Unfrozen(_) => "unfrozen",
             Self::WaiverAsked(_) => "waiver_asked",
@@ -217,6 +239,11 @@ impl Change {
             Self::DirectoryRemoved { feed, kind, id } => Value::Object(
                 object! { "feed" => feed.as_str(), "kind" => kind.as_str(), "id" => id.as_str() },
             ),
+            Self::EnrolmentOffered(offer) => offer.to_value(),
+            Self::EnrolmentTaken { code, agent } => {
+                Value::Object(object! { "code" => code.as_str(), "agent" => agent.as_str() })
+            }
+            Self::RiskSet { of, risk } => crate::risk::value(of, *risk),
             Self::Frozen(what) | Self::Unfrozen(what) => {
                 Value::Object(object! { "what" => noun::freeze_value(what) })
             }
@@ -271,6 +298,17 @@ impl Change {
             "agent_enrolled" => return noun::agent(body, path).map(Self::AgentEnrolled).map(Some),
             "agent_set" => return noun::agent(body, path).map(Self::AgentSet).map(Some),
             "directory_set" => return directory::read(body, path).map(Self::DirectorySet).map(Some),
+            "enrolment_offered" => {
+                return EnrolmentOffer::read(body, path).map(Self::EnrolmentOffered).map(Some);
+            }
+            "enrolment_taken" => Self::EnrolmentTaken {
+                code: fields.name("code")?,
+                agent: fields.parsed("agent", AgentId::new)?,
+            },
+            "risk_set" => {
+                let (of, risk) = crate::risk::read(body, path, None)?;
+                return Ok(Some(Self::RiskSet { of, risk }));
+            }
             "waiver_asked" => return crate::waiver::read(body, path).map(Self::WaiverAsked).map(Some),
             "directory_removed" => Self::DirectoryRemoved {
                 feed: fields.name("feed")?,
@@ -331,6 +369,10 @@ impl Change {
             "approval_given" => return noun::approval(body, path, tenant).map(Self::ApprovalGiven).map(Some),
             "resource_set" => return noun::resource(body, path).map(Self::ResourceSet).map(Some),
             "resource_removed" => return noun::resource_ref(body, path).map(Self::ResourceRemoved).map(Some),
+            "risk_set" => {
+                let (of, risk) = crate::risk::read(body, path, Some(tenant))?;
+                return Ok(Some(Self::RiskSet { of, risk }));
+            }
             "workflow_moved" => {
                 return WorkflowMove::read(body, path, tenant).map(Self::WorkflowMoved).map(Some);
             }

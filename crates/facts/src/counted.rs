@@ -29,9 +29,34 @@ impl World {
     /// again. Labels stay, as does its place in the rate. Revisions stay.
     #[must_use]
     pub fn ended(&self, position: u64, tenant: &TenantId, permit: u64, returned: bool) -> Self {
+        self.after(position, tenant, permit, returned, |tallies| tallies.ended(position, permit, returned))
+    }
+
+    /// The world after the ending, recorded at `position`, of the permit at `permit` of which nobody knows whether it had
+    /// its effect: it keeps what it reserved, until that is found out.
+    #[must_use]
+    pub fn ended_unknown(&self, position: u64, tenant: &TenantId, permit: u64) -> Self {
+        self.after(position, tenant, permit, false, |tallies| tallies.ended_unknown(position, permit))
+    }
+
+    /// The world after it was found out, as recorded at `position`, how the permit at `permit` ended. `returned`: the call
+    /// had no effect, and what it reserved comes back as in [`World::ended`]; once, whatever is found again.
+    #[must_use]
+    pub fn found(&self, position: u64, tenant: &TenantId, permit: u64, returned: bool) -> Self {
+        self.after(position, tenant, permit, returned, |tallies| tallies.found(position, permit, returned))
+    }
+
+    fn after(
+        &self,
+        position: u64,
+        tenant: &TenantId,
+        permit: u64,
+        returned: bool,
+        count: impl FnOnce(&mut Tallies) -> Option<Reserved>,
+    ) -> Self {
         let Some(facts) = self.tenant(tenant) else { return self.clone() };
         let mut tallies = Tallies::clone(&facts.tallies);
-        let Some(Reserved { spending, spends }) = tallies.ended(position, permit, returned) else {
+        let Some(Reserved { spending, spends }) = count(&mut tallies) else {
             return self.clone();
         };
         let mut facts = TenantFacts::clone(facts);

@@ -171,6 +171,14 @@ pub(crate) fn set(org: &mut OrgFacts, record: &DirectoryRecord) -> Result<(), Ch
     Ok(())
 }
 
+/// Puts a record in place of the same one, whatever its version.
+pub(crate) fn put(org: &mut OrgFacts, record: &DirectoryRecord) {
+    if let Some(former) = org.record(&record.feed, record.kind, &record.id).cloned() {
+        forget(&mut org.directory, &former);
+    }
+    insert(&mut org.directory, record);
+}
+
 fn insert(directory: &mut Directory, record: &DirectoryRecord) {
     match record.kind {
         RecordKind::User => {

@@ -6,11 +6,11 @@
 use std::sync::Arc;
 
 use imbl::OrdMap;
-use placet_core::{Decimal, FlowState, Name, TallyRow, TenantId, Total, WorkflowState};
+use placet_core::{Decimal, FlowState, Name, Risky, TallyRow, TenantId, Total, WorkflowState};
 use placet_json::{Object, Value, object};
 
 use crate::{
-    ChangeError, OrgFacts, TenantFacts, World, noun,
+    ChangeError, EnrolmentOffer, OrgFacts, TenantFacts, World, noun,
     read::{Fields, elements, named, text},
     tuple::{parse_tuple, tuple_text},
 };
@@ -57,6 +57,14 @@ impl Rebuilding {
             "before" => crate::directory::take_before(&mut self.org, body, &path)?,
             "waiver" => crate::waiver::take(&mut self.org, body, &path)?,
             "frozen" => drop(self.org.frozen.insert(noun::freeze(body, &path)?)),
+            "risk" => {
+                let (of, risk) = crate::risk::read(body, &path, None)?;
+                self.org.risks.insert(of, risk);
+            }
+            "code" => {
+                let offer = EnrolmentOffer::read(body, &path)?;
+                self.org.codes.insert(offer.code.clone(), Arc::new(offer));
+            }
             "tenant" => {
                 self.close();
                 let mut fields = Fields::open(body, &path)?;
@@ -87,11 +95,13 @@ impl Rebuilding {
 
 fn organisation(org: &OrgFacts) -> impl Iterator<Item = Value> + '_ {
     // Keys are those of the agents.
-    let OrgFacts { revision, humans, agents, keys: _, frozen, waivers, directory } = org;
+    let OrgFacts { revision, humans, agents, keys: _, frozen, waivers, directory, risks, codes } = org;
     std::iter::once(one("organisation", object! { "revision" => *revision }))
         .chain(humans.values().map(|human| one("human", noun::human_value(human))))
         .chain(agents.values().map(|agent| one("agent", noun::agent_value(agent))))
         .chain(frozen.iter().map(|what| one("frozen", noun::freeze_value(what))))
+        .chain(risks.iter().map(|(of, risk)| one("risk", crate::risk::value(of, *risk))))
+        .chain(codes.values().map(|offer| one("code", offer.to_value())))
         .chain(waivers.values().map(|waiver| one("waiver", crate::waiver::waiver_value(waiver))))
         .chain(crate::directory::kept(directory).map(|(kind, body)| one(kind, body)))
 }
@@ -108,9 +118,13 @@ fn tenant(facts: &TenantFacts) -> impl Iterator<Item = Value> + '_ {
         unspent: _,
         spent,
         resources,
+        // What of the resources was read.
+        observed: _,
+        risks: _,
         tuples,
         flows,
         tallies,
+        personal,
     } = facts;
     let mut rest = tuples.all().into_iter();
     let tuples = std::iter::from_fn(move || {
@@ -136,9 +150,11 @@ fn tenant(facts: &TenantFacts) -> impl Iterator<Item = Value> + '_ {
         .chain(approvals.values().map(|it| one("approval", noun::approval_value(it))))
         .chain(spent.iter().map(|(id, at)| one("spent", object! { "id" => id.as_str(), "at" => *at })))
         .chain(resources.values().map(|it| one("resource", noun::resource_value(it))))
+        .chain(facts.risks().map(|(of, risk)| one("workflow_risk", crate::risk::value(&of, risk))))
         .chain(tuples)
         .chain(flows.iter().map(|(workflow, flow)| one("flow", flow_value(workflow, flow))))
         .chain(tallies.rows().map(|row| one("tally", placet_json::to_value(&row).unwrap_or(Value::Null))))
+        .chain(personal.documents().map(|it| one("personal", it)))
 }
 
 fn read_tenant(facts: &mut TenantFacts, kind: &str, body: &Value, path: &str) -> Result<bool, ChangeError> {
@@ -169,8 +185,13 @@ fn read_tenant(facts: &mut TenantFacts, kind: &str, body: &Value, path: &str) ->
             facts.spent.insert(name, number(body, "at", path)?);
         }
         "resource" => {
-            let it = noun::resource(body, path)?;
-            facts.resources.insert(it.at.clone(), Arc::new(it));
+            facts.put_resource(noun::resource(body, path)?);
+        }
+        "workflow_risk" => {
+            let (of, risk) = crate::risk::read(body, path, Some(&id))?;
+            if let Risky::Workflow(of) = of {
+                facts.risks.insert(of.local().clone(), risk);
+            }
         }
         "tuples" => {
             for tuple in elements(body, path)? {
@@ -190,6 +211,7 @@ fn read_tenant(facts: &mut TenantFacts, kind: &str, body: &Value, path: &str) ->
                 .map_err(|error| ChangeError::malformed(path, error.to_string(), ""))?;
             Arc::make_mut(&mut facts.tallies).take(row, &id);
         }
+        "personal" => crate::personal::take(&mut facts.personal, body, path)?,
         _ => return Ok(false),
     }
     Ok(true)

@@ -14,6 +14,7 @@ mod check;
 mod counted;
 mod directory;
 mod ending;
+mod enrolment;
 mod error;
 mod file;
 mod intern;
@@ -22,7 +23,10 @@ mod keys;
 mod live;
 mod moves;
 mod noun;
+mod observed;
+mod personal;
 mod read;
+mod risk;
 mod snapshot;
 mod sources;
 mod state;
@@ -39,12 +43,14 @@ pub use check::{
 };
 pub use directory::{DirectoryRecord, MAX_RECORD, RecordKind};
 pub use ending::Ending;
+pub use enrolment::{EnrolmentOffer, MAX_CODES};
 pub use error::{ChangeError, Kind};
 pub use file::{parse_file, tenant_of};
 pub use keep::Rebuilding;
 pub use keys::{Keys, MAX_KEYS};
 pub use live::Live;
 pub use moves::WorkflowMove;
+pub use personal::{SealedFact, attribute_at, sealed_key};
 pub use snapshot::Snapshot;
 pub use sources::{
     DEFAULT_BOUND_MS, MAX_BOUND_MS, MAX_SOURCES, Mode, Source, SourceError, SourceStatus, Sources,

@@ -1,6 +1,10 @@
 //! The newest world, for readers that never wait.
 
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{Arc, OnceLock},
+};
 
 use arc_swap::ArcSwap;
 use placet_core::{Facts, FactsView, NoSuchTenant, Revision, TenantId};
@@ -14,18 +18,28 @@ pub struct Live {
     world: ArcSwap<World>,
     sources: Arc<Sources>,
     moved: watch::Sender<()>,
+    environment: OnceLock<Arc<str>>,
 }
 
 impl Live {
     /// Starts with `world`.
     #[must_use]
     pub fn new(world: World) -> Self {
-        Self { world: ArcSwap::from_pointee(world), sources: Arc::default(), moved: watch::Sender::new(()) }
+        Self {
+            world: ArcSwap::from_pointee(world),
+            sources: Arc::default(),
+            moved: watch::Sender::new(()),
+            environment: OnceLock::new(),
+        }
     }
     /// Where the facts come from; feeds tell it when they were last complete.
     #[must_use]
     pub fn sources(&self) -> &Arc<Sources> {
         &self.sources
+    }
+    /// Says which environment this is, once, before anything is decided.
+    pub fn runs_in(&self, environment: &str) {
+        self.environment.get_or_init(|| Arc::from(environment));
     }
     /// The newest world.
     #[must_use]
@@ -58,7 +72,9 @@ impl Facts for Live {
         // Ages before facts: the facts are at least as new as what is said of their age.
         let ages = self.sources.of(tenant);
         match self.world.load().snapshot(tenant) {
-            Some(snapshot) => Ok(Arc::new(snapshot.aged(ages))),
+            Some(snapshot) => {
+                Ok(Arc::new(snapshot.aged(ages).in_environment(self.environment.get().cloned())))
+            }
             None => Err(NoSuchTenant),
         }
     }

@@ -6,11 +6,13 @@
 
 use std::sync::Arc;
 
-use placet_core::{Approval, ApprovalId, MAX_APPROVAL_STEPS, Name, TenantId, Workflow, WorkflowId};
+use placet_core::{
+    Approval, ApprovalId, MAX_APPROVAL_STEPS, Name, StateMove, TenantId, Workflow, WorkflowId, WorkflowState,
+};
 use placet_json::{Object, Value, object};
 
 use crate::{
-    ChangeError, Kind, TenantFacts,
+    Change, ChangeError, Kind, TenantFacts,
     apply::{no, open_workflow},
     read::{Fields, elements, name_of},
 };
@@ -94,6 +96,28 @@ impl WorkflowMove {
             .workflows
             .insert(id.local().clone(), Arc::new(Workflow { stage: Some(to.clone()), ..workflow }));
         Ok(())
+    }
+}
+
+impl TenantFacts {
+    /// The changes by which a call's effect moves its workflow: none if it is closed, or in a state that none of `moves`
+    /// leaves any more.
+    #[must_use]
+    pub fn moved_by(&self, workflow: &WorkflowId, moves: &[StateMove]) -> Vec<Change> {
+        let open = self.workflow(workflow).filter(|workflow| workflow.state == WorkflowState::Open);
+        let Some(StateMove { from, to, initial: _, closes }) =
+            open.and_then(|workflow| StateMove::from_stage(moves, workflow.stage.as_ref()))
+        else {
+            return Vec::new();
+        };
+        let way = WorkflowMove {
+            workflow: workflow.clone(),
+            from: from.clone(),
+            to: to.clone(),
+            approvals: Vec::new(),
+        };
+        let closed = closes.then(|| Change::WorkflowClosed(workflow.clone()));
+        std::iter::once(Change::WorkflowMoved(way)).chain(closed).collect()
     }
 }
 

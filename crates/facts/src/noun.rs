@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use placet_core::{
     Agent, AgentId, Approval, ApprovalId, Assignment, Decimal, Delegation, DelegationId, DelegationState,
-    Digest, Freeze, Grantor, Human, HumanId, Known, Name, Resource, ResourceRef, Scope, Standing, TenantId,
-    Timestamp, Until, Workflow, WorkflowId, WorkflowState,
+    Digest, Freeze, Grantor, Human, HumanId, Known, Name, Resource, ResourceRef, Retention, Scope, Standing,
+    TenantId, Timestamp, Until, Workflow, WorkflowId, WorkflowState,
 };
 use placet_json::{Object, Value, object};
 
@@ -387,16 +387,41 @@ pub(crate) fn resource(value: &Value, path: &str) -> Result<Resource, ChangeErro
 pub(crate) fn resource_value(resource: &Resource) -> Value {
     let Resource { at, attributes, known } = resource;
     let mut value = object! { "type" => at.kind.as_str(), "id" => at.id.as_str(), "attributes" => attributes_value(attributes) };
-    if let Known::Observed { source, at } = known {
-        value.insert("observed", object! { "source" => source.as_str(), "at" => at.to_string() });
+    if let Known::Observed { source, at, retention } = known {
+        let mut observed = object! { "source" => source.as_str(), "at" => at.to_string() };
+        if let Some(Retention { of_type, of_tenant, millis }) = retention {
+            observed.insert(
+                "keep",
+                object! {
+                    "of_type" => u64::from(*of_type), "of_tenant" => u64::from(*of_tenant), "ms" => *millis,
+                },
+            );
+        }
+        value.insert("observed", observed);
     }
     Value::Object(value)
 }
 fn observed(value: &Value, path: &str) -> Result<Known, ChangeError> {
     let mut fields = Fields::open(value, path)?;
-    let known = Known::Observed { source: fields.name("source")?, at: fields.moment("at")? };
+    let (source, at) = (fields.name("source")?, fields.moment("at")?);
+    let keep = fields.at("keep");
+    let retention = fields.optional("keep").map(|value| retention(value, &keep)).transpose()?;
     fields.unexpected()?;
-    Ok(known)
+    Ok(Known::Observed { source, at, retention })
+}
+fn retention(value: &Value, path: &str) -> Result<Retention, ChangeError> {
+    let mut fields = Fields::open(value, path)?;
+    let mut number = |name: &'static str| {
+        let at = fields.at(name);
+        let number = fields.required(name)?.as_u64();
+        number
+            .filter(|number| *number > 0)
+            .ok_or_else(|| ChangeError::malformed(&at, "is no whole number from 1", ""))
+    };
+    let (of_type, of_tenant, millis) = (number("of_type")?, number("of_tenant")?, number("ms")?);
+    fields.unexpected()?;
+    let count = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+    Ok(Retention { of_type: count(of_type), of_tenant: count(of_tenant), millis })
 }
 pub(crate) fn resource_ref(value: &Value, path: &str) -> Result<ResourceRef, ChangeError> {
     let mut fields = Fields::open(value, path)?;

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use placet_core::{
-    Agent, AgentId, Approval, Assignment, CheckError, Delegation, DelegationId, FactsView, FlowState, Freeze,
-    Freshness, Human, HumanId, Name, RelationModel, Resource, ResourceRef, Revision, Tallies, TenantId,
-    Timestamp, Workflow, WorkflowId,
+    Agent, AgentId, Approval, Assignment, CheckError, Decimal, Delegation, DelegationId, FactsView,
+    FlowState, Freeze, Freshness, Human, HumanId, Name, RelationModel, Resource, ResourceRef, Revision,
+    Risky, Tallies, TenantId, Timestamp, Workflow, WorkflowId,
 };
 use placet_json::{Object, Value};
 
@@ -19,11 +19,15 @@ pub struct Snapshot {
     ages: Ages,
     /// Whether what is counted is told.
     counted: bool,
+    /// Whether risks are told.
+    risks: bool,
+    /// Which environment this is, where that is known.
+    environment: Option<Arc<str>>,
 }
 
 impl Snapshot {
     pub(crate) fn new(org: Arc<OrgFacts>, tenant: Arc<TenantFacts>) -> Self {
-        Self { org, tenant, ages: Ages::Local, counted: true }
+        Self { org, tenant, ages: Ages::Local, counted: true, risks: true, environment: None }
     }
     pub(crate) fn aged(self, ages: Ages) -> Self {
         Self { ages, ..self }
@@ -37,6 +41,16 @@ impl Snapshot {
     #[must_use]
     pub fn uncounted(self) -> Self {
         Self { counted: false, ..self }
+    }
+    /// The same facts as those saw them who knew of no risks: for the replay of their decisions.
+    #[must_use]
+    pub fn without_risks(self) -> Self {
+        Self { risks: false, ..self }
+    }
+    /// The same facts in this environment.
+    #[must_use]
+    pub fn in_environment(self, environment: Option<Arc<str>>) -> Self {
+        Self { environment, ..self }
     }
     /// The organisation's facts.
     #[must_use]
@@ -125,6 +139,16 @@ impl FactsView for Snapshot {
     }
     fn tallies(&self) -> Option<Arc<Tallies>> {
         self.counted.then(|| Arc::clone(self.tenant.tallies()))
+    }
+    fn risk(&self, of: &Risky) -> Option<Decimal> {
+        let risk = match of {
+            Risky::Agent(_) | Risky::Human(_) => self.org.risk(of),
+            Risky::Workflow(id) => Some(self.tenant.risk(id)),
+        };
+        risk.filter(|_| self.risks)
+    }
+    fn environment(&self) -> Option<&str> {
+        self.environment.as_deref()
     }
     fn check(
         &self,

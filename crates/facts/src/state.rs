@@ -7,11 +7,12 @@ use std::{
 
 use imbl::{OrdMap, OrdSet};
 use placet_core::{
-    Agent, AgentId, Approval, ApprovalId, Assignment, Delegation, DelegationId, FlowState, Freeze, Human,
-    HumanId, Name, Resource, ResourceRef, Revision, Subject, Tallies, TenantId, Tuple, Workflow, WorkflowId,
+    Agent, AgentId, Approval, ApprovalId, Assignment, Decimal, Delegation, DelegationId, FlowState, Freeze,
+    Human, HumanId, Name, Resource, ResourceRef, Revision, Risky, Subject, Tallies, TenantId, Tuple,
+    Workflow, WorkflowId,
 };
 
-use crate::tuples::Tuples;
+use crate::{EnrolmentOffer, tuples::Tuples};
 
 /// The organisation's facts at one revision.
 #[derive(Debug, Clone, Default)]
@@ -26,6 +27,10 @@ pub struct OrgFacts {
     pub(crate) waivers: OrdMap<Name, Arc<placet_core::Waiver>>,
     /// What identity feeds keep.
     pub(crate) directory: crate::directory::Directory,
+    /// Risks of agents and people, where somebody set one.
+    pub(crate) risks: OrdMap<Risky, Decimal>,
+    /// Enrolment codes that were handed out and not taken yet, by their hash.
+    pub(crate) codes: OrdMap<Name, Arc<EnrolmentOffer>>,
 }
 
 /// One tenant's facts at one revision, and beside them what its calls left: spent approvals and data flow, which
@@ -43,10 +48,16 @@ pub struct TenantFacts {
     /// Spent approvals and the journal position of the decision that used them.
     pub(crate) spent: OrdMap<Name, u64>,
     pub(crate) resources: OrdMap<ResourceRef, Arc<Resource>>,
+    /// Those of them that were read, in the order in which they are forgotten.
+    pub(crate) observed: crate::observed::Observed,
+    /// Risks of workflows, where somebody set one.
+    pub(crate) risks: OrdMap<Name, Decimal>,
     pub(crate) tuples: Tuples,
     pub(crate) flows: OrdMap<Name, Arc<FlowState>>,
     /// What is counted of permits and their endings.
     pub(crate) tallies: Arc<Tallies>,
+    /// Which attributes are sealed in the journal.
+    pub(crate) personal: crate::personal::Personal,
 }
 
 impl OrgFacts {
@@ -105,9 +116,12 @@ impl TenantFacts {
             unspent: OrdSet::new(),
             spent: OrdMap::new(),
             resources: OrdMap::new(),
+            observed: crate::observed::Observed::default(),
+            risks: OrdMap::new(),
             tuples: Tuples::new(),
             flows: OrdMap::new(),
             tallies: Arc::default(),
+            personal: crate::personal::Personal::default(),
         }
     }
     /// The tenant.

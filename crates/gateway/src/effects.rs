@@ -1,8 +1,7 @@
 //! Effects that nobody knows: warrants of calls that change something, which ended without a whole answer.
 
-use std::collections::BTreeMap;
-
-use placet_core::{DecisionId, EffectClass, Name, TenantId, Timestamp};
+use imbl::OrdMap;
+use placet_core::{AgentId, DecisionId, EffectClass, Name, StateMove, TenantId, Timestamp};
 
 use crate::fold::Open;
 
@@ -20,15 +19,21 @@ pub struct UnknownEffect {
     pub decision: DecisionId,
     /// When it ended.
     pub since: Timestamp,
+    /// The agent that asked for it.
+    pub agent: AgentId,
+    /// How its workflow moves if it is found out that it happened.
+    pub moves: Vec<StateMove>,
 }
 
 impl UnknownEffect {
     /// A read has no effect to be known.
     pub(crate) fn of(open: Open, since: Timestamp) -> Option<Self> {
-        let Open { tenant, workflow, decision, effect, agent: _, writes: _ } = open;
+        let Open { tenant, workflow, decision, effect, agent, writes: _, moves } = open;
         match effect {
             EffectClass::Read => None,
-            EffectClass::Write | EffectClass::Destructive => Some(Self { tenant, workflow, decision, since }),
+            EffectClass::Write | EffectClass::Destructive => {
+                Some(Self { tenant, workflow, decision, since, agent, moves })
+            }
         }
     }
 }
@@ -44,22 +49,27 @@ pub enum Unamended {
     Down(String),
 }
 
-/// All of them, by the journal position of their decisions.
+/// All of them, by the journal position of their decisions. A clone is a few pointers.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Unresolved(BTreeMap<u64, UnknownEffect>);
+pub(crate) struct Unresolved(OrdMap<u64, UnknownEffect>);
 
 impl Unresolved {
     pub(crate) fn insert(&mut self, at: u64, effect: UnknownEffect) {
-        if self.0.len() >= MAX_UNRESOLVED {
-            self.0.pop_first();
+        if self.0.len() >= MAX_UNRESOLVED
+            && let Some((oldest, _)) = self.0.get_min().cloned()
+        {
+            self.0.remove(&oldest);
         }
         self.0.insert(at, effect);
     }
     pub(crate) fn remove(&mut self, at: u64) {
         self.0.remove(&at);
     }
-    pub(crate) fn contains(&self, at: u64) -> bool {
-        self.0.contains_key(&at)
+    pub(crate) fn get(&self, at: u64) -> Option<&UnknownEffect> {
+        self.0.get(&at)
+    }
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
     }
     pub(crate) fn into_all(self) -> Vec<(u64, UnknownEffect)> {
         self.0.into_iter().collect()
@@ -78,6 +88,7 @@ mod tests {
             effect,
             agent: placet_core::AgentId::new("agent-7").unwrap(),
             writes: Vec::new(),
+            moves: Vec::new(),
         }
     }
 
@@ -90,7 +101,7 @@ mod tests {
         for at in 0..70_000 {
             all.insert(at, effect.clone());
         }
-        assert!(!all.contains(0) && all.contains(69_999));
+        assert!(all.get(0).is_none() && all.get(69_999).is_some());
         assert_eq!(all.into_all().len(), MAX_UNRESOLVED);
     }
 }

@@ -10,7 +10,7 @@ use std::{
 use imbl::OrdMap;
 use placet_core::{
     AgentId, ApprovalId, Claims, Decimal, DecisionId, Digest, EffectClass, Moving, Name, Revision, Spending,
-    TenantId, Timestamp, Tuple, WorkflowId,
+    StateMove, TenantId, Timestamp, Tuple, WorkflowId,
     authority::{Ending, Position},
 };
 use placet_facts::{ChangeError, Keys, Live, Place, Transaction, World};
@@ -18,12 +18,14 @@ use placet_json::{Limits, Value, object};
 use placet_ledger::frame::{Frame, FrameError};
 use placet_policy::Release;
 use placet_record::{Amendment, AskedRecord, DecisionRecord, EffectRecord, Kind, orphaned};
-use placet_store::{At, Fold, FrameSink, Keep, Receipt};
+use placet_store::{At, Fold, FrameSink, Keep, Receipt, SubjectKeyId, Subjects, Written};
 
 use crate::{
     InForce,
     effects::{UnknownEffect, Unresolved},
+    erase::{self, Erasing, Erasure},
     keep::{FORMAT, Moments, Parts},
+    sealing::{Sealed, seal_parts},
     lives::{Entry, Lives, Step},
     sources::{self, Gaps, SourceSays, Told},
     writes,
@@ -44,21 +46,33 @@ pub(crate) enum Commit {
     /// A permit, with what it reserves.
     Permit(Box<Reservation>),
     /// A denial.
-    Denial { tenant: TenantId, id: DecisionId, remediable: bool, record: String },
+    Denial { tenant: TenantId, id: DecisionId, remediable: bool, record: Sealed },
     /// The end of a warrant.
-    Ended { at: Position, ending: Ending, returned: bool, record: String },
+    Ended { at: Position, ended: Ended, record: Sealed },
     /// A warrant of which nothing more is known.
     Orphan { tenant: TenantId, workflow: Name, decision: DecisionId, at: Position, detail: &'static str },
     /// What was found out about an ending that nobody knew.
-    Amended { tenant: TenantId, at: u64, record: String },
+    Amended { tenant: TenantId, at: u64, happened: bool, record: String },
     /// A release comes into force, over the one that it was compared with, if it was.
     Release { release: Arc<Release>, record: String, how: Entry, over: Over },
     /// A step in a release's life.
     Step { release: Digest, step: Step, record: String },
+    /// A subject is erased.
+    Erase(Box<Erasure>),
     /// Something else that people did or tried.
     Act { tenant: Option<TenantId>, kind: Kind, record: String },
     /// What a source of facts says of itself.
     Source { told: Told, record: String },
+}
+
+/// How a warrant ended, as far as others depend on it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ended {
+    pub(crate) ending: Ending,
+    /// Whether the call provably never left, so that what it had reserved comes back.
+    pub(crate) returned: bool,
+    /// Whether the tool itself answered that it failed.
+    pub(crate) error: bool,
 }
 
 /// The release that another was compared with before it comes into force.
@@ -87,9 +101,10 @@ pub(crate) struct Reservation {
     pub(crate) spends: Vec<ApprovalId>,
     pub(crate) agent: AgentId,
     pub(crate) writes: Vec<Tuple>,
+    pub(crate) moves: Vec<StateMove>,
     pub(crate) spending: Spending,
     pub(crate) claims: Claims,
-    pub(crate) record: String,
+    pub(crate) record: Sealed,
 }
 
 /// Why an entry isn't written.
@@ -107,6 +122,8 @@ pub(crate) enum Refusal {
     Ended,
     /// How it ended is known, or was found out.
     Resolved,
+    /// It can't be sealed: a subject's key was erased meanwhile.
+    Sealing(String),
     /// It can't be framed.
     Frame(FrameError),
 }
@@ -120,6 +137,7 @@ impl std::fmt::Display for Refusal {
             Self::Repeated(revision) => write!(f, "it stands at revision {revision} already"),
             Self::Ended => f.write_str("the warrant has ended already"),
             Self::Resolved => f.write_str("its effect isn't unknown, or not any more"),
+            Self::Sealing(why) => write!(f, "it can't be sealed: {why}"),
             Self::Frame(error) => error.fmt(f),
         }
     }
@@ -141,6 +159,8 @@ pub(crate) struct Open {
     pub(crate) agent: AgentId,
     /// The relationships that it leaves behind if its effect happens.
     pub(crate) writes: Vec<Tuple>,
+    /// How its workflow moves then.
+    pub(crate) moves: Vec<StateMove>,
 }
 
 /// What others may look at while the writer works.
@@ -153,6 +173,8 @@ pub(crate) struct Seen {
     lives: Mutex<Lives>,
     keys: Mutex<Keys>,
     pub(crate) moments: Moments,
+    /// What is to be done once something is erased.
+    pub(crate) erasing: Erasing,
 }
 
 #[derive(Debug, Default)]
@@ -165,6 +187,10 @@ impl Seen {
     /// The warrants that are open.
     pub(crate) fn open(&self) -> BTreeMap<u64, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+    /// How many effects nobody knows.
+    pub(crate) fn unresolved_count(&self) -> usize {
+        self.unresolved.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
     /// The effects that nobody knows.
     pub(crate) fn unresolved(&self) -> Unresolved {
@@ -227,6 +253,8 @@ pub(crate) struct State {
     keys: Keys,
     /// The release in force, ahead of `releases` likewise.
     release: Option<Digest>,
+    /// Where the last erasure stands; 0 before the first.
+    erased_at: u64,
     /// The lives of releases, ahead of `seen` likewise.
     lives: Lives,
     /// Gaps of sources that aren't closed, likewise.
@@ -235,6 +263,8 @@ pub(crate) struct State {
     seen: Arc<Seen>,
     releases: Arc<InForce>,
     fetch: Fetch,
+    /// The keys of what is sealed.
+    subjects: Subjects,
     /// Whether the start is over, so that what is replayed now was just written by another gateway.
     started: bool,
 }
@@ -252,12 +282,14 @@ pub(crate) enum Token {
     Closed(World, u64, Option<UnknownEffect>),
     /// The warrant has ended, and left this behind.
     Left(World, u64, Option<UnknownEffect>),
-    /// It was found out how this warrant ended.
-    Resolved(u64),
+    /// It was found out how this warrant ended; `true`: facts moved by it.
+    Resolved(World, u64, bool),
     /// A denial that an approval may turn.
     Remediable(DecisionId),
     /// A release.
     Release(Arc<Release>),
+    /// Publish this, and what was a subject's is forgotten everywhere.
+    Erased(World, Vec<SubjectKeyId>),
     /// A step in a release's life.
     Step,
     /// A source said something.
@@ -267,19 +299,38 @@ pub(crate) enum Token {
 }
 
 impl State {
-    pub(crate) fn new(live: Arc<Live>, seen: Arc<Seen>, releases: Arc<InForce>, fetch: Fetch) -> Self {
-        let (world, open, keys) = (World::new(), OrdMap::new(), Keys::default());
-        let unresolved = Unresolved::default();
-        let (release, lives, gaps, started) = (None, Lives::default(), Gaps::default(), false);
-        Self { world, open, unresolved, keys, release, lives, gaps, live, seen, releases, fetch, started }
+    pub(crate) fn new(
+        live: Arc<Live>,
+        seen: Arc<Seen>,
+        releases: Arc<InForce>,
+        fetch: Fetch,
+        subjects: Subjects,
+    ) -> Self {
+        Self {
+            world: World::new(),
+            open: OrdMap::new(),
+            unresolved: Unresolved::default(),
+            keys: Keys::default(),
+            release: None,
+            lives: Lives::default(),
+            erased_at: 0,
+            gaps: Gaps::default(),
+            live,
+            seen,
+            releases,
+            fetch,
+            subjects,
+            started: false,
+        }
     }
     pub(crate) fn world(&self) -> &World {
         &self.world
     }
     /// An empty state by itself: it publishes to nobody and puts nothing in force.
-    pub(crate) fn alone() -> Self {
+    pub(crate) fn alone(subjects: &Subjects) -> Self {
         let fetch = |_| Err("a look back puts nothing in force".to_owned());
-        Self::new(Arc::new(Live::new(World::new())), Arc::default(), Arc::default(), Arc::new(fetch))
+        let live = Arc::new(Live::new(World::new()));
+        Self::new(live, Arc::default(), Arc::default(), Arc::new(fetch), subjects.clone())
     }
     /// The same state by itself.
     pub(crate) fn apart(&self) -> Self {
@@ -289,12 +340,14 @@ impl State {
             unresolved,
             keys,
             release,
+            erased_at,
             lives,
             gaps,
             live: _,
             seen: _,
             releases: _,
             fetch: _,
+            subjects,
             started: _,
         } = self;
         Self {
@@ -303,29 +356,18 @@ impl State {
             unresolved: unresolved.clone(),
             keys: keys.clone(),
             release: *release,
+            erased_at: *erased_at,
             lives: lives.clone(),
             gaps: gaps.clone(),
             releases: Arc::clone(&self.releases),
-            ..Self::alone()
+            ..Self::alone(subjects)
         }
     }
     /// All that is kept of a settled state.
     fn parts(&self) -> Parts {
-        let Self {
-            world,
-            open,
-            unresolved,
-            keys,
-            release,
-            lives,
-            gaps,
-            live: _,
-            seen,
-            releases: _,
-            fetch: _,
-            started: _,
-        } = self;
-        let Seen { open: _, unresolved: _, remediable, release: _, lives: _, keys: _, moments: _ } = &**seen;
+        let Self { world, open, unresolved, keys, release, lives, erased_at, gaps, seen, .. } = self;
+        let Seen { open: _, unresolved: _, remediable, release: _, lives: _, keys: _, moments: _, erasing: _ } =
+            &**seen;
         let remediable = {
             let Remediable { at, order } = &*remediable.lock().unwrap_or_else(PoisonError::into_inner);
             order.iter().filter_map(|id| Some((id.clone(), *at.get(id)?))).collect()
@@ -337,6 +379,7 @@ impl State {
             keys: keys.clone(),
             remediable,
             release: *release,
+            erased_at: *erased_at,
             lives: lives.clone(),
             gaps: gaps.clone(),
         }
@@ -410,17 +453,26 @@ impl State {
         }
         Ok(())
     }
-    /// Somebody acted: of these steps in a release's life and what sources say of themselves are kept in mind.
-    fn acted(&mut self, at: u64, payload: &[u8]) -> Result<(), Box<dyn Error + Send + Sync>> {
-        let document = placet_json::parse(payload, &Limits::RESULT)?;
+    /// Somebody acted: of these steps in a release's life, what sources say of themselves, and what is erased.
+    fn acted(&mut self, frame: &Frame<'_>) -> Result<(), Box<dyn Error + Send + Sync>> {
+        let document = placet_json::parse(frame.payload, &Limits::RESULT)?;
         if let Some(step) = document.get("step") {
             let (release, step) = Step::from_value(step)?;
-            self.lives.step(at, release, &step);
+            self.lives.step(frame.sequence, release, &step);
             self.seen.lived(&self.lives);
         }
-        if let Some(told) = Told::read(payload)? {
+        if let Some(told) = Told::read(frame.payload)? {
             told.fold(&mut self.gaps);
             self.said(&told, &self.gaps);
+        }
+        let Some(erasure) = Erasure::read(frame.payload)? else { return Ok(()) };
+        self.world = erasure.world(&self.world);
+        self.erased_at = frame.sequence;
+        // At the start it is settled when all is read.
+        self.subjects.forget(&erasure.keys);
+        if self.started {
+            self.live.publish(self.world.clone());
+            self.seen.forget(frame.sequence, &self.subjects);
         }
         Ok(())
     }
@@ -445,24 +497,130 @@ impl State {
         &mut self,
         sequence: u64,
         at: Position,
-        (ending, returned): (Ending, bool),
+        ended: Ended,
         time_ms: u64,
-        record: &str,
+        record: &Sealed,
         out: &mut FrameSink<'_>,
     ) -> Result<Token, Refusal> {
+        let Ended { ending, returned, error: _ } = ended;
         let open = self.open.get(&at.0).ok_or(Refusal::Ended)?;
-        out.push(open.tenant.as_str(), Kind::Effect.tag(), record.as_bytes())?;
-        let ended = self.world.ended(sequence, &open.tenant, at.0, returned);
-        let left = writes::leave(&ended, open, ending, time_ms, out)?;
+        push(out, open.tenant.as_str(), Kind::Effect, record)?;
+        let world = if ending == Ending::Unknown {
+            self.world.ended_unknown(sequence, &open.tenant, at.0)
+        } else {
+            self.world.ended(sequence, &open.tenant, at.0, returned)
+        };
+        let left = writes::leave(&world, open, ended, time_ms, out)?;
         let unknown = self.close(at.0, ending == Ending::Unknown, time_ms);
         let token = match left {
             Some(left) => Token::Left(left, at.0, unknown),
-            None => Token::Closed(ended, at.0, unknown),
+            None => Token::Closed(world, at.0, unknown),
         };
         if let Token::Left(world, ..) | Token::Closed(world, ..) = &token {
             self.world = world.clone();
         }
         Ok(token)
+    }
+    /// Applies a record of facts, and remembers what of them is sealed.
+    fn told(&mut self, frame: &Frame<'_>) -> Result<(), Box<dyn Error + Send + Sync>> {
+        let (transaction, places) = erase::read_facts(frame, &self.subjects)?;
+        self.world = self.world.apply(frame.sequence, &transaction)?;
+        if let Place::Tenant(tenant) = &transaction.place {
+            self.world = self.world.sealed(tenant, places);
+        }
+        self.keys.remember(frame.sequence, &transaction)?;
+        Ok(())
+    }
+
+    /// Admits a change of facts, with what of it is personal sealed.
+    fn change(
+        &mut self,
+        At { sequence, time_ms }: At,
+        mut transaction: Transaction,
+        out: &mut FrameSink<'_>,
+    ) -> Result<Token, Refusal> {
+        if let Some(revision) = self.keys.repeated(&transaction).map_err(Refusal::Change)? {
+            return Err(Refusal::Repeated(revision));
+        }
+        transaction.stamp(Timestamp::from_millis(time_ms));
+        let release = self.releases.current();
+        // A release without relations has no model: its tuples are data, and grant nothing.
+        let model = release.as_ref().map(|it| it.relations()).filter(|it| !it.types.is_empty());
+        let mut world = self.world.apply_with(sequence, &transaction, model).map_err(Refusal::Change)?;
+        let tree = match &transaction.place {
+            Place::Organisation => ORGANISATION,
+            Place::Tenant(tenant) => tenant.as_str(),
+        };
+        let record = Value::from(
+            object! { "time" => Timestamp::from_millis(time_ms).to_string(), "transaction" => transaction.to_value(), "v" => 1_u64 },
+        );
+        let catalog = release.as_ref().map(|it| it.catalog());
+        let parts = erase::plan(&transaction, catalog, &self.world, &self.subjects);
+        if parts.is_empty() {
+            let record = record.canonical().map_err(|_| Refusal::Frame(FrameError::TooLarge { limit: 0 }))?;
+            out.push(tree, Kind::Facts.tag(), record.as_bytes())?;
+        } else {
+            let sealed = seal_parts(record, &parts, &self.subjects);
+            let sealed = sealed.map_err(|error| Refusal::Sealing(error.to_string()))?;
+            push(out, tree, Kind::Facts, &sealed)?;
+            if let Place::Tenant(tenant) = &transaction.place {
+                world = world.sealed(tenant, erase::places(&transaction, &parts));
+            }
+        }
+        self.keys.remember(sequence, &transaction).map_err(Refusal::Change)?;
+        self.world = world.clone();
+        Ok(Token::World(world))
+    }
+
+    /// Admits the erasure of a subject.
+    fn erase(
+        &mut self,
+        At { sequence, time_ms }: At,
+        erasure: Erasure,
+        out: &mut FrameSink<'_>,
+    ) -> Result<Token, Refusal> {
+        let tree = erasure.tenant.as_ref().map_or(ORGANISATION, TenantId::as_str);
+        let record = erasure.record(Timestamp::from_millis(time_ms));
+        let record = record.canonical().map_err(|_| Refusal::Frame(FrameError::TooLarge { limit: 0 }))?;
+        out.push(tree, Kind::Act.tag(), record.as_bytes())?;
+        self.world = erasure.world(&self.world);
+        self.erased_at = sequence;
+        Ok(Token::Erased(self.world.clone(), erasure.keys))
+    }
+
+    fn replay_end(&mut self, frame: &Frame<'_>) -> Result<(), Box<dyn Error + Send + Sync>> {
+        let (at, effect) = (frame.sequence, EffectRecord::read(frame.payload)?);
+        let unknown = effect.is_unknown();
+        if let Some(open) = self.open.get(&effect.at) {
+            self.world = if unknown {
+                self.world.ended_unknown(at, &open.tenant, effect.at)
+            } else {
+                self.world.ended(at, &open.tenant, effect.at, effect.returned)
+            };
+        }
+        let unknown = self.close(effect.at, unknown, frame.time_ms);
+        self.seen.closed(effect.at);
+        self.seen.unknown(effect.at, unknown);
+        Ok(())
+    }
+    /// It was found out how a warrant of unknown end did end: frames that, and after it what follows from it.
+    fn amend(
+        &mut self,
+        (sequence, time_ms): (u64, u64),
+        tenant: &TenantId,
+        (at, happened): (u64, bool),
+        record: &str,
+        out: &mut FrameSink<'_>,
+    ) -> Result<Token, Refusal> {
+        let effect = self.unresolved.get(at).ok_or(Refusal::Resolved)?;
+        out.push(tenant.as_str(), Kind::Amendment.tag(), record.as_bytes())?;
+        let found = self.world.found(sequence, tenant, at, !happened);
+        let late = if happened { writes::leave_late(&found, effect, time_ms, out)? } else { None };
+        let moved = late.is_some();
+        let world = late.unwrap_or(found);
+        self.unresolved.remove(at);
+        self.world = world.clone();
+        Ok(Token::Resolved(world, at, moved))
     }
     fn permit(&self, at: u64, reservation: &Reservation) -> Result<World, Refusal> {
         let Reservation { workflow, basis, entry, action, amount, labels, labels_at, totals, spends, .. } =
@@ -495,6 +653,10 @@ impl State {
     }
 }
 
+fn push(out: &mut FrameSink<'_>, tree: &str, kind: Kind, sealed: &Sealed) -> Result<Written, FrameError> {
+    out.push_sealed(tree, kind.tag(), sealed.record.as_bytes(), &sealed.attachment)
+}
+
 impl Fold for State {
     type Entry = Commit;
     type Refusal = Refusal;
@@ -505,15 +667,11 @@ impl Fold for State {
         let at = frame.sequence;
         match Kind::from_tag(frame.kind) {
             Some(Kind::Facts) => {
-                let document = placet_json::parse(frame.payload, &Limits::RESULT)?;
-                let transaction =
-                    document.get("transaction").ok_or("a record of facts without its `transaction`")?;
-                let transaction = Transaction::from_value(transaction)?;
-                self.world = self.world.apply(at, &transaction)?;
-                self.keys.remember(at, &transaction)?;
+                self.told(frame)?;
             }
             Some(Kind::Decision) => {
-                let record = DecisionRecord::read(frame.payload)?;
+                let opened = erase::opened(frame.payload, frame.sealed, &self.subjects)?;
+                let record = DecisionRecord::read(&opened.payload)?;
                 let (spending, keep) = (record.spending(), record.keep);
                 match (record.permit, record.asked) {
                     (true, AskedRecord::Call(call)) => {
@@ -543,6 +701,7 @@ impl Fold for State {
                             effect: call.effect,
                             agent: record.grant.agent,
                             writes: call.writes,
+                            moves: call.moves,
                         };
                         self.seen.opened(at, open.clone());
                         self.open.insert(at, open);
@@ -556,22 +715,16 @@ impl Fold for State {
                 }
             }
             Some(Kind::Effect) => {
-                let effect = EffectRecord::read(frame.payload)?;
-                if let Some(open) = self.open.get(&effect.at) {
-                    self.world = self.world.ended(at, &open.tenant, effect.at, effect.returned);
-                }
-                let unknown = effect.ending == Ending::Unknown.as_str();
-                let unknown = self.close(effect.at, unknown, frame.time_ms);
-                self.seen.closed(effect.at);
-                self.seen.unknown(effect.at, unknown);
+                self.replay_end(frame)?;
             }
             Some(Kind::Amendment) => {
-                let at = Amendment::read(frame.payload)?.at;
-                self.unresolved.remove(at);
-                self.seen.unresolved.lock().unwrap_or_else(PoisonError::into_inner).remove(at);
+                let found = Amendment::read(frame.payload)?;
+                self.world = self.world.found(at, &found.tenant, found.at, found.returned);
+                self.unresolved.remove(found.at);
+                self.seen.unresolved.lock().unwrap_or_else(PoisonError::into_inner).remove(found.at);
             }
             Some(Kind::Release) => self.released(frame.payload)?,
-            Some(Kind::Act) => self.acted(at, frame.payload)?,
+            Some(Kind::Act) => self.acted(frame)?,
             Some(Kind::Refusals | Kind::Gap) => {}
             None => {
                 return Err(format!(
@@ -595,6 +748,7 @@ impl Fold for State {
     fn admit(&mut self, at: At, entry: Commit, out: &mut FrameSink<'_>) -> Result<Token, Refusal> {
         let At { sequence, time_ms } = at;
         match entry {
+            Commit::Facts(transaction) => self.change(at, *transaction, out),
             Commit::FactsOn(transaction, on) => {
                 let now = match &transaction.place {
                     Place::Organisation => Some(self.world.organisation().revision()),
@@ -607,33 +761,10 @@ impl Fold for State {
                 }
                 self.admit(at, Commit::Facts(transaction), out)
             }
-            Commit::Facts(mut transaction) => {
-                if let Some(revision) = self.keys.repeated(&transaction).map_err(Refusal::Change)? {
-                    return Err(Refusal::Repeated(revision));
-                }
-                transaction.stamp(Timestamp::from_millis(time_ms));
-                let release = self.releases.current();
-                // A release without relations has no model: its tuples are data, and grant nothing.
-                let model = release.as_ref().map(|it| it.relations()).filter(|it| !it.types.is_empty());
-                let world = self.world.apply_with(sequence, &transaction, model).map_err(Refusal::Change)?;
-                let tree = match &transaction.place {
-                    Place::Organisation => ORGANISATION,
-                    Place::Tenant(tenant) => tenant.as_str(),
-                };
-                let record = Value::from(
-                    object! { "time" => Timestamp::from_millis(time_ms).to_string(), "transaction" => transaction.to_value(), "v" => 1_u64 },
-                );
-                let record =
-                    record.canonical().map_err(|_| Refusal::Frame(FrameError::TooLarge { limit: 0 }))?;
-                out.push(tree, Kind::Facts.tag(), record.as_bytes())?;
-                self.keys.remember(sequence, &transaction).map_err(Refusal::Change)?;
-                self.world = world.clone();
-                Ok(Token::World(world))
-            }
             Commit::Permit(reservation) => {
                 let world = self.permit(sequence, &reservation)?;
-                let Reservation { id, workflow, agent, effect, writes, record, .. } = *reservation;
-                out.push(workflow.tenant().as_str(), Kind::Decision.tag(), record.as_bytes())?;
+                let Reservation { id, workflow, agent, effect, writes, moves, record, .. } = *reservation;
+                push(out, workflow.tenant().as_str(), Kind::Decision, &record)?;
                 self.world = world.clone();
                 let open = Open {
                     tenant: workflow.tenant().clone(),
@@ -642,24 +773,18 @@ impl Fold for State {
                     effect,
                     agent,
                     writes,
+                    moves,
                 };
                 self.open.insert(sequence, open.clone());
                 Ok(Token::Opened(world, sequence, open))
             }
             Commit::Denial { tenant, id, remediable, record } => {
-                out.push(tenant.as_str(), Kind::Decision.tag(), record.as_bytes())?;
+                push(out, tenant.as_str(), Kind::Decision, &record)?;
                 Ok(if remediable { Token::Remediable(id) } else { Token::Nothing })
             }
-            Commit::Ended { at, ending, returned, record } => {
-                self.end(sequence, at, (ending, returned), time_ms, &record, out)
-            }
-            Commit::Amended { tenant, at, record } => {
-                if !self.unresolved.contains(at) {
-                    return Err(Refusal::Resolved);
-                }
-                out.push(tenant.as_str(), Kind::Amendment.tag(), record.as_bytes())?;
-                self.unresolved.remove(at);
-                Ok(Token::Resolved(at))
+            Commit::Ended { at, ended, record } => self.end(sequence, at, ended, time_ms, &record, out),
+            Commit::Amended { tenant, at, happened, record } => {
+                self.amend((sequence, time_ms), &tenant, (at, happened), &record, out)
             }
             Commit::Orphan { tenant, workflow, decision, at, detail } => {
                 let record = orphaned(
@@ -670,8 +795,11 @@ impl Fold for State {
                     Timestamp::from_millis(time_ms),
                     detail,
                 );
-                self.end(sequence, at, (Ending::Unknown, false), time_ms, &record, out)
+                let record = Sealed::plain(record);
+                let ended = Ended { ending: Ending::Unknown, returned: false, error: false };
+                self.end(sequence, at, ended, time_ms, &record, out)
             }
+            Commit::Erase(erasure) => self.erase(at, *erasure, out),
             Commit::Release { release, record, how, over } => self.release(release, &record, &how, over, out),
             Commit::Step { release, step, record } => self.step(sequence, release, &step, &record, out),
             Commit::Source { told, record } => {
@@ -696,6 +824,7 @@ impl Fold for State {
 
     fn started(&mut self) {
         self.started = true;
+        self.seen.forget(self.erased_at, &self.subjects);
         self.put_in_force();
     }
 
@@ -720,14 +849,24 @@ impl Fold for State {
                 self.seen.unknown(at, unknown);
                 self.live.publish(world);
             }
-            Token::Resolved(at) => {
+            Token::Resolved(world, at, moved) => {
                 self.seen.unresolved.lock().unwrap_or_else(PoisonError::into_inner).remove(at);
+                if moved {
+                    self.live.publish(world);
+                } else {
+                    self.live.publish_flow(world);
+                }
             }
             Token::Remediable(id) => self.seen.remember(id, receipt.first),
             Token::Release(release) => {
                 *self.seen.release.lock().unwrap_or_else(PoisonError::into_inner) = Some(release.digest());
                 self.seen.lived(&self.lives);
                 self.releases.store(Some(release));
+            }
+            Token::Erased(world, keys) => {
+                self.subjects.forget(&keys);
+                self.live.publish(world);
+                self.seen.forget(receipt.first, &self.subjects);
             }
             Token::Step => self.seen.lived(&self.lives),
             Token::Source(told, gaps) => self.said(&told, &gaps),
@@ -741,15 +880,17 @@ impl Fold for State {
     }
 
     fn keep(&self) -> Option<Keep> {
-        Some(self.parts().keep())
+        // A start from the state wouldn't know that keys are still to be erased.
+        self.subjects.is_settled().then(|| self.parts().keep())
     }
 
     fn restore(&mut self, _sequence: u64, kept: &[u8]) -> Result<(), Box<dyn Error + Send + Sync>> {
-        let Parts { world, open, unresolved, keys, remediable, release, lives, gaps } = Parts::read(kept)?;
+        let Parts { world, open, unresolved, keys, remediable, release, lives, gaps, erased_at } =
+            Parts::read(kept)?;
         self.seen.lived(&lives);
         self.lives = lives;
         (self.world, self.open, self.unresolved) = (world, open, unresolved);
-        (self.keys, self.release, self.gaps) = (keys, release, gaps);
+        (self.keys, self.release, self.gaps, self.erased_at) = (keys, release, gaps, erased_at);
         *self.seen.remediable.lock().unwrap_or_else(PoisonError::into_inner) = Remediable::default();
         for (id, at) in remediable {
             self.seen.remember(id, at);

@@ -3,7 +3,7 @@
 
 use placet_core::{AgentId, DecisionId, Freeze, HumanId, Name, Timestamp, WorkflowId};
 use placet_json::Value;
-use placet_record::{AskedRecord, DecisionRecord};
+use placet_record::AskedRecord;
 
 use crate::Ledger;
 
@@ -56,7 +56,7 @@ impl Ledger {
         let Some(record) = self.reader().get(at).map_err(|error| error.to_string())? else {
             return Err(format!("the record {at} is missing"));
         };
-        let record = DecisionRecord::read(&record.payload).map_err(|error| error.to_string())?;
+        let record = self.read_decision(&record)?;
         let AskedRecord::Call(call) = record.asked else { return Ok(None) };
         let chain = record.document.get("chain").and_then(Value::as_array).unwrap_or_default();
         let chain = chain.iter().filter_map(|agent| AgentId::new(agent.as_str()?).ok()).collect();

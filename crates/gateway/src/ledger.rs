@@ -21,15 +21,16 @@ use placet_json::{Value, object};
 use placet_policy::Release;
 use placet_record::{Amendment, DecisionRecord, Kind, denied, ended, permitted, returns};
 use placet_store::{
-    Commons, DatabaseError, Journal, OpenError, OpenReport, Options, Reader, Receipt, SubmitError,
+    Commons, DatabaseError, Journal, OpenError, OpenReport, Options, Reader, Receipt, Subjects, SubmitError,
 };
 
 use crate::{
     ArchiveError, Archives,
     effects::{Unamended, UnknownEffect},
     flood::{Floods, Summary},
-    fold::{Commit, Over, Refusal, Reservation, Seen, State},
+    fold::{Commit, Ended, Over, Refusal, Reservation, Seen, State},
     keep::position_at,
+    sealing::Sealed,
     lives::{Entry as LifeEntry, Lives, Step},
     sources::{SourceReport, SourceSays, Told},
 };
@@ -111,6 +112,7 @@ struct Inner {
     wall: Arc<dyn Fn() -> u64 + Send + Sync>,
     last: AtomicU64,
     floods: Floods,
+    subjects: Subjects,
     /// Up to which moment other gateways were told what sources said was complete.
     seen_told: Mutex<BTreeMap<Name, Timestamp>>,
 }
@@ -125,7 +127,16 @@ impl Ledger {
     /// Opens a data directory: replays its journal, ends the warrants that a crash left open as `unknown`, and puts the
     /// release in force that was in force.
     pub fn open(data: &Path, options: Options) -> Result<(Self, OpenReport), OpenError> {
-        let parts = Parts::new(Archives::new(data, None));
+        Self::open_sealing(data, options, Subjects::none())
+    }
+
+    /// The same; what is personal is sealed under these keys.
+    pub fn open_sealing(
+        data: &Path,
+        options: Options,
+        subjects: Subjects,
+    ) -> Result<(Self, OpenReport), OpenError> {
+        let parts = Parts::new(Archives::new(data, None), subjects);
         let wall = Arc::clone(&options.clock);
         let (journal, report) = Journal::open(data, options, parts.state())?;
         let ledger = parts.ledger(journal, wall, None);
@@ -149,6 +160,7 @@ impl Ledger {
         data: &Path,
         options: Options,
         commons: &Commons,
+        subjects: Subjects,
     ) -> Result<(Self, OpenReport), OpenError> {
         let archives = Archives::new(data, Some(commons.clone()));
         archives.bring_together().map_err(|error| match error {
@@ -157,7 +169,7 @@ impl Ledger {
                 DatabaseError::Failed(other.to_string())
             }
         })?;
-        let parts = Parts::new(archives);
+        let parts = Parts::new(archives, subjects);
         let wall = Arc::clone(&options.clock);
         let (journal, report) = Journal::open_shared(data, options, commons, parts.state())?;
         Ok((parts.ledger(journal, wall, Some(commons.clone())), report))
@@ -237,10 +249,16 @@ impl Ledger {
     pub fn unresolved(&self) -> Vec<(u64, UnknownEffect)> {
         self.inner.seen.unresolved().into_all()
     }
+    /// How many there are.
+    #[must_use]
+    pub fn unresolved_count(&self) -> usize {
+        self.inner.seen.unresolved_count()
+    }
     /// Records what was found out about one of them. The first finding stands.
     pub async fn amend(&self, amendment: &Amendment) -> Result<u64, Unamended> {
         let record = placet_record::amended(amendment, self.now());
-        let entry = Commit::Amended { tenant: amendment.tenant.clone(), at: amendment.at, record };
+        let Amendment { tenant, at, happened, .. } = amendment;
+        let entry = Commit::Amended { tenant: tenant.clone(), at: *at, happened: *happened, record };
         match self.inner.journal.durable(entry).await {
             Ok(receipt) => {
                 self.inner.last.fetch_max(receipt.time_ms, Ordering::AcqRel);
@@ -300,6 +318,7 @@ impl Ledger {
     /// Applies changes, all or none, durably; the next decision sees them. The same transaction under the same
     /// idempotency key is applied once, and its revision is told again.
     pub async fn transact(&self, transaction: Transaction) -> Result<Revision, Refused> {
+        self.prepare(&transaction).await?;
         self.commit(Commit::Facts(Box::new(transaction))).await.map(Revision)
     }
 
@@ -326,8 +345,8 @@ impl Ledger {
 
     /// The facts as they were after the entry `at`, folded from the nearest state that is held or kept.
     pub fn as_of(&self, at: Revision) -> Result<World, String> {
-        let Inner { reader, seen, journal, .. } = &*self.inner;
-        seen.moments.world(at.0.min(reader.last()), reader, &journal.states())
+        let Inner { reader, seen, journal, subjects, .. } = &*self.inner;
+        seen.moments.world(at.0.min(reader.last()), reader, &journal.states(), subjects)
     }
 
     /// The position of the last entry no later than a moment; 0 before the first.
@@ -474,9 +493,7 @@ impl Ledger {
     pub fn remediable(&self, id: &DecisionId) -> Result<Option<DecisionRecord>, String> {
         let Some(at) = self.inner.seen.remediable(id) else { return Ok(None) };
         let record = self.inner.reader.get(at).map_err(|error| error.to_string())?;
-        record
-            .map(|record| DecisionRecord::read(&record.payload).map_err(|error| error.to_string()))
-            .transpose()
+        record.map(|record| self.read_decision(&record)).transpose()
     }
 
     /// Writes the newest checkpoints now, for instance before an orderly end.
@@ -490,7 +507,17 @@ impl Ledger {
         self.inner.journal.checkpoint()
     }
 
-    async fn commit(&self, entry: Commit) -> Result<u64, Refused> {
+    /// The keys of what is sealed.
+    #[must_use]
+    pub fn subjects(&self) -> &Subjects {
+        &self.inner.subjects
+    }
+    /// The states that the journal keeps.
+    pub(crate) fn states(&self) -> placet_store::KeptStates {
+        self.inner.journal.states()
+    }
+
+    pub(crate) async fn commit(&self, entry: Commit) -> Result<u64, Refused> {
         let answer = self.inner.journal.durable(entry).await;
         self.committed(answer).await
     }
@@ -523,15 +550,17 @@ struct Parts {
     seen: Arc<Seen>,
     releases: Arc<InForce>,
     archives: Archives,
+    subjects: Subjects,
 }
 
 impl Parts {
-    fn new(archives: Archives) -> Self {
+    fn new(archives: Archives, subjects: Subjects) -> Self {
         Self {
             live: Arc::new(Live::new(World::new())),
             seen: Arc::default(),
             releases: Arc::default(),
             archives,
+            subjects,
         }
     }
     fn state(&self) -> State {
@@ -539,7 +568,7 @@ impl Parts {
         let fetch = move |digest| archives.load(digest).map(Arc::new).map_err(|error| error.to_string());
         let (live, seen, releases) =
             (Arc::clone(&self.live), Arc::clone(&self.seen), Arc::clone(&self.releases));
-        State::new(live, seen, releases, Arc::new(fetch))
+        State::new(live, seen, releases, Arc::new(fetch), self.subjects.clone())
     }
     fn ledger(
         self,
@@ -547,7 +576,8 @@ impl Parts {
         wall: Arc<dyn Fn() -> u64 + Send + Sync>,
         commons: Option<Commons>,
     ) -> Ledger {
-        let Self { live, seen, releases, archives } = self;
+        let Self { live, seen, releases, archives, subjects } = self;
+        seen.erasing.keeps(journal.states());
         let (reader, last) = (journal.reader(), AtomicU64::new(journal.status().time_ms));
         Ledger {
             inner: Arc::new(Inner {
@@ -561,6 +591,7 @@ impl Parts {
                 wall,
                 last,
                 floods: Floods::default(),
+                subjects,
                 seen_told: Mutex::default(),
             }),
         }
@@ -576,7 +607,10 @@ where
 
 impl CoreJournal for Ledger {
     async fn durable(&self, entry: Entry<'_>) -> Result<Position, Unrecorded> {
-        let commit = self.entry(&entry);
+        let commit = match self.marked(&entry) {
+            None => self.entry(&entry, None),
+            Some(marked) => self.seal_marked(&entry, marked).await?,
+        };
         match self.inner.journal.durable(commit).await {
             Ok(receipt) => {
                 self.inner.last.fetch_max(receipt.time_ms, Ordering::AcqRel);
@@ -599,12 +633,19 @@ impl CoreJournal for Ledger {
                 return Ok(());
             }
         }
-        self.inner.journal.queued(self.entry(&entry)).map_err(|error| Unrecorded::Down(down_text(&error)))
+        let commit = match self.marked(&entry) {
+            None => self.entry(&entry, None),
+            // A key is made for a subject that has none: that blocks, once for each.
+            Some(marked) => futures::executor::block_on(self.seal_marked(&entry, marked))?,
+        };
+        self.inner.journal.queued(commit).map_err(|error| Unrecorded::Down(down_text(&error)))
     }
 }
 
 impl Ledger {
-    fn entry(&self, entry: &Entry<'_>) -> Commit {
+    /// What is submitted: with this record, or the entry's own in plain.
+    pub(crate) fn entry(&self, entry: &Entry<'_>, sealed: Option<Sealed>) -> Commit {
+        let record = |plain: &dyn Fn() -> String| sealed.unwrap_or_else(|| Sealed::plain(plain()));
         match entry {
             Entry::Permitted(permit) => {
                 let (call, evaluation) = (permit.call(), permit.evaluation());
@@ -622,6 +663,7 @@ impl Ledger {
                     spends: permit.spends().iter().map(|approval| approval.id.clone()).collect(),
                     agent: permit.envelope().agent().clone(),
                     writes: call.writes.clone(),
+                    moves: call.moves.clone(),
                     spending: Spending::of(
                         permit.envelope().grant(),
                         call,
@@ -629,7 +671,7 @@ impl Ledger {
                         permit.basis().now,
                     ),
                     claims: evaluation.claims.clone(),
-                    record: permitted(permit),
+                    record: record(&|| permitted(permit)),
                 }))
             }
             Entry::Denied(denial) => Commit::Denial {
@@ -639,13 +681,16 @@ impl Ledger {
                     Asked::Refused(attempt) => attempt.id.clone(),
                 },
                 remediable: denial.remedy().is_some(),
-                record: denied(denial),
+                record: record(&|| denied(denial)),
             },
             Entry::Ended { permit, at, credential, outcome } => Commit::Ended {
                 at: *at,
-                ending: outcome.ending,
-                returned: returns(outcome),
-                record: ended(permit, *at, credential, outcome, self.now()),
+                ended: Ended {
+                    ending: outcome.ending,
+                    returned: returns(outcome),
+                    error: placet_record::says_failed(outcome),
+                },
+                record: record(&|| ended(permit, *at, credential, outcome, self.now())),
             },
         }
     }

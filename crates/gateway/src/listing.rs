@@ -1,11 +1,15 @@
 //! What an envelope may see: delegation ∩ workflow type ∩ the release's action index. A preview; no policy runs, and
 //! nothing that is listed is thereby permitted.
 
+use std::sync::Arc;
+
+use placet_catalog::Entry;
 use placet_core::{
     DelegationState, Digest, Envelope, Facts as _, FactsView, Freeze, Grantor, MAX_CHAIN, Name, Standing,
     Timestamp, WorkflowState,
 };
 use placet_json::Value;
+use placet_policy::Release;
 
 use crate::Gateway;
 
@@ -24,59 +28,58 @@ impl Gateway {
     /// The tools that this envelope may see, in a fixed order; of one upstream, or of all.
     #[must_use]
     pub fn list(&self, envelope: &Envelope, only: Option<&Name>) -> Vec<Listed> {
-        let (Some(release), Ok(facts)) =
-            (self.ledger().releases().current(), self.ledger().live().snapshot(envelope.tenant()))
-        else {
-            return Vec::new();
-        };
-        if !stands(&*facts, envelope, self.ledger().now()) {
-            return Vec::new();
-        }
-        let mut listed = Vec::new();
-        for entry in release.catalog().entries() {
-            if only.is_some_and(|only| only != entry.upstream())
-                || facts.frozen(&Freeze::Tool(entry.name().clone()))
-                || facts.frozen(&Freeze::Upstream(entry.upstream().clone()))
-                || release.visible(entry, envelope, &*facts).is_err()
-            {
-                continue;
-            }
-            if let Some(definition) = placet_catalog::definition(entry) {
-                if self.upstreams().is_rest(entry.upstream()) {
-                    let (upstream, tool) = (entry.upstream().clone(), entry.tool().to_owned());
-                    listed.push(Listed { upstream, tool, definition });
-                }
-                continue;
-            }
-            let Some(tools) = self.upstreams().tools(entry.upstream()) else { continue };
-            let Some(offered) = tools
-                .get(entry.tool())
-                .filter(|offered| entry.accepts(&Digest::from_bytes(*offered.digest.as_bytes())))
-            else {
-                continue;
-            };
-            let mut definition = offered.raw.clone();
-            if let Some(schema) = definition.get_mut("inputSchema") {
-                *schema = placet_catalog::public_schema(entry, schema);
-            }
-            listed.push(Listed {
-                upstream: entry.upstream().clone(),
-                tool: entry.tool().to_owned(),
-                definition,
-            });
-        }
-        listed
+        let Some((release, facts)) = self.standing(envelope) else { return Vec::new() };
+        let entries = release.catalog().entries();
+        let entries = entries.filter(|entry| only.is_none_or(|only| only == entry.upstream()));
+        let shown = entries.filter_map(|entry| {
+            let definition = self.shown(&release, &*facts, envelope, entry)?;
+            Some(Listed { upstream: entry.upstream().clone(), tool: entry.tool().to_owned(), definition })
+        });
+        shown.collect()
     }
-}
 
-impl Gateway {
-    /// The definition of one tool as this envelope may see it.
+    /// The input schema of one tool as this envelope may see it.
     #[must_use]
-    pub fn definition_for(&self, envelope: &Envelope, upstream: &Name, tool: &str) -> Option<Value> {
-        self.list(envelope, Some(upstream))
-            .into_iter()
-            .find(|listed| listed.tool == tool)
-            .map(|listed| listed.definition)
+    pub fn schema_for(&self, envelope: &Envelope, upstream: &Name, tool: &str) -> Option<Value> {
+        let (release, facts) = self.standing(envelope)?;
+        let entry = release.catalog().tool(upstream, tool)?;
+        self.shown(&release, &*facts, envelope, entry)?.get("inputSchema").cloned()
+    }
+
+    /// What a listing rests on, if this envelope still stands.
+    fn standing(&self, envelope: &Envelope) -> Option<(Arc<Release>, Arc<dyn FactsView>)> {
+        let release = self.ledger().releases().current()?;
+        let facts = self.ledger().live().snapshot(envelope.tenant()).ok()?;
+        stands(&*facts, envelope, self.ledger().now()).then_some((release, facts))
+    }
+
+    /// A tool's definition, without the arguments that the gateway fills, if this envelope may see it.
+    fn shown(
+        &self,
+        release: &Release,
+        facts: &dyn FactsView,
+        envelope: &Envelope,
+        entry: &Entry,
+    ) -> Option<Value> {
+        if facts.frozen(&Freeze::Tool(entry.name().clone()))
+            || facts.frozen(&Freeze::Upstream(entry.upstream().clone()))
+            || release.visible(entry, envelope, facts).is_err()
+        {
+            return None;
+        }
+        if let Some(definition) = placet_catalog::definition(entry) {
+            return self.upstreams().is_rest(entry.upstream()).then_some(definition);
+        }
+        let tools = self.upstreams().tools(entry.upstream())?;
+        let offered = tools.get(entry.tool())?;
+        if !entry.accepts(&Digest::from_bytes(*offered.digest.as_bytes())) {
+            return None;
+        }
+        let mut definition = offered.raw.clone();
+        if let Some(schema) = definition.get_mut("inputSchema") {
+            *schema = placet_catalog::public_schema(entry, schema);
+        }
+        Some(definition)
     }
 }
 

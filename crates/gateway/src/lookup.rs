@@ -10,8 +10,8 @@ use std::{
 use futures::future::join_all;
 use placet_catalog::{Credential, Filling, Lookup, Reading, document_of, reading_arguments};
 use placet_core::{
-    DecisionId, Digest, Envelope, Facts as _, Found, Known, LookedUp, Name, Resource, ResourceRef, TenantId,
-    Timestamp, authority::Offered,
+    DecisionId, Digest, Envelope, Facts as _, Found, Known, LookedUp, Name, Resource, ResourceRef, Retention,
+    TenantId, Timestamp, authority::Offered,
 };
 use placet_facts::{Change, Place, Transaction};
 use placet_json::Value;
@@ -25,6 +25,9 @@ use crate::{Credentials, Ledger, Observer, Refused};
 const MAX_ANSWER: usize = 256 << 10;
 /// Readings under way at once, of all tenants; more are refused, and with them their calls.
 const MAX_FLIGHTS: usize = 1024;
+/// Readings of one tenant that are remembered, of all its lookups. It stands in each reading, so that another bound counts
+/// from then on.
+const MAX_KEPT: u32 = 65_536;
 /// How much longer than a reading's own time a call waits for somebody else's: for the journal.
 const SLACK: Duration = Duration::from_secs(2);
 
@@ -155,7 +158,12 @@ impl Lookups {
         let Read::Document(document) = read else { return Err("there is no such document".to_owned()) };
         let attributes = lookup.extract(tenant, at, &document)?;
         let source = lookup.source()?;
-        let known = Known::Observed { source: source.clone(), at: began };
+        let retention = Retention {
+            of_type: lookup.keep,
+            of_tenant: MAX_KEPT,
+            millis: u64::try_from(lookup.keep_for.as_millis()).unwrap_or(u64::MAX),
+        };
+        let known = Known::Observed { source: source.clone(), at: began, retention: Some(retention) };
         let transaction = Transaction {
             place: Place::Tenant(tenant.clone()),
             changes: vec![Change::ResourceSet(Resource { at: at.clone(), attributes, known })],

@@ -48,6 +48,9 @@ pub trait Observer: Send + Sync {
     fn waived(&self, _how: &'static str, _code: &str) {}
     /// A warrant's ending.
     fn ended(&self, ending: &'static str);
+    /// It was found out whether a call of unknown end had its effect: `happened` or `did_not_happen`, by `resolver` or a
+    /// `person`.
+    fn found_out(&self, _finding: &'static str, _by: &'static str) {}
     /// The status of an HTTP API's answer that is passed on, as a class: `2xx`.
     fn http_answered(&self, _upstream: &str, _class: &'static str) {}
     /// A stage's latency.

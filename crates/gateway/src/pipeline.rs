@@ -121,7 +121,7 @@ impl Gateway {
             upstreams: Arc::clone(&upstreams),
             credentials: Arc::clone(&credentials),
         };
-        let effects = Effects::new(reader.clone());
+        let effects = Effects::new(reader.clone(), Arc::clone(&observer));
         let lookups = Arc::new(Lookups::new(reader, Arc::clone(&observer)));
         let shadow = Shadow::default();
         Self { authority, ledger, upstreams, credentials, lookups, effects, observer, shadow }

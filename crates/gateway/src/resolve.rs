@@ -9,10 +9,10 @@ use std::{
 
 use placet_catalog::{DidNot, Filling, Reading};
 use placet_core::{DecisionId, Name};
-use placet_record::{Amendment, AskedRecord, DecisionRecord};
+use placet_record::{Amendment, AskedRecord};
 
 use crate::{
-    Ledger, Unamended, UnknownEffect,
+    Ledger, Observer, Unamended, UnknownEffect,
     lookup::{Read, Reader},
 };
 
@@ -51,6 +51,7 @@ pub enum Unresolvable {
 pub struct Effects {
     ledger: Ledger,
     reader: Reader,
+    observer: Arc<dyn Observer>,
     tried: Arc<Mutex<HashMap<u64, Tried>>>,
 }
 
@@ -67,14 +68,20 @@ impl std::fmt::Debug for Effects {
 }
 
 impl Effects {
-    pub(crate) fn new(reader: Reader) -> Self {
-        Self { ledger: reader.ledger.clone(), reader, tried: Arc::default() }
+    pub(crate) fn new(reader: Reader, observer: Arc<dyn Observer>) -> Self {
+        Self { ledger: reader.ledger.clone(), reader, observer, tried: Arc::default() }
     }
 
     /// What nobody knows, the oldest first, with the journal positions of the decisions.
     #[must_use]
     pub fn unknown(&self) -> Vec<(u64, UnknownEffect)> {
         self.ledger.unresolved()
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.ledger.unresolved_count()
     }
 
     /// The catalog name of the tool that a decision permitted.
@@ -98,7 +105,7 @@ impl Effects {
     ) -> Result<u64, Unresolvable> {
         let (at, effect) = self.find(decision)?;
         let finding = Finding { happened, by: by.as_str(), how: String::new(), why };
-        Ok(self.ledger.amend(&finding.about(at, effect)).await?)
+        self.record(finding, at, effect).await
     }
 
     /// Asks about those whose time has come, a few in one pass: `settle` after the ending, since what is on its way may
@@ -153,7 +160,7 @@ impl Effects {
     fn call(&self, at: u64) -> Result<placet_core::Call, String> {
         let record = self.ledger.reader().get(at).map_err(|error| error.to_string())?;
         let record = record.ok_or_else(|| format!("record {at} is missing"))?;
-        match DecisionRecord::read(&record.payload).map_err(|error| error.to_string())?.asked {
+        match self.ledger.read_decision(&record)?.asked {
             AskedRecord::Call(call) => Ok(*call),
             AskedRecord::Attempt(_) => Err(format!("record {at} has no call")),
         }
@@ -188,8 +195,21 @@ impl Effects {
             Reading::Get { upstream, .. } => format!("by a document of `{upstream}`"),
         };
         let finding = Finding { happened, by: RESOLVER, how, why: "" };
-        let entry = self.ledger.amend(&finding.about(at, effect)).await?;
+        let entry = self.record(finding, at, effect).await?;
         Ok((happened, entry))
+    }
+
+    async fn record(
+        &self,
+        finding: Finding<'_>,
+        at: u64,
+        effect: UnknownEffect,
+    ) -> Result<u64, Unresolvable> {
+        let told = if finding.happened { "happened" } else { "did_not_happen" };
+        let by = if finding.by == RESOLVER { RESOLVER } else { "person" };
+        let entry = self.ledger.amend(&finding.about(at, effect)).await?;
+        self.observer.found_out(told, by);
+        Ok(entry)
     }
 }
 
@@ -203,13 +223,14 @@ struct Finding<'a> {
 impl Finding<'_> {
     fn about(self, at: u64, effect: UnknownEffect) -> Amendment {
         let Self { happened, by, how, why } = self;
-        let UnknownEffect { tenant, workflow, decision, since: _ } = effect;
+        let UnknownEffect { tenant, workflow, decision, since: _, agent: _, moves: _ } = effect;
         Amendment {
             decision,
             at,
             tenant,
             workflow: workflow.to_string(),
             happened,
+            returned: !happened,
             by: by.to_owned(),
             how,
             why: why.to_owned(),

@@ -5,7 +5,7 @@
 //! | offset | bytes | field |
 //! |---|---|---|
 //! | 0 | 4 | `len`: bytes of the body, 19 ..= [`MAX_BODY`] |
-//! | 4 | 1 | flags: bit 0 `more`, the next frame belongs to the same entry; the others are 0 |
+//! | 4 | 1 | flags: bit 0 `more`, the next frame belongs to the same entry; bit 1 `sealed`, see below; the others are 0 |
 //! | 5 | 3 | check of the header: FNV-1a (32 bits) over the other 13 bytes, upper byte folded into the lower three |
 //! | 8 | 8 | `durable`: the last sequence known to be on disk when this frame was written |
 //! | 16 | `len` | body: sequence (8), time in Unix ms (8), kind (1), length of the tree's name (1), the name, the payload |
@@ -16,6 +16,10 @@
 //! before it: `link = SHA-256(0x02 ‖ link of the frame before ‖ header ‖ leaf)`. Every bit is thereby covered by
 //! header check, zeros or link, each frame can be checked with the 32 bytes in front of it, and nobody can alter,
 //! drop, swap or insert a frame without rewriting everything after it, which the signed checkpoints then show.
+//!
+//! With the flag `sealed` the `len` bytes are body, attachment, and the attachment's length (4). The attachment is no
+//! part of the leaf: it holds, encrypted, what the body has only salted digests of. The link ties it all the same:
+//! `link = SHA-256(0x02 ‖ link of the frame before ‖ header ‖ leaf ‖ SHA-256(0x03 ‖ attachment))`.
 
 use crate::Hash;
 
@@ -27,6 +31,9 @@ pub const MAX_BODY: usize = 4 << 20;
 pub const MAX_TREE: usize = 128;
 const BODY_FIXED: usize = 18;
 const MORE: u8 = 1;
+const SEALED: u8 = 2;
+/// Bytes of an attachment's length behind it.
+const ATTACHED: usize = 4;
 
 /// A frame read and checked, borrowed from the segment's bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +48,8 @@ pub struct Frame<'a> {
     pub kind: u8,
     /// The record itself, canonical JSON.
     pub payload: &'a [u8],
+    /// What belongs to the record and is no part of the leaf; mostly empty.
+    pub sealed: &'a [u8],
     /// RFC 6962 leaf hash of the body.
     pub leaf: Hash,
     /// The chain's value after this frame.
@@ -137,6 +146,8 @@ pub fn read<'a>(
     let frame = rest.get(..size).ok_or(Fault::Overrun)?;
     let (before, stored) = frame.split_last_chunk::<{ Hash::LEN }>().ok_or(Fault::Overrun)?;
     let (body, padding) = before.get(HEADER..).and_then(|b| b.split_at_checked(len)).ok_or(Fault::Overrun)?;
+    let parts = if flags & SEALED == 0 { Some((body, None)) } else { detach(body) };
+    let Some((body, attachment)) = parts else { return Err(Fault::Content) };
     let fields = Body::parse(body);
     if let Some(body) = &fields
         && body.sequence != sequence
@@ -144,7 +155,7 @@ pub fn read<'a>(
         return Err(Fault::Order { found: body.sequence });
     }
     let leaf = leaf_hash(body);
-    let next = chain(link, header, &leaf);
+    let next = chain(link, header, &leaf, attachment.map(attached));
     let Some(body) = fields.filter(|_| next.0 == *stored && padding.iter().all(|b| *b == 0)) else {
         return Err(Fault::Content);
     };
@@ -154,6 +165,7 @@ pub fn read<'a>(
         tree: body.tree,
         kind: body.kind,
         payload: body.payload,
+        sealed: attachment.unwrap_or_default(),
         leaf,
         link: next,
         durable,
@@ -201,7 +213,7 @@ impl Header {
     fn parse(bytes: &[u8; HEADER]) -> Option<Self> {
         let [l0, l1, l2, l3, flags, _, _, _, d @ ..] = *bytes;
         let (len, durable) = (u32::from_le_bytes([l0, l1, l2, l3]), u64::from_le_bytes(d));
-        if Self::encode(len, flags, durable) != *bytes || flags & !MORE != 0 {
+        if Self::encode(len, flags, durable) != *bytes || flags & !(MORE | SEALED) != 0 {
             return None;
         }
         let len = usize::try_from(len).ok()?;
@@ -240,7 +252,22 @@ fn check(bytes: &[u8; 13]) -> [u8; 3] {
     [a ^ d, b, c]
 }
 
-fn chain(link: &Hash, header: &[u8; HEADER], leaf: &Hash) -> Hash {
+/// Body and attachment of a frame with the flag `sealed`.
+fn detach(bytes: &[u8]) -> Option<(&[u8], Option<&[u8]>)> {
+    let (rest, len) = bytes.split_last_chunk::<ATTACHED>()?;
+    let len = usize::try_from(u32::from_le_bytes(*len)).ok()?;
+    let (body, attachment) = rest.split_at_checked(rest.len().checked_sub(len)?)?;
+    Some((body, Some(attachment)))
+}
+
+fn attached(attachment: &[u8]) -> Hash {
+    Hash::of_parts(&[&[3], attachment])
+}
+
+fn chain(link: &Hash, header: &[u8; HEADER], leaf: &Hash, attached: Option<Hash>) -> Hash {
+    if let Some(attached) = attached {
+        return Hash::of_parts(&[&[2], &link.0, header, &leaf.0, &attached.0]);
+    }
     let mut input = [0_u8; 1 + 32 + HEADER + 32];
     let parts = [&[2_u8][..], &link.0, header, &leaf.0];
     for (to, from) in input.iter_mut().zip(parts.into_iter().flatten()) {
@@ -256,8 +283,8 @@ pub struct Encoder {
     next: u64,
     link: Hash,
     durable: u64,
-    /// Start, and leaf, of the last frame while it isn't known whether another of its entry follows.
-    open: Option<(usize, Hash)>,
+    /// Start, leaf and attachment's hash of the last frame while it isn't known whether another of its entry follows.
+    open: Option<(usize, Hash, Option<Hash>)>,
 }
 
 /// A state of an [`Encoder`] between two entries, to which it can be taken back.
@@ -335,30 +362,50 @@ impl Encoder {
         kind: u8,
         payload: &[u8],
     ) -> Result<(u64, Hash), FrameError> {
+        self.push_sealed(time_ms, tree, kind, payload, &[])
+    }
+
+    /// As [`Encoder::push`], with what belongs to the record and is no part of its leaf; nothing where that is empty.
+    pub fn push_sealed(
+        &mut self,
+        time_ms: u64,
+        tree: &str,
+        kind: u8,
+        payload: &[u8],
+        sealed: &[u8],
+    ) -> Result<(u64, Hash), FrameError> {
         if !is_tree_name(tree) {
             return Err(FrameError::TreeName);
         }
         if payload.is_empty() {
             return Err(FrameError::Empty);
         }
-        let len = BODY_FIXED.saturating_add(tree.len()).saturating_add(payload.len());
-        let (Ok(len32), Ok(tree_len), true) = (u32::try_from(len), u8::try_from(tree.len()), len <= MAX_BODY)
-        else {
+        let body = BODY_FIXED.saturating_add(tree.len()).saturating_add(payload.len());
+        let (flags, len) = match sealed.len() {
+            0 => (0, body),
+            attachment => (SEALED, body.saturating_add(attachment).saturating_add(ATTACHED)),
+        };
+        let lengths = (u32::try_from(len), u32::try_from(sealed.len()), u8::try_from(tree.len()));
+        let ((Ok(len32), Ok(sealed32), Ok(tree_len)), true) = (lengths, len <= MAX_BODY) else {
             return Err(FrameError::TooLarge { limit: MAX_BODY });
         };
         self.seal(true);
         let (start, sequence) = (self.buffer.len(), self.next);
         self.buffer.reserve(framed(len));
-        self.buffer.extend_from_slice(&Header::encode(len32, 0, self.durable));
+        self.buffer.extend_from_slice(&Header::encode(len32, flags, self.durable));
         self.buffer.extend_from_slice(&sequence.to_le_bytes());
         self.buffer.extend_from_slice(&time_ms.to_le_bytes());
         self.buffer.extend_from_slice(&[kind, tree_len]);
         self.buffer.extend_from_slice(tree.as_bytes());
         self.buffer.extend_from_slice(payload);
         let leaf = leaf_hash(self.buffer.get(start.saturating_add(HEADER)..).unwrap_or_default());
+        if flags & SEALED != 0 {
+            self.buffer.extend_from_slice(sealed);
+            self.buffer.extend_from_slice(&sealed32.to_le_bytes());
+        }
         self.buffer.resize(self.buffer.len().next_multiple_of(8), 0);
         self.next = sequence.saturating_add(1);
-        self.open = Some((start, leaf));
+        self.open = Some((start, leaf, (flags & SEALED != 0).then(|| attached(sealed))));
         Ok((sequence, leaf))
     }
 
@@ -379,15 +426,15 @@ impl Encoder {
     }
 
     fn seal(&mut self, more: bool) {
-        let Some((start, leaf)) = self.open.take() else { return };
+        let Some((start, leaf, attached)) = self.open.take() else { return };
         let Some(header) = self.buffer.get_mut(start..).and_then(|b| b.first_chunk_mut::<HEADER>()) else {
             return;
         };
         if more {
-            let [l0, l1, l2, l3, ..] = *header;
-            *header = Header::encode(u32::from_le_bytes([l0, l1, l2, l3]), MORE, self.durable);
+            let [l0, l1, l2, l3, flags, ..] = *header;
+            *header = Header::encode(u32::from_le_bytes([l0, l1, l2, l3]), flags | MORE, self.durable);
         }
-        self.link = chain(&self.link, header, &leaf);
+        self.link = chain(&self.link, header, &leaf, attached);
         self.buffer.extend_from_slice(&self.link.0);
     }
 }
@@ -417,15 +464,43 @@ mod tests {
     }
 
     #[test]
+    fn an_attachment_is_no_part_of_the_leaf_and_part_of_the_chain() {
+        let push = |sealed: &[u8]| {
+            let (mut encoder, link) = start();
+            encoder.push_sealed(5, "acme", 3, b"{}", sealed).unwrap();
+            encoder.push(5, "acme", 3, b"{}").unwrap();
+            encoder.end_entry();
+            let bytes = encoder.bytes().to_vec();
+            let (leaf, then, end) = {
+                let first = read(&bytes, 0, 1, &link).unwrap().unwrap();
+                assert_eq!((first.payload, first.sealed, first.more), (&b"{}"[..], sealed, true));
+                assert_eq!(claim(&bytes).unwrap().size, first.end);
+                (first.leaf, first.link, first.end)
+            };
+            assert_eq!(read(&bytes, end, 2, &then).unwrap().unwrap().sealed, b"");
+            (leaf, then)
+        };
+        let (plain, one, other) = (push(b""), push(b"one"), push(b"other"));
+        assert!(plain.0 == one.0 && one.0 == other.0, "the leaf is the body's");
+        assert!(plain.1 != one.1 && one.1 != other.1, "the chain holds the attachment");
+        assert_eq!(
+            Encoder::new(1, genesis(&[7; 16])).push_sealed(1, "a", 0, b"1", &vec![0; MAX_BODY]),
+            Err(FrameError::TooLarge { limit: MAX_BODY })
+        );
+    }
+
+    #[test]
     fn every_flipped_bit_is_a_fault() {
-        let (mut encoder, link) = start();
-        encoder.push(1_700_000_000_000, "acme", 3, b"{\"amount\":80}").unwrap();
-        encoder.end_entry();
-        let bytes = encoder.bytes().to_vec();
-        for bit in 0..bytes.len() * 8 {
-            let mut altered = bytes.clone();
-            altered[bit / 8] ^= 1 << (bit % 8);
-            assert!(read(&altered, 0, 1, &link).is_err(), "bit {bit}");
+        for sealed in [&b""[..], b"a sealed body"] {
+            let (mut encoder, link) = start();
+            encoder.push_sealed(1_700_000_000_000, "acme", 3, b"{\"amount\":80}", sealed).unwrap();
+            encoder.end_entry();
+            let bytes = encoder.bytes().to_vec();
+            for bit in 0..bytes.len() * 8 {
+                let mut altered = bytes.clone();
+                altered[bit / 8] ^= 1 << (bit % 8);
+                assert!(read(&altered, 0, 1, &link).is_err(), "bit {bit}");
+            }
         }
     }
 

@@ -84,7 +84,10 @@ impl Release {
         self.visible(entry, envelope, facts).map_err(|why| hidden(action, why))?;
         reviewed(entry, offered).map_err(|why| hidden(action, why))?;
         match placet_catalog::classify(entry, envelope, facts, self.digest(), id.clone(), arguments) {
-            Ok(call) => Ok((Call { lookups: lookups.to_vec(), ..call }, Arc::clone(entry))),
+            Ok(call) => {
+                let moves = self.moves_on(envelope.workflow(), &call.action, facts);
+                Ok((Call { lookups: lookups.to_vec(), moves, ..call }, Arc::clone(entry)))
+            }
             Err(refused) => {
                 let reasons = crate::lookups::explained(refused.reasons, lookups);
                 Err(refuse(action, refused.attempted.resources, reasons))

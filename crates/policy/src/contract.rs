@@ -226,7 +226,18 @@ impl Contract {
                         Per::DAYS.iter().map(|per| (per.as_str(), May, totals())).collect(),
                     )),
                 ),
-                ("risk", May, Shape::Map(Box::new(Shape::Decimal(true)))),
+                (
+                    "risk",
+                    May,
+                    Shape::Record(Record::of(
+                        true,
+                        vec![
+                            ("agent", Built, Shape::Decimal(true)),
+                            ("human", May, Shape::Decimal(true)),
+                            ("workflow", Built, Shape::Decimal(true)),
+                        ],
+                    )),
+                ),
                 ("resource", Must, resource.clone()),
                 ("resources", May, list(resource)),
                 (
@@ -298,28 +309,28 @@ impl Contract {
 
     /// The paths whose value is a number by the contract, so that nothing else ever reaches a comparison.
     pub(crate) fn decimals(&self) -> BTreeSet<String> {
-        fn collect(record: &Record, path: &str, found: &mut BTreeSet<String>) {
+        self.paths(&|shape| matches!(shape, Shape::Decimal(true) | Shape::Count))
+    }
+
+    /// The paths whose value is a moment by the contract.
+    pub(crate) fn times(&self) -> BTreeSet<String> {
+        self.paths(&|shape| matches!(shape, Shape::Time))
+    }
+
+    /// The paths of the values of a shape, through records.
+    fn paths(&self, of: &dyn Fn(&Shape) -> bool) -> BTreeSet<String> {
+        fn collect(record: &Record, path: &str, of: &dyn Fn(&Shape) -> bool, found: &mut BTreeSet<String>) {
             for (name, field) in &record.fields {
                 let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-                match &field.shape {
-                    Shape::Decimal(true) | Shape::Count => {
-                        found.insert(path);
-                    }
-                    Shape::Record(record) => collect(record, &path, found),
-                    Shape::Text
-                    | Shape::Id
-                    | Shape::Time
-                    | Shape::Decimal(false)
-                    | Shape::Bool
-                    | Shape::OneOf(_)
-                    | Shape::List(_)
-                    | Shape::Map(_)
-                    | Shape::Any => {}
+                if of(&field.shape) {
+                    found.insert(path);
+                } else if let Shape::Record(record) = &field.shape {
+                    collect(record, &path, of, found);
                 }
             }
         }
         let mut found = BTreeSet::new();
-        collect(&self.root, "", &mut found);
+        collect(&self.root, "", of, &mut found);
         found
     }
 

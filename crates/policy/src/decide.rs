@@ -175,8 +175,11 @@ impl Release {
             };
         let build = |approvals: &[Vec<&Approval>]| {
             let mut document = input::build(envelope, call, facts, &standings, approvals, now);
-            if let (Some(totals), Some(document)) = (&totals, document.as_object_mut()) {
-                document.insert("totals", totals.clone());
+            if let Some(document) = document.as_object_mut() {
+                if let Some(totals) = &totals {
+                    document.insert("totals", totals.clone());
+                }
+                self.surround(document, envelope, facts, &standings);
             }
             document
         };

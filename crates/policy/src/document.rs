@@ -175,6 +175,10 @@ impl Release {
         if let Some(reasons) = self.stands(input, facts, now) {
             return deny(reasons);
         }
+        // Here nobody waits: both engines are asked where a gateway would ask the faster one.
+        if let Some(disagreed) = self.rego.as_ref().and_then(|program| program.disagreement(input, now)) {
+            return deny(Reason::platform(Code::EngineFault, "the policy failed", disagreed).into());
+        }
         self.judge(input, facts, now)
     }
 

@@ -30,6 +30,8 @@ impl Severity {
 /// One finding in a release's files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
+    /// Which lint it is of, by its name in `docs/reference/lints.md`; `invalid` for what is no release at all.
+    pub code: &'static str,
     /// How bad.
     pub severity: Severity,
     /// The file, as the release names it.
@@ -42,6 +44,8 @@ pub struct Finding {
     pub message: String,
     /// What to do; empty where the message says it.
     pub help: String,
+    /// Why the release's owners live with it, if `release.toml` says so.
+    pub silenced: Option<Box<str>>,
 }
 
 impl Finding {
@@ -53,7 +57,16 @@ impl Finding {
         message: impl Into<String>,
         help: impl Into<String>,
     ) -> Self {
-        Self { severity, file: file.to_owned(), line, column, message: message.into(), help: help.into() }
+        Self {
+            code: "invalid",
+            severity,
+            file: file.to_owned(),
+            line,
+            column,
+            message: message.into(),
+            help: help.into(),
+            silenced: None,
+        }
     }
     /// An error about a place in a file.
     pub(crate) fn error(
@@ -64,17 +77,27 @@ impl Finding {
     ) -> Self {
         Self::new(Severity::Error, file, at, message, help)
     }
+    /// The same, of a lint.
+    pub(crate) fn coded(mut self, code: &'static str) -> Self {
+        self.code = code;
+        self
+    }
     /// As JSON.
     #[must_use]
     pub fn to_value(&self) -> Value {
-        Value::Object(object! {
+        let mut value = object! {
+            "code" => self.code,
             "severity" => self.severity.as_str(),
             "file" => self.file.as_str(),
             "line" => u64::from(self.line),
             "column" => u64::from(self.column),
             "message" => self.message.as_str(),
             "help" => self.help.as_str(),
-        })
+        };
+        if let Some(reason) = &self.silenced {
+            value.insert("silenced", &**reason);
+        }
+        Value::Object(value)
     }
 }
 

@@ -126,7 +126,7 @@ pub(crate) fn usable(
     resource: &Resource,
     now: Timestamp,
 ) -> Result<(), Reasons> {
-    let Known::Observed { source, at } = &resource.known else { return Ok(()) };
+    let Known::Observed { source, at, retention: _ } = &resource.known else { return Ok(()) };
     let asked = call.lookups.iter().find(|looked| looked.resource == resource.at).map_or(now, |l| l.asked);
     let why = match release.catalog().lookup(&resource.at.kind) {
         None => format!("known by `{source}` only, which the release doesn't have"),
@@ -197,7 +197,7 @@ enum Observation {
 }
 
 fn observed(lookup: &Lookup, resource: &Resource, now: Timestamp) -> Observation {
-    let Known::Observed { source, at } = &resource.known else { return Observation::Told };
+    let Known::Observed { source, at, retention: _ } = &resource.known else { return Observation::Told };
     if source.as_str().strip_prefix("lookup:") != Some(lookup.name.as_str()) {
         return Observation::Old(format!("it was read by `{source}`, and `{}` reads it now", lookup.name));
     }

@@ -49,6 +49,9 @@ pub(crate) struct Manifest {
     /// Which people may stop things.
     #[serde(default)]
     pub(crate) acts: Acts,
+    /// Findings that its owners live with.
+    #[serde(default)]
+    pub(crate) silence: Vec<crate::lints::Silence>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]

@@ -116,6 +116,10 @@ impl Release {
                     person(&self.relations, workflow, by, roles.iter(), related, facts, now)
                         .map(|()| Moving::Now { from: from.clone(), approvals: Vec::new(), closes })
                 }
+                MovedBy::Action(actions) => Err((
+                    "nobody moves it there: the effect of a call does".to_owned(),
+                    format!("it comes on {}", quoted(actions.iter())),
+                )),
                 MovedBy::Approval(name) => {
                     let Some(chain) = kind.approvals.get(name) else { continue };
                     let covers = move_digest(&workflow.id, from, to);

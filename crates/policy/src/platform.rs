@@ -85,6 +85,7 @@ pub(crate) fn check<'a>(
     let resources = resources(release, call, facts, now)?;
     holds(entry, envelope, call, facts)?;
     bound(call, workflow, kind)?;
+    crate::on_action::hold(call, kind)?;
     Ok(Standings { agent, chain, human, assignment, workflow, kind, state, resources })
 }
 

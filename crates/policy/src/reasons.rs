@@ -10,6 +10,7 @@ use crate::{
     rego::{
         near::{Condition, single},
         program::{Fired, Near},
+        rewrite::as_written,
     },
 };
 
@@ -41,7 +42,7 @@ const PUBLIC: &str = "a condition of the policy isn't met";
 impl Book {
     pub(crate) fn new(entries: Vec<ReasonEntry>) -> Self {
         let entries = entries.into_iter().map(|entry| {
-            let when = entry.when.as_deref().map(single).unwrap_or_default();
+            let when = entry.when.as_deref().map(|when| as_written(&single(when))).unwrap_or_default();
             let form = entry.when.as_deref().and_then(cedar::form);
             (entry, when, form)
         });

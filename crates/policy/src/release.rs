@@ -19,7 +19,7 @@ use crate::{
     manifest::{self, AttributeType, EngineName, Manifest, Package, ReasonsFile, RegoVersion, WorkflowType},
     packages::{self, Part, ReviewFile},
     reasons::Book,
-    rego::{ast::Parsed, lint, program::Program, rewrite},
+    rego::{ast::Parsed, differ, lint, program::Program, rewrite},
     relations::{self, Relations},
     states,
 };
@@ -59,6 +59,8 @@ pub(crate) struct Parts {
     pub(crate) findings: Vec<Finding>,
     pub(crate) modules: Vec<Parsed>,
     pub(crate) guarded: BTreeSet<String>,
+    /// What `release.toml` silences, and its text.
+    pub(crate) silences: (Vec<crate::lints::Silence>, String),
     pub(crate) release: Option<Release>,
 }
 
@@ -83,7 +85,9 @@ impl Release {
     }
 
     fn of(tree: &Tree, archived: Option<(&[u8], &Tree)>) -> Result<Self, Refused> {
-        let parts = read(tree, archived);
+        let mut parts = read(tree, archived);
+        let (silences, text) = &parts.silences;
+        crate::lints::apply(silences, &mut parts.findings, text, false);
         match parts.release {
             Some(mut release)
                 if !parts.findings.iter().any(|finding| finding.severity == Severity::Error) =>
@@ -93,6 +97,22 @@ impl Release {
             }
             Some(_) | None => Err(Refused { findings: parts.findings }),
         }
+    }
+
+    /// The same release, all of whose decisions are the interpreter's: for a replay, which so is a second opinion.
+    #[must_use]
+    pub fn interpreted(mut self) -> Self {
+        if let Some(program) = &mut self.rego {
+            program.interpret();
+        }
+        self
+    }
+
+    /// Whether permits of its Rego policies are told by regorus' virtual machine, because it says the same of them as
+    /// the interpreter and they hold nothing in which the two could differ.
+    #[must_use]
+    pub fn is_compiled(&self) -> bool {
+        self.rego.as_ref().is_some_and(Program::is_compiled)
     }
 
     /// Its name.
@@ -178,9 +198,20 @@ impl Release {
         });
         Value::Object(object! {
             "name" => self.name.as_str(),
+            "compiled" => self.is_compiled(),
             "rewrites" => rewrites.collect::<Vec<_>>(),
             "findings" => self.findings.iter().map(Finding::to_value).collect::<Vec<_>>(),
         })
+    }
+
+    /// The generated schema that Cedar policies are validated against, in Cedar's own writing; none without Cedar.
+    #[must_use]
+    pub fn cedar_schema(&self) -> Option<&str> {
+        self.cedar.as_ref().map(cedar::Program::schema_text)
+    }
+    /// The actions that `[grants]` names.
+    pub(crate) fn granted(&self) -> impl Iterator<Item = &Name> {
+        self.grants.keys()
     }
 
     /// The engine that may grant an action: the only one, or the one that `[grants]` names.
@@ -207,8 +238,13 @@ impl Release {
 #[expect(clippy::too_many_lines, reason = "one reading from the top down: each part needs those before it")]
 /// Reads a tree; with the archived form of what was rewritten, where there is one.
 pub(crate) fn read(tree: &Tree, archived: Option<(&[u8], &Tree)>) -> Parts {
-    let mut parts =
-        Parts { findings: Vec::new(), modules: Vec::new(), guarded: BTreeSet::new(), release: None };
+    let mut parts = Parts {
+        findings: Vec::new(),
+        modules: Vec::new(),
+        guarded: BTreeSet::new(),
+        silences: (Vec::new(), String::new()),
+        release: None,
+    };
     let findings = &mut parts.findings;
     let size = tree.values().fold(0_usize, |sum, bytes| sum.saturating_add(bytes.len()));
     if size > archive::MAX_ARCHIVE {
@@ -268,6 +304,7 @@ pub(crate) fn read(tree: &Tree, archived: Option<(&[u8], &Tree)>) -> Parts {
         };
         tree.keys().filter(fits).cloned().collect::<Vec<_>>()
     };
+    parts.silences = (manifest.silence.clone(), manifest_text);
 
     let mut reasons = ReasonsFile::default();
     for root in layout.roots() {
@@ -324,6 +361,7 @@ pub(crate) fn read(tree: &Tree, archived: Option<(&[u8], &Tree)>) -> Parts {
     findings.extend(relations::writes(&catalog, &model, &files));
     for (file, text, kind) in &budgeted {
         findings.extend(limits::check(file, text, kind, &catalog));
+        findings.extend(crate::on_action::unknown_actions(file, text, kind, &catalog));
     }
 
     let mut additions = additions(&catalog, &workflow_types, &attributes, &model);
@@ -358,8 +396,8 @@ pub(crate) fn read(tree: &Tree, archived: Option<(&[u8], &Tree)>) -> Parts {
                 rewrites.extend(found);
                 // What an archive says was evaluated is evaluated again, even if a later version rewrites otherwise.
                 let kept = archived
-                    .and_then(|(_, tree)| tree.get(&path))
-                    .and_then(|bytes| String::from_utf8(bytes.clone()).ok())
+                    .map(|(_, tree)| tree.get(&path).and_then(|bytes| String::from_utf8(bytes.clone()).ok()))
+                    .map(|kept| kept.unwrap_or_else(|| original.clone()))
                     .filter(|text| *text != parsed.text);
                 match kept.map(|text| crate::rego::ast::parse(&path, &text, v1)).transpose() {
                     Ok(kept) => parts.modules.push(kept.unwrap_or(parsed)),
@@ -369,13 +407,23 @@ pub(crate) fn read(tree: &Tree, archived: Option<(&[u8], &Tree)>) -> Parts {
             Err(finding) => findings.push(finding),
         }
     }
-    findings.extend(lint::lint(&parts.modules, &contract));
+    findings.extend(lint::lint(&parts.modules, &contract).into_iter().map(|mut finding| {
+        // What was in force before it was known that engines differ stays what it was.
+        if archived.is_some() && finding.code == differ::CODE {
+            finding.severity = Severity::Warning;
+        }
+        finding
+    }));
     layout.check_rego(&parts.modules, findings);
     let broken = findings.iter().any(|finding| finding.severity == Severity::Error);
     let rego = match (&manifest.rego, broken) {
         (Some(rego), false) => Program::new(&parts.modules, &entrypoints(rego, layout.all()), v1, findings)
             .map_err(|finding| findings.push(finding))
-            .ok(),
+            .ok()
+            .map(|mut program| {
+                program.compile(&parts.modules, &contract);
+                program
+            }),
         (Some(_) | None, _) => None,
     };
     let cedar_files: Vec<(String, String)> = below("policies", ".cedar")
@@ -584,17 +632,22 @@ fn warn(
     cedar: &[(String, String)],
     findings: &mut Vec<Finding>,
 ) {
-    let mut say = |message: String, help: &str| {
-        findings.push(Finding::new(Severity::Warning, "release.toml", (0, 0), message, help));
+    let mut say = |code, message: String, help: &str| {
+        findings.push(Finding::new(Severity::Warning, "release.toml", (0, 0), message, help).coded(code));
     };
     if modules.is_empty() && cedar.is_empty() {
-        say("the release has no policy: it permits nothing".to_owned(), "add policies under `policies/`");
+        say(
+            "no-policy",
+            "the release has no policy: it permits nothing".to_owned(),
+            "add policies under `policies/`",
+        );
     }
     if let Some(rego) = &manifest.rego
         && rego.entrypoints.is_empty()
         && manifest.baseline.iter().chain(manifest.package.values()).all(packages::PartFile::asks_nothing)
     {
         say(
+            "no-entrypoint",
             "`[rego]` names no entry point: no Rego policy is asked".to_owned(),
             "name the packages that decide in `entrypoints`",
         );
@@ -603,6 +656,7 @@ fn warn(
         for action in catalog.entries().map(|entry| entry.action()).collect::<BTreeSet<_>>() {
             if !manifest.grants.contains_key(action) {
                 say(
+                    "action-without-grant",
                     format!("`[grants]` names no engine for `{action}`: it is never permitted"),
                     "add it to `[grants]`",
                 );

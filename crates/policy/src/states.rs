@@ -45,6 +45,8 @@ pub enum MovedBy {
     },
     /// The people of this approval's chain, each in their turn; the last yes moves it.
     Approval(Name),
+    /// A call of one of these actions that was permitted and had its effect.
+    Action(BTreeSet<Name>),
 }
 
 /// An approval: who says yes, in which order. Never the same person twice.
@@ -81,6 +83,7 @@ pub(crate) struct TransitionFile {
     roles: BTreeSet<Name>,
     relation: Option<String>,
     approval: Option<Name>,
+    on: Option<OneOrMore>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -88,6 +91,15 @@ pub(crate) struct TransitionFile {
 enum OneOrMore {
     One(Name),
     More(BTreeSet<Name>),
+}
+
+impl OneOrMore {
+    fn all(self) -> BTreeSet<Name> {
+        match self {
+            Self::One(name) => BTreeSet::from([name]),
+            Self::More(names) => names,
+        }
+    }
 }
 
 /// A word to look for in the file, what is wrong, and what to do.
@@ -147,11 +159,8 @@ pub(crate) fn states(
         ));
     }
     let mut read = Vec::with_capacity(transitions.len());
-    for TransitionFile { from, to, roles, relation, approval } in transitions {
-        let from = match from {
-            OneOrMore::One(state) => BTreeSet::from([state]),
-            OneOrMore::More(states) => states,
-        };
+    for TransitionFile { from, to, roles, relation, approval, on } in transitions {
+        let from = from.all();
         let wrong = |message: &str, help| Err((to.to_string(), format!("the way to `{to}` {message}"), help));
         if from.is_empty() {
             return wrong("comes from no state", "name at least one in `from`");
@@ -168,6 +177,20 @@ pub(crate) fn states(
         if from.contains(&to) {
             return wrong("comes from itself", "remove it from `from`");
         }
+        if let Some(on) = on {
+            if !roles.is_empty() || relation.is_some() || approval.is_some() {
+                return wrong(
+                    "names an action and people",
+                    "who may call the action is the policies' to say; write another `[[transition]]` for another way",
+                );
+            }
+            let on = on.all();
+            if on.is_empty() {
+                return wrong("is nobody's", "name at least one action in `on`");
+            }
+            read.push(Transition { from, to, by: MovedBy::Action(on) });
+            continue;
+        }
         let by = match (roles.is_empty(), relation, approval) {
             (true, None, Some(approval)) => {
                 if !approvals.contains_key(&approval) {
@@ -180,7 +203,10 @@ pub(crate) fn states(
                 MovedBy::Approval(approval)
             }
             (true, None, None) => {
-                return wrong("is nobody's", "name `roles`, a `relation` or an `approval`");
+                return wrong(
+                    "is nobody's",
+                    "name `roles`, a `relation`, an `approval` or the action that it comes `on`",
+                );
             }
             (_, _, Some(_)) => {
                 return wrong(
@@ -195,6 +221,7 @@ pub(crate) fn states(
         };
         read.push(Transition { from, to, by });
     }
+    crate::on_action::one_way_each(&read)?;
     Ok(Some(States { initial, all, transitions: read }))
 }
 
@@ -227,7 +254,7 @@ pub(crate) fn unknown_relations(
             {
                 Some(format!("{of}#{relation}"))
             }
-            MovedBy::Person { .. } | MovedBy::Approval(_) => None,
+            MovedBy::Person { .. } | MovedBy::Approval(_) | MovedBy::Action(_) => None,
         })?;
     Some(Finding::error(
         file,
@@ -243,11 +270,12 @@ const LONG: u64 = 31 * 86_400_000;
 /// What is hardly meant, of a type that can be used all the same.
 pub(crate) fn lints(kind: &WorkflowType, file: &str, text: &str) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let mut say = |severity, word: &str, message: String, help: &str| {
-        findings.push(Finding::new(severity, file, line_of(text, word), message, help));
+    let mut say = |code, severity, word: &str, message: String, help: &str| {
+        findings.push(Finding::new(severity, file, line_of(text, word), message, help).coded(code));
     };
     if kind.longest_life > LONG {
         say(
+            "long-life",
             Severity::Advice,
             "longest_life",
             format!(
@@ -260,6 +288,7 @@ pub(crate) fn lints(kind: &WorkflowType, file: &str, text: &str) -> Vec<Finding>
     }
     if kind.agents.is_empty() {
         say(
+            "no-agent",
             Severity::Warning,
             "agents",
             format!("no agent may act in a `{}`", kind.name),
@@ -267,7 +296,13 @@ pub(crate) fn lints(kind: &WorkflowType, file: &str, text: &str) -> Vec<Finding>
         );
     }
     if kind.intents.is_empty() {
-        say(Severity::Warning, "intents", format!("a `{}` serves no intent", kind.name), "name its intents");
+        say(
+            "no-intent",
+            Severity::Warning,
+            "intents",
+            format!("a `{}` serves no intent", kind.name),
+            "name its intents",
+        );
     }
     let Some(states) = &kind.states else { return findings };
     let mut reached = BTreeSet::from([&states.initial]);
@@ -285,6 +320,7 @@ pub(crate) fn lints(kind: &WorkflowType, file: &str, text: &str) -> Vec<Finding>
     for (state, closes) in &states.all {
         if !reached.contains(state) {
             say(
+                "unreachable-state",
                 Severity::Warning,
                 state.as_str(),
                 format!("no way leads to the state `{state}`"),
@@ -292,6 +328,7 @@ pub(crate) fn lints(kind: &WorkflowType, file: &str, text: &str) -> Vec<Finding>
             );
         } else if !closes && !states.transitions.iter().any(|way| way.from.contains(state)) {
             say(
+                "state-without-exit",
                 Severity::Warning,
                 state.as_str(),
                 format!("no way leads out of the state `{state}`, and it doesn't close the workflow"),

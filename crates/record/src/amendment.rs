@@ -21,6 +21,8 @@ pub struct Amendment {
     pub workflow: String,
     /// Whether it happened.
     pub happened: bool,
+    /// Whether what the call had reserved came back: it didn't happen. Findings of earlier versions gave nothing back.
+    pub returned: bool,
     /// Who found out: `resolver`, or the person.
     pub by: String,
     /// How, as the catalog says it; empty for a person.
@@ -32,14 +34,17 @@ pub struct Amendment {
 /// The record of a finding, in canonical form.
 #[must_use]
 pub fn amended(amendment: &Amendment, now: Timestamp) -> String {
-    let Amendment { decision, at, tenant, workflow, happened, by, how, why } = amendment;
+    let Amendment { decision, at, tenant, workflow, happened, returned, by, how, why } = amendment;
     let mut w = Writer::new(512);
     w.number("at", *at)
         .text("by", by)
         .text("decision", decision.as_str())
         .text("finding", if *happened { "happened" } else { "did_not_happen" })
-        .text("how", how)
-        .text("tenant", tenant.as_str())
+        .text("how", how);
+    if *returned {
+        w.truth("returned", true);
+    }
+    w.text("tenant", tenant.as_str())
         .shown("time", &now)
         .number("v", 1)
         .text("why", why)
@@ -63,6 +68,10 @@ impl Amendment {
             tenant: name(record, "tenant")?.into(),
             workflow: text(record, "workflow")?.to_owned(),
             happened,
+            returned: match record.get("returned") {
+                None => false,
+                Some(value) => value.as_bool().ok_or_else(|| bad("returned", "isn't a truth value"))?,
+            },
             by: text(record, "by")?.to_owned(),
             how: text(record, "how")?.to_owned(),
             why: text(record, "why")?.to_owned(),
@@ -82,6 +91,7 @@ mod tests {
             tenant: TenantId::new("acme").unwrap(),
             workflow: "wf-9".to_owned(),
             happened: false,
+            returned: true,
             by: "resolver".to_owned(),
             how: "billing.get_refund \"x\"".to_owned(),
             why: String::new(),
@@ -90,6 +100,8 @@ mod tests {
         let value = placet_json::parse(text.as_bytes(), &Limits::RESULT).unwrap();
         assert_eq!(value.canonical().unwrap().as_str(), text);
         assert_eq!(Amendment::read(text.as_bytes()).unwrap(), amendment);
+        let before = Amendment::read(text.replace("\"returned\":true,", "").as_bytes()).unwrap();
+        assert!(!before.returned, "earlier versions gave nothing back");
         assert!(Amendment::read(text.replace("did_not_happen", "maybe").as_bytes()).is_err());
     }
 }

@@ -11,6 +11,8 @@ use placet_json::{Canonical, Limits, Object, Value, object};
 use crate::{
     lookup,
     read::{BadRecord, bad, digest, list, member, name, names, number, object as as_object, text, time},
+    sealed::{Shut, missing},
+    state_moves,
     writer::Writer,
 };
 
@@ -204,6 +206,10 @@ fn read_evidence(attempt: &Object) -> Result<Evidence, BadRecord> {
         return Ok(Evidence::Nothing);
     }
     let evidence = as_object(evidence, "attempt.evidence")?;
+    // Sealed, and not opened.
+    if evidence.get("arguments").is_some_and(Value::is_null) {
+        return Ok(Evidence::Nothing);
+    }
     let offered = match text(evidence, "offered")? {
         "absent" => Offered::Absent,
         "unread" => Offered::Unread,
@@ -292,6 +298,7 @@ fn call(w: &mut Writer, call: &Call, basis: Option<&Basis>) {
         .list("labels", call.labels.iter().map(Name::as_str));
     lookup::write(&mut inner, &call.lookups);
     inner.text("method", call.method);
+    state_moves::write(&mut inner, &call.moves);
     // Only where another release classified it than decided: a call that met a change of releases.
     if basis.is_some_and(|basis| basis.release != call.release) {
         inner.shown("release", &call.release);
@@ -342,6 +349,8 @@ pub struct DecisionRecord {
     pub spends: Vec<Name>,
     /// The policy input, where it came to one.
     pub input: Option<Value>,
+    /// What is missing in it because it stays sealed, by JSON pointer.
+    pub missing: Vec<(String, Shut)>,
     /// The record as a whole.
     pub document: Value,
 }
@@ -377,6 +386,7 @@ impl DecisionRecord {
             proof: text(token, "proof")?.to_owned(),
         };
         let time = time(record, "time")?;
+        let missing = missing(&document);
         let facts = member(record, "facts")?;
         let basis = if facts.is_null() {
             None
@@ -387,7 +397,13 @@ impl DecisionRecord {
                 revision: Revision(number(facts, "revision")?),
                 freshness: freshness(facts)?,
                 now: time,
-                input: digest(record, "input_sha256")?,
+                input: match record.get("input_sha256") {
+                    // It is sealed together with the input.
+                    Some(Value::Null) if missing.iter().any(|(at, _)| at == "/input_sha256") => {
+                        Digest::of(b"")
+                    }
+                    _ => digest(record, "input_sha256")?,
+                },
             })
         };
         let asked = match record.get("call") {
@@ -420,6 +436,7 @@ impl DecisionRecord {
             chain,
             spends,
             input,
+            missing,
             document,
         })
     }
@@ -429,7 +446,9 @@ fn read_call(call: &Object, id: DecisionId, release: Digest) -> Result<Call, Bad
     let resources = list(call, "resources")?.iter().map(|r| {
         as_object(r, "resources").and_then(|r| Ok(ResourceRef { kind: name(r, "type")?, id: name(r, "id")? }))
     });
-    let attributes = list(call, "attributes")?.iter().map(|a| {
+    // One that is sealed and not opened has a name only.
+    let known = |a: &&Value| ["decimal", "bool", "text"].iter().any(|kind| a.get(kind).is_some());
+    let attributes = list(call, "attributes")?.iter().filter(known).map(|a| {
         let a = as_object(a, "attributes")?;
         let value = if a.contains_key("decimal") {
             Attribute::Decimal(Decimal::parse(text(a, "decimal")?).map_err(|error| bad("attributes", error))?)
@@ -440,7 +459,8 @@ fn read_call(call: &Object, id: DecisionId, release: Digest) -> Result<Call, Bad
         };
         Ok((name(a, "name")?, value))
     });
-    let bound = list(call, "bound")?.iter().map(|b| {
+    let known = |b: &&Value| b.get("value").is_some();
+    let bound = list(call, "bound")?.iter().filter(known).map(|b| {
         let b = as_object(b, "bound")?;
         Ok(Bound {
             argument: text(b, "argument")?.to_owned(),
@@ -474,6 +494,7 @@ fn read_call(call: &Object, id: DecisionId, release: Digest) -> Result<Call, Bad
         labels: names(call, "labels")?.into_iter().collect(),
         lookups: lookup::read(call)?,
         writes: writes(call)?,
+        moves: state_moves::read(call)?,
     })
 }
 

@@ -2,7 +2,7 @@
 
 use placet_core::{
     DecisionId, Digest, Envelope, Name, Timestamp,
-    authority::{CredentialNote, Ending, Outcome, Permit, Position},
+    authority::{Answer, CredentialNote, Ending, Outcome, Permit, Position},
 };
 use placet_json::{Limits, Value};
 
@@ -34,7 +34,11 @@ pub fn ended(
         "downstream",
         &downstream(call.upstream.as_str(), &call.tool, Digest::from_bytes(call.arguments.digest())),
     );
-    w.text("ending", outcome.ending.as_str()).list("labels", outcome.labels.iter().map(Name::as_str));
+    w.text("ending", outcome.ending.as_str());
+    if says_failed(outcome) {
+        w.truth("error", true);
+    }
+    w.list("labels", outcome.labels.iter().map(Name::as_str));
     if returns(outcome) {
         w.truth("returned", true);
     }
@@ -47,6 +51,15 @@ pub fn ended(
 #[must_use]
 pub fn returns(outcome: &Outcome) -> bool {
     outcome.sent == 0 && matches!(outcome.ending, Ending::Revoked | Ending::Failed)
+}
+
+/// Whether the tool answered, and its answer says that it failed (`isError`).
+#[must_use]
+pub fn says_failed(outcome: &Outcome) -> bool {
+    match &outcome.answer {
+        Answer::Result(result) => result.get("isError").and_then(Value::as_bool) == Some(true),
+        Answer::Error(_) | Answer::Nothing => false,
+    }
 }
 
 /// The record of a warrant of which nothing more is known: it was dropped, or the process ended.
@@ -113,6 +126,11 @@ pub struct EffectRecord {
 }
 
 impl EffectRecord {
+    /// Whether nobody knows how it ended.
+    #[must_use]
+    pub fn is_unknown(&self) -> bool {
+        self.ending == Ending::Unknown.as_str()
+    }
     /// Reads a record's bytes.
     pub fn read(bytes: &[u8]) -> Result<Self, BadRecord> {
         let document = placet_json::parse(bytes, &Limits::RESULT).map_err(|error| bad("", error))?;

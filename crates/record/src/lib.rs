@@ -10,12 +10,14 @@ mod gap;
 mod lookup;
 mod read;
 mod refusals;
+pub mod sealed;
 mod schema;
+mod state_moves;
 mod writer;
 
 pub use amendment::{Amendment, amended};
 pub use decision::{AskedRecord, DecisionRecord, denied, document, permitted, remedy};
-pub use effect::{EffectRecord, ended, orphaned, returns};
+pub use effect::{EffectRecord, ended, orphaned, returns, says_failed};
 pub use gap::{Gap, GapTree};
 pub use read::BadRecord;
 pub use refusals::{Refusals, Refused};

@@ -69,6 +69,13 @@ const LOOKUP: Shape = Shape::Object(&[
 ]);
 const LOOKUPS: Member = may("lookups", Shape::List(&LOOKUP), "what lookups had for the call");
 
+const MOVE: Shape = Shape::Object(&[
+    must("closes", Shape::Truth, "whether the state that it comes to closes the workflow"),
+    must("from", Shape::Text, "the state that it must be in by then"),
+    must("initial", Shape::Truth, "whether a workflow that never moved is in that state"),
+    must("to", Shape::Text, "the state that it comes to"),
+]);
+
 const CALL: &[Member] = &[
     must("action", Shape::Text, "the action that the catalog makes of the tool"),
     must("arguments", Shape::Any, "the canonical arguments: byte for byte what a permit sends"),
@@ -97,6 +104,7 @@ const CALL: &[Member] = &[
     must("labels", Shape::List(&Shape::Text), "labels that its result brings into the workflow"),
     LOOKUPS,
     must("method", Shape::Text, "the protocol's method"),
+    may("moves", Shape::List(&MOVE), "how the workflow moves once it happened: one way at most from each state"),
     RESOURCES,
     must("tool", Shape::Text, "the upstream's name of the tool"),
     must("upstream", Shape::Text, "the upstream"),
@@ -252,6 +260,7 @@ const EFFECT: &[Member] = &[
         "where it went",
     ),
     must("ending", Shape::Text, "`done`, `failed`, `filtered`, `revoked` or `unknown`"),
+    may("error", Shape::Truth, "that the tool's answer says that it failed"),
     must("labels", Shape::List(&Shape::Text), "labels that the answer brought"),
     may("returned", Shape::Truth, "that nothing left, and what was reserved came back"),
     must("sent", Shape::Or(&Shape::Number), "bytes that were sent"),
@@ -330,6 +339,7 @@ const AMENDMENT: &[Member] = &[
         "what was found out about an effect that ended `unknown`",
     ),
     must("how", Shape::Text, "how it was found out"),
+    may("returned", Shape::Truth, "that it didn't happen, and what was reserved came back"),
     TENANT,
     TIME,
     V,

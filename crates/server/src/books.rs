@@ -4,7 +4,7 @@ use std::{future::Future, pin::Pin, sync::Arc};
 
 use placet_core::{DecisionId, Digest, Name, RelationModel, Revision, TenantId, Timestamp};
 use placet_facts::{ChangeError, Live, Transaction, World};
-use placet_gateway::{InFlight, SourceReport};
+use placet_gateway::{Erasable, Erased, InFlight, SourceReport};
 use placet_json::Value;
 use placet_policy::Release;
 use placet_record::DecisionRecord;
@@ -105,6 +105,10 @@ pub trait Books: Send + Sync + 'static {
     ) -> Pending<'_, Result<Option<Revision>, Unwritten>>;
     /// Records a deed.
     fn deed(&self, deed: Deed) -> Pending<'_, Result<u64, Unwritten>>;
+    /// Erases a subject's data for good, as an act of the ledger.
+    fn erase(&self, by: Name, whom: Erasable, why: String) -> Pending<'_, Result<Erased, Unwritten>>;
+    /// How many keys of subjects there are, and how many were erased.
+    fn subject_keys(&self) -> (usize, usize);
     /// Records that a source of facts has a gap or that it is closed, or notes that it was seen: for every gateway.
     fn source(&self, report: SourceReport) -> Pending<'_, Result<(), Unwritten>>;
     /// The facts as they were after a journal position.

@@ -32,6 +32,8 @@ pub struct Keyring {
     pub operators: KeySet,
     /// The vault's master key.
     pub master: Option<MasterKey>,
+    /// The same key, under which the keys of subjects are wrapped.
+    pub subjects: Option<Zeroizing<[u8; 32]>>,
 }
 
 /// Why a key can't be used.
@@ -88,13 +90,10 @@ impl Keyring {
             |key, error: &dyn std::fmt::Display| KeyringError::Malformed { key, what: error.to_string() };
         let keys = &settings.keys;
         let checkpoint = bytes("checkpoint", &keys.checkpoint)?;
-        let master = match &settings.vault.master_key {
-            None => None,
-            Some(source) => Some(
-                MasterKey::new(bytes("master_key", source)?)
-                    .map_err(|error| malformed("master_key", &error))?,
-            ),
-        };
+        let subjects =
+            settings.vault.master_key.as_ref().map(|source| bytes("master_key", source)).transpose()?;
+        let master = subjects.clone().map(MasterKey::new).transpose();
+        let master = master.map_err(|error| malformed("master_key", &error))?;
         Ok(Self {
             token: pem("token", &keys.token)?,
             call: pem("token", &keys.token)?,
@@ -104,6 +103,7 @@ impl Keyring {
             session: bytes("session", &keys.session)?,
             operators: operators(&keys.operators)?,
             master,
+            subjects,
         })
     }
 }

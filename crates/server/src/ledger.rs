@@ -4,7 +4,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use placet_core::{DecisionId, Digest, Name, RelationModel, Revision, Timestamp};
 use placet_facts::{ChangeError, Live, Transaction, World};
-use placet_gateway::{Act, Effects, InFlight, Ledger, ORGANISATION, Refused, SourceReport, SourceSays};
+use placet_gateway::{
+    Act, Effects, Erasable, Erased, InFlight, Ledger, ORGANISATION, Refused, SourceReport, SourceSays,
+};
 use placet_json::{Limits, Value};
 use placet_policy::Release;
 use placet_record::{DecisionRecord, Kind};
@@ -36,7 +38,8 @@ impl LedgerBooks {
     fn payload(&self, sequence: u64) -> Result<Value, String> {
         let record = self.ledger.reader().get(sequence).map_err(|error| error.to_string())?;
         let record = record.ok_or_else(|| format!("record {sequence} is missing"))?;
-        placet_json::parse(&record.payload, &Limits::RESULT).map_err(|error| error.to_string())
+        let payload = self.ledger.opened(&record)?;
+        placet_json::parse(&payload, &Limits::RESULT).map_err(|error| error.to_string())
     }
 }
 
@@ -68,6 +71,12 @@ impl Books for LedgerBooks {
         Box::pin(
             async move { self.ledger.act(Act { by, verb, refused, why, tenant }).await.map_err(unwritten) },
         )
+    }
+    fn erase(&self, by: Name, whom: Erasable, why: String) -> Pending<'_, Result<Erased, Unwritten>> {
+        Box::pin(async move { self.ledger.erase(by, whom, why).await.map_err(unwritten) })
+    }
+    fn subject_keys(&self) -> (usize, usize) {
+        self.ledger.subject_keys()
     }
     fn source(&self, report: SourceReport) -> Pending<'_, Result<(), Unwritten>> {
         Box::pin(async move {
@@ -101,7 +110,8 @@ impl Books for LedgerBooks {
             if Kind::from_tag(record.kind) != Some(Kind::Facts) || !is_of(whose, &record.tree) {
                 continue;
             }
-            page.entries.push((record.sequence, record.time_ms, transaction_of(&record.payload)?));
+            let transaction = transaction_of(&self.ledger.opened(&record)?)?;
+            page.entries.push((record.sequence, record.time_ms, transaction));
             if page.entries.len() >= limit {
                 page.more = record.sequence < last;
                 break;
@@ -150,7 +160,7 @@ impl Books for LedgerBooks {
         let release = |digest: Digest| {
             self.ledger.archives().load(digest).map(Arc::new).map_err(|error| error.to_string())
         };
-        placet_audit::explain_in(self.ledger.reader(), id, &release).map_err(|error| error.to_string())
+        placet_audit::explain_in(self.ledger.reader(), self.ledger.subjects(), id, &release).map_err(|error| error.to_string())
     }
     fn in_flight(&self) -> Result<Vec<InFlight>, String> {
         self.ledger.in_flight()

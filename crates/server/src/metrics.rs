@@ -22,6 +22,7 @@ pub struct Metrics {
     waived: Counter,
     feeds: Counter,
     lookups: Counter,
+    found_out: Counter,
     http_answers: Counter,
     stages: Mutex<BTreeMap<&'static str, Histogram>>,
     gauges: Mutex<BTreeMap<&'static str, u64>>,
@@ -61,6 +62,10 @@ impl Metrics {
     /// What a lookup had for a call.
     pub fn looked_up(&self, lookup: &str, outcome: &str) {
         self.lookups.add(lookup, outcome);
+    }
+    /// Whether a call of unknown end had its effect, and who found out.
+    pub fn found_out(&self, finding: &str, by: &str) {
+        self.found_out.add(finding, by);
     }
     /// The state of each upstream's breaker, and how often it opened, in the place of the last ones.
     pub fn circuits<'a>(&self, circuits: impl Iterator<Item = (&'a str, &'static str, u64)>) {
@@ -116,6 +121,12 @@ impl Metrics {
             "placet_lookups_total",
             "What lookups had for calls: read, kept or nothing.",
             ("lookup", "outcome"),
+        );
+        self.found_out.render(
+            &mut out,
+            "placet_effects_found_out_total",
+            "Calls of unknown end of which it was found out whether they had their effect.",
+            ("finding", "by"),
         );
         self.http_answers.render(
             &mut out,

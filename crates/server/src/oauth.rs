@@ -19,7 +19,7 @@ use placet_core::{
     AgentId, Delegation, DelegationState, Digest, Grantor, HumanId, MAX_CHAIN, Standing, TenantId, Timestamp,
     WorkflowState,
 };
-use placet_facts::{Change, Place, TenantFacts, Transaction, World};
+use placet_facts::{Change, Kind, Place, TenantFacts, Transaction, World};
 use placet_jose::{
     KeySet, PublicKey,
     htu::Htu,
@@ -29,7 +29,7 @@ use placet_jose::{
 use placet_json::{Object, Value, object};
 use placet_oauth::{
     OAuthError,
-    enrol::enrol,
+    enrol::{CodeHash, enrol},
     error::Code,
     metadata::Metadata,
     registry::{Asked, Grant, GrantError, Registry},
@@ -37,8 +37,8 @@ use placet_oauth::{
 };
 
 use crate::{
-    admin::{Codes, is_host, json},
-    books::Books,
+    admin::{Codes, Spent, is_host, json},
+    books::{Books, Unwritten},
     metrics::Metrics,
     uses::Uses,
 };
@@ -138,20 +138,23 @@ async fn enrolment(State(oauth): State<Arc<OAuth>>, headers: HeaderMap, body: Bo
         let raw: Vec<(&str, &[u8])> =
             headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
         let (codes, now) = (&service.codes, service.books.now().secs());
-        let enrolled = enrol(&body, &raw, &service.enrol_url, |code| codes.pending(code), now)?;
+        let world = service.books.live().world();
+        let pending = |code: &CodeHash| codes.pending(code, world.organisation());
+        let enrolled = enrol(&body, &raw, &service.enrol_url, pending, now)?;
         // Whoever spends the code first is the agent.
-        let spent = codes.spend(&enrolled.code);
-        Ok((enrolled, spent))
+        let spent = AgentId::new(&enrolled.agent).ok().map(|agent| codes.spend(&enrolled.code, &agent));
+        Ok((enrolled, spent.unwrap_or(Err(Spent))))
     });
     let (enrolled, spent) = match enrolled.await {
         Ok(Ok(enrolled)) => enrolled,
         Ok(Err(refused)) => return oauth.refusal(&refused),
         Err(_) => return StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     };
-    if !spent {
+    let used = || {
         oauth.metrics.refused("oauth_invalid_grant");
-        return json(StatusCode::BAD_REQUEST, &object! { "error" => "invalid_grant" }.into());
-    }
+        json(StatusCode::BAD_REQUEST, &object! { "error" => "invalid_grant" }.into())
+    };
+    let Ok(taken) = spent else { return used() };
     let thumbprint = enrolled.key.thumbprint().to_string();
     let (Ok(agent), Ok(author), Ok(source)) =
         (AgentId::new(&enrolled.agent), enrolled.agent.parse(), "enrolment".parse())
@@ -162,7 +165,7 @@ async fn enrolment(State(oauth): State<Arc<OAuth>>, headers: HeaderMap, body: Bo
     let why = "enrolled with a code".to_owned();
     let transaction = Transaction {
         place: Place::Organisation,
-        changes: vec![change],
+        changes: taken.into_iter().chain([change]).collect(),
         author,
         source,
         why,
@@ -173,6 +176,12 @@ async fn enrolment(State(oauth): State<Arc<OAuth>>, headers: HeaderMap, body: Bo
             StatusCode::CREATED,
             &object! { "agent" => enrolled.agent, "thumbprint" => thumbprint }.into(),
         ),
+        // Nothing was applied: the code, which came first, was used by somebody else.
+        Err(Unwritten::Change(error))
+            if error.path.starts_with("/changes/0") && error.kind == Kind::Unknown =>
+        {
+            used()
+        }
         Err(error) => {
             tracing::error!(%error, "a key could not be enrolled");
             json(StatusCode::SERVICE_UNAVAILABLE, &object! { "error" => "temporarily_unavailable" }.into())

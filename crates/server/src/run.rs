@@ -86,6 +86,9 @@ pub enum StartError {
     /// The ledger.
     #[error("{0}")]
     Ledger(#[from] placet_store::OpenError),
+    /// The keys of subjects.
+    #[error("{0}")]
+    Subjects(#[from] placet_store::SubjectsError),
     /// What others saw of the ledger.
     #[error(transparent)]
     Outside(#[from] OutsideError),
@@ -199,7 +202,7 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
         settings.server.admin_url = format!("http://{admin_addr}");
     }
     let commons = shared::connect(&settings, variables, &keyring).await?;
-    let Keyring { token, call, sender, checkpoint, session, operators, master } = keyring;
+    let Keyring { token, call, sender, checkpoint, session, operators, master, subjects } = keyring;
 
     let notary = Notary {
         organisation: settings.server.organisation.to_string(),
@@ -211,7 +214,7 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
     if commons.is_none() {
         outside.before().await?;
     }
-    let (ledger, report) = shared::ledger(&data, options, commons.as_ref()).await?;
+    let (ledger, report) = shared::ledger(&data, options, commons.as_ref(), subjects.as_deref()).await?;
     outside.after(&ledger, commons.is_some()).await?;
     for source in &settings.sources {
         ledger.live().sources().declare(source.clone(), ledger.now())?;
@@ -225,6 +228,7 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
     let senders = Senders { call, sender, vault: access_to_vault };
     let (gateway, upstreams) = gateway(&settings, variables, &ledger, senders, &metrics)?;
     let effects = gateway.effects().clone();
+    ledger.live().runs_in(settings.server.environment.as_str());
     let lifecycle = lifecycle.shadowed(gateway.shadow().clone());
     let books: Arc<LedgerBooks> = Arc::new(LedgerBooks {
         ledger: ledger.clone(),
@@ -690,6 +694,9 @@ impl Observer for Metrics {
     }
     fn looked_up(&self, lookup: &str, outcome: &'static str) {
         Metrics::looked_up(self, lookup, outcome);
+    }
+    fn found_out(&self, finding: &'static str, by: &'static str) {
+        Metrics::found_out(self, finding, by);
     }
     fn took(&self, stage: Stage, elapsed: Duration) {
         Metrics::took(self, stage.as_str(), elapsed);

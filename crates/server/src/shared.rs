@@ -4,9 +4,10 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use placet_core::Digest;
 use placet_gateway::Ledger;
-use placet_store::{Commons, DatabaseError, OpenError, OpenReport, Options, Postgres};
+use placet_store::{Commons, DatabaseError, OpenError, OpenReport, Options, Postgres, Subjects};
 use secrecy::ExposeSecret as _;
 use tokio::sync::Notify;
+use zeroize::Zeroizing;
 
 use crate::{
     keys::Keyring,
@@ -66,10 +67,33 @@ pub(crate) async fn ledger(
     data: &Path,
     options: Options,
     commons: Option<&Commons>,
+    master: Option<&[u8; 32]>,
 ) -> Result<(Ledger, OpenReport), StartError> {
-    let Some(commons) = commons else { return Ok(Ledger::open(data, options)?) };
+    let subjects = subjects(data, commons, master).await?;
+    let Some(commons) = commons else { return Ok(Ledger::open_sealing(data, options, subjects)?) };
     let (data, commons) = (data.to_owned(), commons.clone());
-    Ok(blocking(move || Ledger::open_shared(&data, options, &commons)).await??)
+    Ok(blocking(move || Ledger::open_shared(&data, options, &commons, subjects)).await??)
+}
+
+/// The keys under which what is personal is sealed; without a master key there are none.
+async fn subjects(
+    data: &Path,
+    commons: Option<&Commons>,
+    master: Option<&[u8; 32]>,
+) -> Result<Subjects, StartError> {
+    match (master, commons) {
+        (None, _) => {
+            tracing::warn!(
+                "without `[vault] master_key` nothing that is personal is sealed, or can be erased"
+            );
+            Ok(Subjects::none())
+        }
+        (Some(master), None) => Ok(Subjects::open(data, master)?),
+        (Some(master), Some(commons)) => {
+            let (commons, master) = (commons.clone(), Zeroizing::new(*master));
+            Ok(blocking(move || Subjects::open_shared(&commons, &master)).await??)
+        }
+    }
 }
 
 /// Ends what gateways left open that are gone, and keeps the vault as new as the others'. Runs until it is dropped.

@@ -107,7 +107,18 @@ pub struct FrameSink<'a> {
 impl FrameSink<'_> {
     /// Frames one record: a leaf of `tree` whose `payload` is canonical JSON.
     pub fn push(&mut self, tree: &str, kind: u8, payload: &[u8]) -> Result<Written, FrameError> {
-        let (sequence, leaf) = self.encoder.push(self.time_ms, tree, kind, payload)?;
+        self.push_sealed(tree, kind, payload, &[])
+    }
+
+    /// As [`FrameSink::push`], with what belongs to the record and is no part of its leaf.
+    pub fn push_sealed(
+        &mut self,
+        tree: &str,
+        kind: u8,
+        payload: &[u8],
+        sealed: &[u8],
+    ) -> Result<Written, FrameError> {
+        let (sequence, leaf) = self.encoder.push_sealed(self.time_ms, tree, kind, payload, sealed)?;
         if self.encoder.bytes().len().saturating_add(Hash::LEN) > self.limit {
             return Err(FrameError::TooLarge { limit: self.limit });
         }

@@ -64,6 +64,8 @@ pub struct KeptStates {
     origin: String,
     key: VerifyingKey,
     format: &'static str,
+    /// States up to here hold what was erased since; also one that is only being written.
+    floor: Arc<AtomicU64>,
 }
 
 /// A state on its way to the disk.
@@ -92,7 +94,8 @@ pub(crate) struct Keeper {
 
 impl KeptStates {
     pub(crate) fn new(data: &Path, organisation: &str, key: VerifyingKey, format: &'static str) -> Self {
-        Self { dir: data.join(DIR), origin: origin(organisation, TREE), key, format }
+        let floor = Arc::default();
+        Self { dir: data.join(DIR), origin: origin(organisation, TREE), key, format, floor }
     }
 
     /// The newest state that holds no record after `at`; those that can't be read or aren't ours are passed over.
@@ -113,6 +116,27 @@ impl KeptStates {
     #[must_use]
     pub fn sequences(&self) -> Vec<u64> {
         self.files().into_iter().map(|(sequence, _)| sequence).collect()
+    }
+
+    /// Throws every state away that holds no record after `at`, those included that are still being written: they hold
+    /// what is erased by then. Durable when it returns.
+    pub fn forget(&self, at: u64) -> io::Result<()> {
+        self.floor.fetch_max(at, Ordering::AcqRel);
+        let mut removed = false;
+        for (sequence, path) in self.files() {
+            if sequence <= at {
+                match fs::remove_file(&path) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                    Ok(()) | Err(_) => removed = true,
+                }
+            }
+        }
+        if removed { disk::sync_dir(&self.dir) } else { Ok(()) }
+    }
+
+    /// Whether a state must not be kept any more.
+    fn is_forgotten(&self, sequence: u64) -> bool {
+        sequence <= self.floor.load(Ordering::Acquire)
     }
 
     /// Throws a file away.
@@ -227,7 +251,15 @@ impl Keeper {
         out.write_all(note.as_bytes())?;
         out.write_all(&length.to_le_bytes())?;
         out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+        if self.states.is_forgotten(sequence) {
+            fs::remove_file(&fresh)?;
+            return Ok(size);
+        }
         fs::rename(&fresh, self.states.path(sequence))?;
+        if self.states.is_forgotten(sequence) {
+            // It was forgotten between the look and the name.
+            self.states.discard(sequence);
+        }
         disk::sync_dir(&self.states.dir)?;
         Ok(size.saturating_add(note.len().try_into().unwrap_or(0)))
     }

@@ -10,6 +10,7 @@
 //! | `tree/<tree>/checkpoint` | the newest signed tree head |
 //! | `tree/<tree>/cosigned` | the newest one that enough witnesses cosigned |
 //! | `state/NNNNNNNNNNNN.state` | what the journal folds to up to that sequence, signed; thrown away where it doesn't fit |
+//! | `subjects` | the keys under which what is about people is sealed, wrapped |
 //! | `index.sqlite` | the search index, a projection that can be rebuilt |
 //!
 //! The journal is the truth and the single commit point; everything else follows it and can be made again from it.
@@ -27,6 +28,7 @@ mod postgres;
 mod projection;
 mod published;
 mod reader;
+mod subjects;
 mod trees;
 mod verify;
 mod walk;
@@ -47,6 +49,7 @@ pub use postgres::{
 pub use projection::{Filter, Found, Projection, ProjectionError, Row};
 pub use published::{Anchor, Heads, cosigned, fresh_seed, keep_cosigned, resign};
 pub use reader::{ReadError, Reader, Record};
+pub use subjects::{MAX_SUBJECT, Opening, SubjectKeyId, Subjects, SubjectsError, is_subject};
 pub use trees::{TreeReader, copy_tree, trees};
 pub use verify::{Finding, TreeReport, VerifyReport, verify};
 pub use walk::Place;

@@ -32,6 +32,8 @@ pub struct Record {
     pub kind: u8,
     /// Canonical JSON.
     pub payload: Vec<u8>,
+    /// What belongs to it and is no part of its leaf; mostly empty.
+    pub sealed: Vec<u8>,
     /// Its leaf hash.
     pub leaf: Hash,
     /// The chain's value after it.
@@ -199,6 +201,7 @@ impl Segment {
                 tree: frame.tree.to_owned(),
                 kind: frame.kind,
                 payload: frame.payload.to_vec(),
+                sealed: frame.sealed.to_vec(),
                 leaf: frame.leaf,
                 link: frame.link,
             }),

@@ -120,7 +120,16 @@ pub(crate) fn record(line: &[u8], tree: &str) -> Option<Record> {
     body.extend_from_slice(&payload);
     let leaf = placet_ledger::frame::leaf_hash(&body);
     let none = placet_ledger::Hash([0; 32]);
-    Some(Record { sequence, time_ms, tree: tree.to_owned(), kind, payload, leaf, link: none })
+    Some(Record {
+        sequence,
+        time_ms,
+        tree: tree.to_owned(),
+        kind,
+        payload,
+        sealed: Vec::new(),
+        leaf,
+        link: none,
+    })
 }
 
 /// The decision of a record, if it is one that can be read.

@@ -16,7 +16,7 @@ fn again(dir: &TempDir) -> ReplayReport {
 fn differing(report: &ReplayReport) -> Vec<(&str, Vec<What>)> {
     let what = |outcome: &Outcome| match outcome {
         Outcome::Differs(differences) => differences.iter().map(|difference| difference.what).collect(),
-        Outcome::Same | Outcome::CannotTell(_) | Outcome::NotDecided => Vec::new(),
+        Outcome::Same | Outcome::CannotTell(_) | Outcome::Erased(_) | Outcome::NotDecided => Vec::new(),
     };
     report.details.iter().map(|detail| (detail.id.as_str(), what(&detail.outcome))).collect()
 }

@@ -7,7 +7,7 @@ use placet_json::Value;
 use toml::de::DeValue;
 
 use crate::{
-    Argument, DEFAULT_MAX_ITEMS, DEFAULT_MAX_LENGTH, Field, Pattern, Source, Type,
+    Argument, DEFAULT_MAX_ITEMS, DEFAULT_MAX_LENGTH, Field, Pattern, Seal, Source, Type,
     read::{Item, Reader, Table},
 };
 
@@ -40,6 +40,7 @@ pub(super) fn arguments(
     reader: &mut Reader<'_>,
     item: Item<'_, '_>,
     full: &str,
+    seals: &mut BTreeMap<String, Seal>,
 ) -> BTreeMap<String, Argument> {
     let Some(table) = reader.table(item, format!("the arguments of `{full}`")) else {
         return BTreeMap::new();
@@ -51,7 +52,8 @@ pub(super) fn arguments(
             reader.problem(at, "an argument's name has 1 to 128 bytes and no control characters", "");
             continue;
         }
-        if let Some(argument) = argument(reader, name, item) {
+        if let Some((argument, seal)) = argument(reader, name, item) {
+            seals.extend(seal.map(|seal| (name.to_owned(), seal)));
             if let Argument::Given { attribute: Some(attribute), .. } = &argument
                 && !attributes.insert(attribute.clone())
             {
@@ -66,8 +68,13 @@ pub(super) fn arguments(
     arguments
 }
 
-fn argument(reader: &mut Reader<'_>, name: &str, item: Item<'_, '_>) -> Option<Argument> {
+fn argument(reader: &mut Reader<'_>, name: &str, item: Item<'_, '_>) -> Option<(Argument, Option<Seal>)> {
     let mut table = reader.table(item, format!("the argument `{name}`"))?;
+    let seal = super::seal::seal(reader, &mut table);
+    kind_of(reader, table).map(|argument| (argument, seal))
+}
+
+fn kind_of(reader: &mut Reader<'_>, mut table: Table<'_, '_>) -> Option<Argument> {
     let (bind, constant) = (table.get("bind"), table.get("const"));
     match (bind, constant) {
         (Some(item), Some(_)) => {

@@ -10,7 +10,10 @@ use super::{
 };
 use crate::{
     Credential, Lookup, LookupField, Path, Reading, Resolver, Sign, Slot,
-    lookup::{DEFAULT_MAX_AGE, DEFAULT_TIMEOUT, DidNot, LONGEST_MAX_AGE, LONGEST_TIMEOUT},
+    lookup::{
+        DEFAULT_KEEP, DEFAULT_KEEP_FOR, DEFAULT_MAX_AGE, DEFAULT_TIMEOUT, DidNot, LONGEST_KEEP_FOR,
+        LONGEST_MAX_AGE, LONGEST_TIMEOUT, MOST_KEPT,
+    },
     read::{Item, Reader, Table},
     reading::PathTemplate,
 };
@@ -55,6 +58,28 @@ pub(super) fn lookup(reader: &mut Reader<'_>, name: &str, at: usize, item: Item<
             "shorten `timeout`",
         );
     }
+    let keep = match table.get("keep") {
+        None => Some(DEFAULT_KEEP),
+        Some(item) => {
+            let at = item.span().start;
+            let keep = reader.count(item, "`keep`").and_then(|keep| u32::try_from(keep).ok());
+            let keep = keep.filter(|keep| (1..=MOST_KEPT).contains(keep));
+            if keep.is_none() {
+                reader.problem(at, format!("`keep` is not from 1 to {MOST_KEPT}"), "");
+            }
+            keep
+        }
+    };
+    let keep_for = duration(reader, &mut table, "keep_for", DEFAULT_KEEP_FOR, LONGEST_KEEP_FOR);
+    if let (Some(max_age), Some(keep_for)) = (max_age, keep_for)
+        && max_age > keep_for
+    {
+        reader.problem(
+            table.at.start,
+            "`keep_for` is shorter than `max_age`: a reading would be forgotten while it holds",
+            "keep it longer",
+        );
+    }
     let mut attributes = BTreeMap::new();
     if let Some(of) = table.get("attributes").and_then(|item| reader.table(item, "`attributes`")) {
         for (name, at, item) in of.all() {
@@ -90,6 +115,8 @@ pub(super) fn lookup(reader: &mut Reader<'_>, name: &str, at: usize, item: Item<
         id: id.flatten(),
         max_age: max_age?,
         timeout: timeout?,
+        keep: keep?,
+        keep_for: keep_for?,
         attributes,
     })
 }

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{DayTotals, Reserved, Tallies, Whose};
 use crate::{
-    AgentId, ApprovalId, Day, Decimal, Digest, HumanId, Name, Spending, TenantId, Timestamp, Total,
-    WorkflowId,
+    AgentId, ApprovalId, Day, Decimal, Digest, EffectClass, HumanId, Name, Spending, TenantId, Timestamp,
+    Total, WorkflowId,
 };
 
 /// One row of a tenant's counts. What follows from other rows isn't written.
@@ -52,8 +52,12 @@ pub enum TallyRow {
         /// Whose call.
         agent: AgentId,
     },
-    /// A permit whose warrant hasn't ended.
+    /// A permit whose warrant hasn't ended, or of which nobody knows how it did.
     Open {
+        /// Whether it ended, and nobody knows how.
+        doubtful: bool,
+        /// What its tool does.
+        effect: EffectClass,
         /// Its position.
         position: u64,
         /// Its moment.
@@ -116,12 +120,17 @@ impl Tallies {
             until: *until,
             agent: agent.clone(),
         });
-        let open = self.open.iter().map(|(position, reserved)| {
+        let open = self.open.iter().map(|row| (false, row));
+        let doubtful = self.doubtful.iter().map(|row| (true, row));
+        let open = open.chain(doubtful).map(|(doubtful, (position, reserved))| {
             let Reserved { spending, spends } = reserved.clone();
-            let Spending { at, workflow, human, agent, above, entry, action, amount, same } = spending;
+            let Spending { at, workflow, human, agent, above, entry, action, amount, effect, same } =
+                spending;
             let spends = spends.iter().map(|id| id.local().clone()).collect();
             let (position, workflow) = (*position, workflow.local().clone());
             TallyRow::Open {
+                doubtful,
+                effect,
                 position,
                 at,
                 workflow,
@@ -163,6 +172,8 @@ impl Tallies {
                 self.repeats.insert(same, (until, agent));
             }
             TallyRow::Open {
+                doubtful,
+                effect,
                 position,
                 at,
                 workflow,
@@ -175,13 +186,17 @@ impl Tallies {
                 same,
                 spends,
             } => {
-                let pair = (agent.clone(), entry.clone());
-                let open = self.under_way.get(&pair).copied().unwrap_or_default();
-                self.under_way.insert(pair, open.saturating_add(1));
+                if !doubtful {
+                    let pair = (agent.clone(), entry.clone());
+                    let open = self.under_way.get(&pair).copied().unwrap_or_default();
+                    self.under_way.insert(pair, open.saturating_add(1));
+                }
                 let workflow = WorkflowId::new(tenant.clone(), workflow);
                 let spends = spends.into_iter().map(|id| ApprovalId::new(tenant.clone(), id)).collect();
-                let spending = Spending { at, workflow, human, agent, above, entry, action, amount, same };
-                self.open.insert(position, Reserved { spending, spends });
+                let spending =
+                    Spending { at, workflow, human, agent, above, entry, action, amount, effect, same };
+                let of = if doubtful { &mut self.doubtful } else { &mut self.open };
+                of.insert(position, Reserved { spending, spends });
             }
         }
     }

@@ -19,6 +19,7 @@ fn spending(agent: &str, amount: i64, same: u64, at: u64) -> Spending {
         entry: name("billing.refund"),
         action: name("issue_refund"),
         amount: Decimal::parse(&amount.to_string()).ok(),
+        effect: EffectClass::Destructive,
         same: Digest::of(&same.to_le_bytes()),
     }
 }
@@ -93,4 +94,96 @@ proptest! {
         with.rows().for_each(|row| again.take(row, &TenantId::new("acme").unwrap()));
         prop_assert_eq!(again, with);
     }
+}
+
+/// What may happen to a permit, one after the other.
+#[derive(Debug, Clone, Copy)]
+enum Then {
+    Permitted(u8, i64),
+    Ended(usize, bool),
+    EndedUnknown(usize),
+    Found(usize, bool),
+}
+
+fn then() -> impl Strategy<Value = Then> {
+    prop_oneof![
+        (0_u8..3, 1_i64..100).prop_map(|(agent, amount)| Then::Permitted(agent, amount)),
+        (any::<usize>(), any::<bool>()).prop_map(|(of, returned)| Then::Ended(of, returned)),
+        any::<usize>().prop_map(Then::EndedUnknown),
+        (any::<usize>(), any::<bool>()).prop_map(|(of, returned)| Then::Found(of, returned)),
+    ]
+}
+
+proptest! {
+    /// Whatever is claimed in whatever order about whichever permit: what is spent is what was permitted and was not
+    /// given back, each permit gives back once at most, and none after it is known that it happened.
+    #[test]
+    fn rac_1_nothing_is_given_back_twice_or_after_it_happened(steps in prop::collection::vec(then(), 1..120)) {
+        #[derive(Clone, Copy, PartialEq)]
+        enum Is { Open, Doubtful, Spent, Returned }
+        let mut tallies = Tallies::default();
+        let mut permits: Vec<(u64, Spending, i64, Is)> = Vec::new();
+        let mut position = 0;
+        for step in steps {
+            position += 1;
+            let count = permits.len();
+            match step {
+                Then::Permitted(agent, amount) => {
+                    let of = spending(["a", "b", "c"][usize::from(agent)], amount, position, 0);
+                    tallies.permitted(position, reserved(of.clone()), Keep::NOTHING);
+                    permits.push((position, of, amount, Is::Open));
+                }
+                Then::Ended(of, returned) if count > 0 => {
+                    let (at, _, _, is) = &mut permits[of % count];
+                    prop_assert_eq!(tallies.ended(position, *at, returned).is_some(), *is == Is::Open);
+                    if *is == Is::Open {
+                        *is = if returned { Is::Returned } else { Is::Spent };
+                    }
+                }
+                Then::EndedUnknown(of) if count > 0 => {
+                    let (at, _, _, is) = &mut permits[of % count];
+                    prop_assert_eq!(tallies.ended_unknown(position, *at).is_some(), *is == Is::Open);
+                    if *is == Is::Open {
+                        *is = Is::Doubtful;
+                    }
+                }
+                Then::Found(of, returned) if count > 0 => {
+                    let (at, _, _, is) = &mut permits[of % count];
+                    prop_assert_eq!(tallies.found(position, *at, returned).is_some(), *is == Is::Doubtful);
+                    if *is == Is::Doubtful {
+                        *is = if returned { Is::Returned } else { Is::Spent };
+                    }
+                }
+                Then::Ended(..) | Then::EndedUnknown(_) | Then::Found(..) => {}
+            }
+            for agent in ["a", "b", "c"] {
+                let of = spending(agent, 1, 0, 0);
+                let counted = permits.iter().filter(|(_, one, _, is)| one.agent == of.agent && *is != Is::Returned);
+                let amount: i64 = counted.clone().map(|(_, _, amount, _)| amount).sum();
+                let total = tallies.total(Per::AgentDay, &of);
+                prop_assert_eq!(total.count, u64::try_from(counted.count()).unwrap());
+                prop_assert_eq!(total.amount, Decimal::parse(&amount.to_string()).unwrap());
+            }
+        }
+        let mut again = Tallies::default();
+        tallies.rows().for_each(|row| again.take(row, &TenantId::new("acme").unwrap()));
+        prop_assert_eq!(again, tallies);
+    }
+}
+
+#[test]
+fn of_permits_of_unknown_end_so_many_are_remembered_and_of_reads_none() {
+    let mut tallies = Tallies::default();
+    let most = u64::try_from(MAX_DOUBTFUL).unwrap();
+    for position in 1..=most + 1 {
+        tallies.permitted(position, reserved(spending("a", 1, position, 0)), Keep::NOTHING);
+        tallies.ended_unknown(position, position);
+    }
+    let read = Spending { effect: EffectClass::Read, ..spending("a", 1, 0, 0) };
+    tallies.permitted(9_000, reserved(read), Keep::NOTHING);
+    assert!(tallies.ended_unknown(9_001, 9_000).is_some());
+    assert!(tallies.found(9_002, 9_000, true).is_none(), "a read");
+    assert!(tallies.found(9_003, 1, true).is_none(), "the oldest");
+    assert!(tallies.found(9_004, 2, true).is_some());
+    assert_eq!(tallies.total(Per::AgentDay, &spending("a", 1, 0, 0)).count, most + 1);
 }

@@ -282,6 +282,7 @@ fn call() -> Call {
         labels: BTreeSet::new(),
         lookups: Vec::new(),
         writes: Vec::new(),
+        moves: Vec::new(),
     }
 }
 

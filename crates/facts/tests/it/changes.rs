@@ -22,6 +22,11 @@ fn all() -> Vec<(Place, String)> {
         (org(), r#"{"agent_standing":{"agent":"agent-7","standing":"active"}}"#.into()),
         (org(), format!(r#"{{"agent_key_added":{{"agent":"agent-7","thumbprint":"{KEY}","key":{jwk}}}}}"#)),
         (org(), format!(r#"{{"agent_key_removed":{{"agent":"agent-7","thumbprint":"{KEY}"}}}}"#)),
+        (org(), r#"{"enrolment_offered":{"code":"c0de","agent":"agent-7","at":"2026-03-01T09:00:00Z","until":"2026-03-01T10:00:00Z"}}"#.into()),
+        (org(), r#"{"enrolment_taken":{"code":"c0de","agent":"agent-7"}}"#.into()),
+        (org(), r#"{"risk_set":{"agent":"agent-7","risk":0.87}}"#.into()),
+        (org(), r#"{"risk_set":{"human":"maya","risk":3}}"#.into()),
+        (acme(), r#"{"risk_set":{"workflow":"wf-9","risk":100}}"#.into()),
         (org(), r#"{"frozen":{"what":"all"}}"#.into()),
         (org(), r#"{"frozen":{"what":{"tenant":"acme"}}}"#.into()),
         (org(), r#"{"frozen":{"what":{"agent":"agent-7"}}}"#.into()),
@@ -73,7 +78,7 @@ fn every_change_reads_back_and_takes_no_unknown_member() {
         let transaction = of(place, vec![change]);
         assert_eq!(Transaction::from_value(&transaction.to_value()).unwrap(), transaction);
     }
-    assert_eq!(kinds.len(), 22, "each kind of change has a case here: {kinds:?}");
+    assert_eq!(kinds.len(), 25, "each kind of change has a case here: {kinds:?}");
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod changes;
 // `cfg(test)` says to clippy that the helpers are tests too.
 #[cfg(test)]
 mod differential;
+mod duties;
 mod journal;
 mod moves;
 mod observed;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use placet_core::{HumanId, Name, TenantId};
+use placet_core::{Decimal, HumanId, Name, Risky, TenantId};
 use placet_facts::{Change, Ending, Place, Transaction, World};
 use placet_jose::{Refused, tokens::SecurityEvent};
 use placet_json::{Object, Value};
@@ -85,12 +85,22 @@ pub fn receive(world: &World, source: &Source, event: &SecurityEvent, key: &Name
         return Received::Unmeant(Unmeant::Subject);
     }
     let effect = source.effects.get(&known).copied().unwrap_or_else(|| usual(known, &event.event));
-    let (Effect::End(ending), Ok(author), Ok(by)) =
-        (effect, Name::new(&format!("ssf:{}", source.name)), Name::new("ssf"))
+    let ending = match effect {
+        Effect::End(ending) => Some(ending),
+        Effect::Note => None,
+    };
+    // What the settings only let be noted sets nothing either.
+    let risk = level(known, &event.event).filter(|_| source.effects.get(&known) != Some(&Effect::Note));
+    let (true, Ok(author), Ok(by)) =
+        (ending.is_some() || risk.is_some(), Name::new(&format!("ssf:{}", source.name)), Name::new("ssf"))
     else {
         return Received::Noted(known, people);
     };
-    let changes = people.into_iter().map(|human| Change::HumanEnded { human, ending }).collect();
+    let changes = people.into_iter().flat_map(|human| {
+        let risk = risk.map(|risk| Change::RiskSet { of: Risky::Human(human.clone()), risk });
+        ending.map(|ending| Change::HumanEnded { human, ending }).into_iter().chain(risk)
+    });
+    let changes = changes.collect();
     Received::Changes(Transaction {
         place: Place::Organisation,
         changes,
@@ -99,6 +109,21 @@ pub fn receive(world: &World, source: &Source, event: &SecurityEvent, key: &Name
         why: format!("{} of {}", known.name(), source.name),
         idempotency_key: Some(key.clone()),
     })
+}
+
+/// The risk that a `risk-level-change` says a person has: `LOW` 0, `MEDIUM` 50, `HIGH` 100 (CAEP 1.0).
+fn level(known: Known, event: &Object) -> Option<Decimal> {
+    if known != Known::RiskLevelChange {
+        return None;
+    }
+    let level = event.get("current_level").and_then(Value::as_str)?.to_ascii_uppercase();
+    let risk = match level.as_str() {
+        "LOW" => "0",
+        "MEDIUM" => "50",
+        "HIGH" => "100",
+        _ => return None,
+    };
+    Decimal::parse(risk).ok()
 }
 
 /// The usual effects. What only says that something got better is noted: no event gives authority back.

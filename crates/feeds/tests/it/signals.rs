@@ -142,8 +142,6 @@ fn every_event_has_its_effect_and_none_enables() {
         (Known::AssuranceLevelChange, r#"{"change_direction":"increase"}"#, Effect::Note),
         (Known::DeviceComplianceChange, r#"{"current_status":"not-compliant"}"#, end(Ending::Sessions)),
         (Known::DeviceComplianceChange, r#"{"current_status":"compliant"}"#, Effect::Note),
-        (Known::RiskLevelChange, r#"{"current_level":"HIGH"}"#, end(Ending::Sessions)),
-        (Known::RiskLevelChange, r#"{"current_level":"LOW"}"#, Effect::Note),
         (Known::RiskLevelChange, "{}", end(Ending::Sessions)),
         (Known::AccountDisabled, r#"{"reason":"hijacking"}"#, end(Ending::Suspended)),
         (Known::AccountPurged, "{}", end(Ending::Deactivated)),
@@ -191,6 +189,33 @@ fn every_event_has_its_effect_and_none_enables() {
         panic!()
     };
     assert!(matches!(transaction.changes[..], [Change::HumanEnded { ending: Ending::Suspended, .. }]));
+}
+
+#[test]
+fn a_level_of_risk_becomes_the_persons_risk_beside_what_else_it_means() {
+    let desk = desk();
+    let subject = r#"{"format":"opaque","id":"maya"}"#;
+    let changes = |source: &Source, level: &str| {
+        let event =
+            event(&Known::RiskLevelChange.uri(), &format!(r#"{{"current_level":"{level}"}}"#), subject);
+        match receive(&desk.world, source, &event, &name("set:1")) {
+            Received::Changes(transaction) => {
+                desk.world.apply(desk.world.revision().0 + 1, &transaction).unwrap();
+                transaction.changes.iter().map(|change| change.to_value().to_string()).collect()
+            }
+            Received::Noted(..) => Vec::new(),
+            other => panic!("{other:?}"),
+        }
+    };
+    let ended = r#"{"human_ended":{"human":"maya","ending":"sessions"}}"#;
+    let risk = |risk: u32| format!(r#"{{"risk_set":{{"human":"maya","risk":{risk}}}}}"#);
+    assert_eq!(changes(&source(), "HIGH"), [ended.to_owned(), risk(100)]);
+    assert_eq!(changes(&source(), "medium"), [risk(50)]);
+    assert_eq!(changes(&source(), "LOW"), [risk(0)]);
+    assert_eq!(changes(&source(), "ODD"), [ended]);
+    let mut lax = source();
+    lax.effects.insert(Known::RiskLevelChange, Effect::Note);
+    assert!(changes(&lax, "HIGH").is_empty(), "the settings let it only be noted");
 }
 
 #[test]

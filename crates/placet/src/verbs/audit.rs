@@ -77,6 +77,10 @@ pub(super) struct Directory {
     /// key and checkpoints are what it is held against
     #[arg(long, env = "PLACET_POSTGRES", hide_env_values = true, value_name = "URL")]
     postgres: Option<String>,
+    /// The master key of `[vault]`, 32 bytes in base64, to open what is sealed; by default the data directory's own, if it
+    /// has one. Without it what is personal stays shut
+    #[arg(long, value_name = "FILE")]
+    master_key: Option<PathBuf>,
     /// How to print
     #[arg(long, value_enum, default_value = "text")]
     pub(super) format: Format,
@@ -197,6 +201,9 @@ struct Replay {
     /// Ask this release instead of the recorded ones: its directory, or an archive
     #[arg(long, value_name = "RELEASE")]
     release: Option<PathBuf>,
+    /// Don't count decisions whose bodies were erased against the exit status
+    #[arg(long)]
+    allow_erased: bool,
     /// Decide again what is in this evidence pack, which takes nothing else
     #[arg(long, value_name = "PACK", conflicts_with_all = ["data", "postgres"])]
     pack: Option<PathBuf>,
@@ -224,7 +231,7 @@ impl Show {
     fn run(self) -> Result<Answer, Failure> {
         let format = self.directory.format;
         let copy = self.directory.copy()?;
-        let (dir, data) = (self.directory.data.clone(), self::open_data(copy.dir())?);
+        let (dir, data) = (self.directory.data.clone(), self.directory.open(copy.dir())?);
         let index = placet_audit::index(&data).or_fail("can't search the ledger")?;
         // Without a key the story is told, and says that it isn't proven.
         let signer = match &self.signer.key {
@@ -288,7 +295,7 @@ impl Search {
         let tenant = tenant.map(|tenant| tenant.as_str().to_owned());
         let query = Query { tenant, kinds: vec![kind], row, since, until, below, limit: Some(limit) };
         let copy = directory.copy()?;
-        let data = open_data(copy.dir())?;
+        let data = directory.open(copy.dir())?;
         let index = placet_audit::index(&data).or_fail("can't search the ledger")?;
         let found = placet_audit::search(&index, &query).or_fail("can't search the ledger")?;
         let records: Vec<Value> = found.iter().map(Entry::to_value).collect();
@@ -299,7 +306,7 @@ impl Search {
 
 impl Replay {
     fn run(self) -> Result<Answer, Failure> {
-        let Self { decision, tenant, from, to, since, until, release, pack, directory } = self;
+        let Self { decision, tenant, from, to, since, until, release, allow_erased, pack, directory } = self;
         let other = match &release {
             None => None,
             Some(path) => match open(path, directory.format)? {
@@ -314,7 +321,7 @@ impl Replay {
         let data = match &pack {
             None => {
                 copy = directory.copy()?;
-                open_data(copy.dir())?
+                directory.open(copy.dir())?
             }
             Some(pack) => {
                 let pack = super::verify::open_pack(pack)?;
@@ -342,8 +349,9 @@ impl Replay {
         if let Some(decision) = decision.filter(|_| report.total() == 0) {
             return Err(Failure::new(format!("the ledger has no decision `{decision}` there")).no());
         }
-        show(directory.format, &report.to_value(), |_| coloured(&report.to_string(), report.is_same()))?;
-        Ok(Answer::of(report.is_same()))
+        let same = if allow_erased { report.is_same_but_erased() } else { report.is_same() };
+        show(directory.format, &report.to_value(), |_| coloured(&report.to_string(), same))?;
+        Ok(Answer::of(same))
     }
 }
 
@@ -400,6 +408,29 @@ impl Signer {
         };
         // Where nothing is signed yet, no name is compared either.
         Ok((named.unwrap_or_default(), key))
+    }
+}
+
+impl Directory {
+    /// Opens the directory, or the copy of it, with the master key.
+    pub(super) fn open(&self, dir: &Path) -> Result<Data, Failure> {
+        if !dir.join("journal").is_dir() {
+            return Err(no_data(dir));
+        }
+        let own = self.data.join("keys").join("master.key");
+        let path = self.master_key.clone().or_else(|| own.exists().then_some(own));
+        let master = match &path {
+            None => None,
+            Some(path) => {
+                let wrong = |why: String| Failure::new(format!("the master key `{}`: {why}", path.display()));
+                let text = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
+                Some(placet_audit::master_key(&text).map_err(wrong)?)
+            }
+        };
+        Data::open_with(dir, master.as_ref()).map_err(|error| {
+            Failure::new(error.to_string())
+                .remedy("`placet audit verify` tells the first place that is wrong")
+        })
     }
 }
 

@@ -9,6 +9,7 @@
 )]
 
 mod cancel;
+mod check;
 #[path = "../../../testing/src/cluster.rs"]
 #[expect(unreachable_pub, reason = "a file that is shared with the crate of whole servers")]
 mod cluster;

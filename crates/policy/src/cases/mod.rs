@@ -262,7 +262,7 @@ impl Runs<'_> {
         let facts = facts.ok_or("a case with an envelope needs `facts`")?;
         let now = at.ok_or("a case with an envelope needs `at`")?;
         let envelope = case.envelope.as_ref().or(case.workflow.as_ref()).ok_or("the case has no envelope")?;
-        let mut view = View::new(facts.as_ref(), envelope)?;
+        let mut view = View::new(facts.as_ref(), envelope)?.in_environment(case.environment.clone());
         let envelope = view.open(envelope, now)?;
         if let Some(workflow) = view.workflow(envelope.workflow())
             && let Some(kind) = self.release.workflow_types().get(&workflow.kind)
@@ -346,7 +346,10 @@ impl Runs<'_> {
             self.release.catalog().entry(tool).ok_or_else(|| format!("the catalog has no tool `{tool}`"))?;
         let id = DecisionId::new("dc_test").map_err(|error| error.to_string())?;
         let call = match placet_catalog::classify(entry, envelope, facts, self.release.digest(), id, args) {
-            Ok(call) => call,
+            Ok(call) => {
+                let moves = self.release.moves_on(envelope.workflow(), &call.action, facts);
+                placet_core::Call { moves, ..call }
+            }
             Err(refused) => return Ok((Outcome::denied(&refused.reasons), None)),
         };
         let mut keep = Keep::NOTHING;

@@ -14,6 +14,8 @@ use crate::{finding::Finding, yaml::Yaml};
 pub(crate) struct Case {
     pub(super) name: String,
     pub(super) at: Option<String>,
+    /// Which environment the server says that it is; without it none.
+    pub(super) environment: Option<String>,
     pub(super) facts: Option<Yaml>,
     pub(super) input: Option<Yaml>,
     pub(super) envelope: Option<EnvelopeCase>,

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use placet_core::{
-    Agent, AgentId, Approval, Assignment, CheckError, Decimal, Delegation, DelegationId, Envelope, FactsView,
-    FlowState, Freeze, Freshness, Grant, Human, HumanId, Keep, Name, Per, RelationModel, Reserved, Resource,
-    ResourceRef, Revision, Spending, Tallies, TenantId, Timestamp, Total, Workflow, WorkflowId,
+    Agent, AgentId, Approval, Assignment, CheckError, Decimal, Delegation, DelegationId, EffectClass,
+    Envelope, FactsView, FlowState, Freeze, Freshness, Grant, Human, HumanId, Keep, Name, Per, RelationModel,
+    Reserved, Resource, ResourceRef, Revision, Risky, Spending, StateMove, Tallies, TenantId, Timestamp,
+    Total, Workflow, WorkflowId, WorkflowState,
 };
 use placet_json::{Value, object};
 
@@ -17,6 +18,9 @@ pub(super) struct View<'a> {
     agent: Option<Agent>,
     flow: Arc<FlowState>,
     tallies: Tallies,
+    /// The workflow, once a step's effect moved it.
+    moved: Option<Workflow>,
+    environment: Option<String>,
 }
 
 /// The key of an agent whose case names none.
@@ -33,7 +37,12 @@ impl<'a> View<'a> {
             agent
         });
         let flow = facts.flow(&WorkflowId::new(tenant, id(&envelope.workflow)?));
-        Ok(Self { facts, agent, flow, tallies: Tallies::default() })
+        Ok(Self { facts, agent, flow, tallies: Tallies::default(), moved: None, environment: None })
+    }
+
+    /// The same on a server that says that it is this environment.
+    pub(super) fn in_environment(self, environment: Option<String>) -> Self {
+        Self { environment, ..self }
     }
 
     pub(super) fn open(&self, envelope: &EnvelopeCase, now: Timestamp) -> Result<Envelope, String> {
@@ -77,6 +86,7 @@ impl<'a> View<'a> {
                 entry: Name::new(tool).map_err(|error| format!("`{tool}`: {error}"))?,
                 action: grant.intent.clone(),
                 amount: None,
+                effect: EffectClass::Read,
                 same: placet_core::Digest::of(b""),
             };
             for per in Per::DAYS {
@@ -113,6 +123,14 @@ impl<'a> View<'a> {
         let spending = Spending::of(envelope.grant(), call, &chain, now);
         self.tallies.permitted(position, Reserved { spending, spends: Vec::new() }, keep);
         self.tallies.ended(position, position, false);
+        // What its effect does to the workflow, as the journal would write it.
+        let workflow = self.workflow(envelope.workflow()).filter(|it| it.state == WorkflowState::Open);
+        let moved = workflow.and_then(|workflow| {
+            let way = StateMove::from_stage(&call.moves, workflow.stage.as_ref())?;
+            let state = if way.closes { WorkflowState::Closed } else { WorkflowState::Open };
+            Some(Workflow { stage: Some(way.to.clone()), state, ..workflow.clone() })
+        });
+        self.moved = moved.or(self.moved.take());
     }
 }
 
@@ -136,7 +154,7 @@ impl FactsView for View<'_> {
         self.facts.assignment(human)
     }
     fn workflow(&self, id: &WorkflowId) -> Option<&Workflow> {
-        self.facts.workflow(id)
+        self.moved.as_ref().filter(|moved| moved.id == *id).or_else(|| self.facts.workflow(id))
     }
     fn delegation(&self, id: &DelegationId) -> Option<&Delegation> {
         self.facts.delegation(id)
@@ -167,6 +185,12 @@ impl FactsView for View<'_> {
         subject: &ResourceRef,
     ) -> Result<bool, CheckError> {
         self.facts.check(model, object, relation, subject)
+    }
+    fn risk(&self, of: &Risky) -> Option<Decimal> {
+        self.facts.risk(of)
+    }
+    fn environment(&self) -> Option<&str> {
+        self.environment.as_deref().or_else(|| self.facts.environment())
     }
     fn slice(&self, at: &ResourceRef) -> Value {
         self.facts.slice(at)

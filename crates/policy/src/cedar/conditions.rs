@@ -82,6 +82,10 @@ impl Conditions {
         Policy::from_json(Some(id.clone()), form).is_ok_and(|policy| self.set.add(policy).is_ok())
     }
 
+    pub(super) fn forms(&self) -> impl Iterator<Item = &Value> {
+        self.candidates.iter().flat_map(|candidate| &candidate.conditions).map(|condition| &condition.form)
+    }
+
     pub(super) fn near(&self, request: &Request, entities: &Entities) -> Vec<(&Candidate, Vec<&Condition>)> {
         let response = Authorizer::new().is_authorized(request, &self.set, entities);
         let holds: BTreeSet<&PolicyId> = response.diagnostics().reason().collect();

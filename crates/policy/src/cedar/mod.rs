@@ -6,6 +6,8 @@
 //! a denial.
 
 mod conditions;
+#[cfg(test)]
+mod corpus;
 mod map;
 mod parents;
 mod schema;
@@ -24,6 +26,7 @@ use placet_json::Value;
 pub(crate) use conditions::{Candidate, Condition, Form, Looked, form};
 
 use crate::{
+    around::Around,
     contract::Contract,
     finding::{Finding, Severity, position},
     manifest::AttributeType,
@@ -43,6 +46,7 @@ pub(crate) struct World<'a> {
 /// The policies of a release, prepared.
 pub(crate) struct Program {
     schema: Schema,
+    schema_text: String,
     contract: Contract,
     /// Parsed names of types: parsing one costs as much as a decision's policies.
     types: BTreeMap<String, EntityTypeName>,
@@ -59,6 +63,8 @@ pub(crate) struct Program {
     pub(crate) reads_totals: bool,
     /// The totals of days that a policy reads.
     pub(crate) reads_days: BTreeSet<Per>,
+    /// What of risk and environment a policy reads.
+    pub(crate) around: Around,
 }
 
 impl std::fmt::Debug for Program {
@@ -108,8 +114,8 @@ impl Program {
                 ));
             }
         }
-        let schema = match schema::build(&world, &relations) {
-            Ok(schema) => schema,
+        let (schema, schema_text) = match schema::build(&world, &relations) {
+            Ok(built) => built,
             Err(message) => {
                 findings.push(Finding::error(
                     "relations.toml",
@@ -136,11 +142,18 @@ impl Program {
         let outcome = Validator::new(schema.clone()).validate_with_level(&all, ValidationMode::Strict, 1);
         for error in outcome.validation_errors() {
             let (file, line) = places.get(error.policy_id()).cloned().unwrap_or_default();
-            findings.push(Finding::error(&file, (line, 0), error.to_string(), ""));
+            // The same error of another action says nothing new.
+            let found = validation(&file, line, error);
+            if !findings.contains(&found) {
+                findings.push(found);
+            }
         }
         for warning in outcome.validation_warnings() {
             let (file, line) = places.get(warning.policy_id()).cloned().unwrap_or_default();
-            findings.push(Finding::new(Severity::Warning, &file, (line, 0), warning.to_string(), ""));
+            findings.push(
+                Finding::new(Severity::Warning, &file, (line, 0), warning.to_string(), "")
+                    .coded("cedar-validation"),
+            );
         }
         if findings.iter().skip(before).any(|finding| finding.severity == Severity::Error) {
             return None;
@@ -156,8 +169,12 @@ impl Program {
             .iter()
             .flat_map(|policy| crate::limits::days_in(&policy.to_string()).collect::<Vec<_>>())
             .collect();
+        let around = policies
+            .iter()
+            .fold(Around::default(), |around, policy| around.and(Around::in_text(&policy.to_string())));
         Some(Self {
             schema,
+            schema_text,
             contract: world.contract.clone(),
             types,
             actions,
@@ -170,6 +187,7 @@ impl Program {
             conditions,
             reads_totals,
             reads_days,
+            around,
         })
     }
 
@@ -224,6 +242,29 @@ impl Program {
     /// Whether some permit could be for this action.
     pub(crate) fn may_allow(&self, action: &str) -> bool {
         self.by_action.get(action).unwrap_or(&self.general).policies().any(is_permit)
+    }
+
+    /// Whether some permit could be for this action, and for this intent: it compares the intent with it, or with none.
+    pub(crate) fn may_allow_for(&self, action: &str, intent: Option<&str>) -> bool {
+        let fits = |policy: &Policy| {
+            let text = policy.to_string();
+            intent.is_none_or(|intent| {
+                !text.contains("context.intent == \"")
+                    || text.contains(&format!("context.intent == \"{intent}\""))
+            })
+        };
+        let policies = self.by_action.get(action).unwrap_or(&self.general);
+        policies.policies().any(|policy| is_permit(policy) && fits(policy))
+    }
+
+    /// The forms of all conditions that a reason may be given for.
+    pub(crate) fn conditions(&self) -> impl Iterator<Item = &serde_json::Value> {
+        self.conditions.forms()
+    }
+
+    /// The schema in Cedar's own writing.
+    pub(crate) fn schema_text(&self) -> &str {
+        &self.schema_text
     }
 
     pub(crate) fn answer(&self, question: &Question) -> Result<Answer, EngineFault> {
@@ -305,6 +346,13 @@ impl Program {
         }
         Ok(answers)
     }
+}
+
+/// A validator's error; its own help says what may be meant.
+fn validation(file: &str, line: u32, error: &cedar_policy::ValidationError) -> Finding {
+    use miette::Diagnostic as _;
+    let help = error.help().map(|help| help.to_string()).unwrap_or_default();
+    Finding::error(file, (line, 0), error.to_string(), help).coded("cedar-validation")
 }
 
 /// Why there is no question.

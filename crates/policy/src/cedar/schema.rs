@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cedar_policy::Schema;
+use cedar_policy::{Schema, SchemaFragment};
 use placet_core::Name;
 use serde_json::{Value, json};
 
@@ -12,8 +12,12 @@ use crate::{
     manifest::AttributeType,
 };
 
-pub(super) fn build(world: &World<'_>, relations: &BTreeSet<Name>) -> Result<Schema, String> {
-    Schema::from_json_value(json(world, relations)).map_err(|error| error.to_string())
+/// The schema, and its text in Cedar's own writing.
+pub(super) fn build(world: &World<'_>, relations: &BTreeSet<Name>) -> Result<(Schema, String), String> {
+    let json = json(world, relations);
+    let schema = Schema::from_json_value(json.clone()).map_err(|error| error.to_string())?;
+    let fragment = SchemaFragment::from_json_value(json).map_err(|error| error.to_string())?;
+    Ok((schema, fragment.to_cedarschema().map_err(|error| error.to_string())?))
 }
 
 fn json(world: &World<'_>, relations: &BTreeSet<Name>) -> Value {

@@ -131,8 +131,10 @@ fn message_in(message: &str) -> String {
     message.get(start..).unwrap_or(message).trim().to_owned()
 }
 
+/// Where a span begins. Its own line and column are of a call's bracket or an infix's sign, and count a tab as four.
 pub(crate) fn at(span: &Span) -> (u32, u32) {
-    (span.line, span.col)
+    let text = span.source.get_contents();
+    crate::finding::position(text, range_of(text, span.start, span.end).start)
 }
 
 /// The bytes of a statement from `start` to `end`. A string's token leaves its quotes out, so that spans which begin or
@@ -163,7 +165,7 @@ pub(crate) fn text_of(span: &Span) -> &str {
     source.get(range_of(span.source.get_contents(), span.start, span.end)).unwrap_or_default()
 }
 
-fn range_of(source: &str, start: u32, end: u32) -> std::ops::Range<usize> {
+pub(super) fn range_of(source: &str, start: u32, end: u32) -> std::ops::Range<usize> {
     whole(source, usize::try_from(start).unwrap_or(0), usize::try_from(end).unwrap_or(0))
 }
 

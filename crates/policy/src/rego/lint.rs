@@ -5,153 +5,23 @@ use std::collections::{BTreeMap, BTreeSet};
 use regorus::unstable::{Rule, RuleHead};
 
 use super::{
-    CHECK, RESERVED,
+    RESERVED,
     ast::{self, Mentions, Parsed, Reference, Step},
+    builtins::{self, Standing, Why},
+    differ,
 };
 use crate::{
     contract::{COMPUTED, Contract},
     finding::{Finding, Severity, nearest},
 };
 
-/// The built-in functions that a policy may call: those whose answer depends on their arguments alone, and
-/// `time.now_ns`, which answers the decision's time.
-const ADMITTED: &[&str] = &[
-    "abs",
-    "all",
-    "any",
-    "array.concat",
-    "array.reverse",
-    "array.slice",
-    "base64.decode",
-    "base64.encode",
-    "base64.is_valid",
-    "base64url.decode",
-    "base64url.encode",
-    "base64url.encode_no_pad",
-    "bits.and",
-    "bits.lsh",
-    "bits.negate",
-    "bits.or",
-    "bits.rsh",
-    "bits.xor",
-    "cast_array",
-    "cast_boolean",
-    "cast_null",
-    "cast_object",
-    "cast_set",
-    "cast_string",
-    "ceil",
-    "concat",
-    "contains",
-    "count",
-    "endswith",
-    "floor",
-    "format_int",
-    "glob.match",
-    "glob.quote_meta",
-    "graph.reachable",
-    "graph.reachable_paths",
-    "hex.decode",
-    "hex.encode",
-    "indexof",
-    "indexof_n",
-    "intersection",
-    "is_array",
-    "is_boolean",
-    "is_null",
-    "is_number",
-    "is_object",
-    "is_set",
-    "is_string",
-    "json.filter",
-    "json.is_valid",
-    "json.marshal",
-    "json.match_schema",
-    "json.remove",
-    "json.unmarshal",
-    "json.verify_schema",
-    "lower",
-    "max",
-    "min",
-    "numbers.range",
-    "numbers.range_step",
-    "object.filter",
-    "object.get",
-    "object.keys",
-    "object.remove",
-    "object.subset",
-    "object.union",
-    "object.union_n",
-    "product",
-    "regex.find_n",
-    "regex.is_valid",
-    "regex.match",
-    "regex.replace",
-    "regex.split",
-    "regex.template_match",
-    "replace",
-    "round",
-    "semver.compare",
-    "semver.is_valid",
-    "sort",
-    "split",
-    "sprintf",
-    "startswith",
-    "strings.any_prefix_match",
-    "strings.any_suffix_match",
-    "strings.count",
-    "strings.replace_n",
-    "strings.reverse",
-    "substring",
-    "sum",
-    "time.add_date",
-    "time.clock",
-    "time.date",
-    "time.diff",
-    "time.format",
-    "time.now_ns",
-    "time.parse_duration_ns",
-    "time.parse_ns",
-    "time.parse_rfc3339_ns",
-    "time.weekday",
-    "to_number",
-    "trim",
-    "trim_left",
-    "trim_prefix",
-    "trim_right",
-    "trim_space",
-    "trim_suffix",
-    "type_name",
-    "union",
-    "units.parse",
-    "units.parse_bytes",
-    "upper",
-    "urlquery.decode",
-    "urlquery.decode_object",
-    "urlquery.encode",
-    "urlquery.encode_object",
-    "walk",
-    CHECK,
-];
-
-/// Why a function isn't admitted, by its namespace.
-const REFUSED: &[(&str, &str)] = &[
-    ("http.", "a decision makes no network request"),
-    ("net.", "a decision asks no network"),
-    ("opa.", "a decision doesn't depend on the machine that it is made on"),
-    ("rand.", "a decision isn't random"),
-    ("uuid.", "a decision isn't random"),
-    ("test.", "a decision doesn't sleep"),
-    ("trace", "traces are for debugging; `placet explain` shows what was evaluated"),
-    ("print", "prints are for debugging; `placet explain` shows what was evaluated"),
-    ("io.jwt.", "tokens are verified before a decision"),
-    ("crypto.", "a decision verifies no signature"),
-];
-
 /// Rules by package and name.
-type Rules<'a> = BTreeMap<(String, String), Vec<(&'a Parsed, &'a Rule)>>;
+pub(crate) type Rules<'a> = BTreeMap<Key, Vec<(&'a Parsed, &'a Rule)>>;
 
-fn rules(modules: &[Parsed]) -> Rules<'_> {
+/// A rule's package and name.
+pub(crate) type Key = (String, String);
+
+pub(crate) fn rules(modules: &[Parsed]) -> Rules<'_> {
     let mut rules = Rules::new();
     for parsed in modules {
         for rule in &parsed.module.policy {
@@ -169,7 +39,10 @@ pub(crate) fn lint(modules: &[Parsed], contract: &Contract) -> Vec<Finding> {
     let rules = rules(modules);
     for parsed in modules {
         let package = parsed.package.join(".");
+        let globals: BTreeSet<&str> =
+            rules.keys().filter(|(of, _)| *of == package).map(|(_, name)| name.as_str()).collect();
         for rule in &parsed.module.policy {
+            findings.extend(differ::check(parsed, rule, &globals));
             let mentions = Mentions::of_rule(rule);
             let place = ast::at(rule.span());
             if let Some((name, _)) = ast::rule_name(rule) {
@@ -210,7 +83,7 @@ fn resolve(parsed: &Parsed, name: &str) -> String {
 }
 
 fn is_function(parsed: &Parsed, package: &str, name: &str, rules: &Rules<'_>) -> bool {
-    if ADMITTED.contains(&name) {
+    if builtins::admitted(name) {
         return true;
     }
     let resolved = resolve(parsed, name);
@@ -227,19 +100,25 @@ fn is_function(parsed: &Parsed, package: &str, name: &str, rules: &Rules<'_>) ->
 
 fn refused_call(file: &str, call: &ast::Call, package: &str, rules: &Rules<'_>) -> Finding {
     let name = &call.name;
-    if let Some((_, why)) = REFUSED.iter().find(|(prefix, _)| name.starts_with(prefix)) {
+    if let Some(Standing::Refused(why)) = builtins::standing(name) {
         return Finding::error(
             file,
             call.at,
-            format!("`{name}` isn't admitted: {why}"),
-            "remove the call; what it would tell can be a fact",
-        );
+            format!("`{name}` isn't admitted: {}", why.reason()),
+            why.remedy(),
+        )
+        .coded(if matches!(why, Why::Differs | Why::Withdrawn) {
+            differ::CODE
+        } else {
+            "unadmitted-function"
+        });
     }
-    let own = rules.keys().filter(|(of, _)| of == package).map(|(_, name)| name.as_str());
-    let help = nearest(name, ADMITTED.iter().copied().chain(own))
-        .map(|near| format!("did you mean `{near}`?"))
-        .unwrap_or_default();
+    let mut known: Vec<&str> = builtins::names().collect();
+    known.extend(rules.keys().filter(|(of, _)| of == package).map(|(_, name)| name.as_str()));
+    let help =
+        nearest(name, known.into_iter()).map(|near| format!("did you mean `{near}`?")).unwrap_or_default();
     Finding::error(file, call.at, format!("there is no admitted function `{name}`"), help)
+        .coded("unadmitted-function")
 }
 
 fn unknown_path(
@@ -259,12 +138,15 @@ fn unknown_path(
         || "declare it in the catalog, in a workflow type or in `relations.toml`".to_owned(),
         |near| format!("did you mean `{near}`?"),
     );
-    Some(Finding::error(
-        &parsed.file,
-        reference.at,
-        format!("no input has `input.{}`; the condition could never hold", path.join(".")),
-        help,
-    ))
+    Some(
+        Finding::error(
+            &parsed.file,
+            reference.at,
+            format!("no input has `input.{}`; the condition could never hold", path.join(".")),
+            help,
+        )
+        .coded("unknown-path"),
+    )
 }
 
 /// The steps below `input`, with imports resolved.
@@ -290,34 +172,44 @@ pub(crate) fn input_path(
     Some(path)
 }
 
-/// A rule that needs itself overflows the interpreter's stack: no such release is loaded.
-fn cycles(rules: &Rules<'_>) -> Vec<Finding> {
-    let mut edges: BTreeMap<&(String, String), BTreeSet<&(String, String)>> = BTreeMap::new();
+/// The rules that each rule names.
+pub(crate) fn edges<'a>(rules: &'a Rules<'_>) -> BTreeMap<&'a Key, BTreeSet<&'a Key>> {
+    let mut edges: BTreeMap<&Key, BTreeSet<&Key>> = BTreeMap::new();
     for (key, definitions) in rules {
-        let targets = edges.entry(key).or_default();
+        let found = edges.entry(key).or_default();
         for (parsed, rule) in definitions {
-            let mentions = Mentions::of_rule(rule);
-            let called = mentions.calls.iter().map(|call| (resolve(parsed, &call.name), false));
-            // A local that is named like a rule counts as the rule: the bound must be sound, and the message says what to do.
-            let read = mentions.references.iter().map(|reference| {
-                let steps: Vec<&str> = reference
-                    .steps
-                    .iter()
-                    .map_while(|step| if let Step::Name(name) = step { Some(name.as_str()) } else { None })
-                    .collect();
-                let computed = steps.len() < reference.steps.len();
-                let mut path = resolve(parsed, &reference.root);
-                for step in steps {
-                    path.push('.');
-                    path.push_str(step);
-                }
-                (path, computed)
-            });
-            for (path, computed) in called.chain(read) {
-                targets.extend(rules.keys().filter(|target| reaches(&path, computed, &key.0, target)));
+            for (path, computed) in targets(&Mentions::of_rule(rule), parsed) {
+                found.extend(rules.keys().filter(|target| reaches(&path, computed, &key.0, target)));
             }
         }
     }
+    edges
+}
+
+/// The paths that may be rules, and whether a computed step follows.
+pub(crate) fn targets(mentions: &Mentions, parsed: &Parsed) -> Vec<(String, bool)> {
+    let called = mentions.calls.iter().map(|call| (resolve(parsed, &call.name), false));
+    // A local that is named like a rule counts as the rule: the bound must be sound, and the message says what to do.
+    let read = mentions.references.iter().map(|reference| {
+        let steps: Vec<&str> = reference
+            .steps
+            .iter()
+            .map_while(|step| if let Step::Name(name) = step { Some(name.as_str()) } else { None })
+            .collect();
+        let computed = steps.len() < reference.steps.len();
+        let mut path = resolve(parsed, &reference.root);
+        for step in steps {
+            path.push('.');
+            path.push_str(step);
+        }
+        (path, computed)
+    });
+    called.chain(read).collect()
+}
+
+/// A rule that needs itself overflows the interpreter's stack: no such release is loaded.
+fn cycles(rules: &Rules<'_>) -> Vec<Finding> {
+    let edges = edges(rules);
     let mut findings = Vec::new();
     let mut done: BTreeSet<&(String, String)> = BTreeSet::new();
     for start in edges.keys() {
@@ -325,12 +217,15 @@ fn cycles(rules: &Rules<'_>) -> Vec<Finding> {
             let names: Vec<String> =
                 cycle.iter().map(|(package, name)| format!("{package}.{name}")).collect();
             if let Some((parsed, rule)) = rules.get(*start).and_then(|found| found.first()) {
-                findings.push(Finding::error(
-                    &parsed.file,
-                    ast::at(rule.span()),
-                    format!("the rule needs itself: {}", names.join(" → ")),
-                    "break the cycle; if a local name is meant, call it otherwise",
-                ));
+                findings.push(
+                    Finding::error(
+                        &parsed.file,
+                        ast::at(rule.span()),
+                        format!("the rule needs itself: {}", names.join(" → ")),
+                        "break the cycle; if a local name is meant, call it otherwise",
+                    )
+                    .coded("cycle"),
+                );
             }
             done.extend(cycle);
         }
@@ -340,7 +235,7 @@ fn cycles(rules: &Rules<'_>) -> Vec<Finding> {
 }
 
 /// Whether a path may lead to a rule. A computed step may lead to whatever lies below.
-fn reaches(path: &str, computed: bool, package: &str, (of, name): &(String, String)) -> bool {
+pub(crate) fn reaches(path: &str, computed: bool, package: &str, (of, name): &(String, String)) -> bool {
     match path.strip_prefix("data.").or(if path == "data" { Some("") } else { None }) {
         Some(path) => {
             let rule = format!("{of}.{name}");
@@ -407,7 +302,7 @@ pub(crate) fn comparisons(modules: &[Parsed], guarded: &BTreeSet<String>) -> Vec
                     format!("give `{name}` a type and a range in the catalog, or add a lower bound"),
                 )
             };
-            findings.push(Finding::new(severity, &parsed.file, at, format!("this comparison alone is also true for null, false and negative numbers: `input.{name}` has no lower bound here"), help));
+            findings.push(Finding::new(severity, &parsed.file, at, format!("this comparison alone is also true for null, false and negative numbers: `input.{name}` has no lower bound here"), help).coded("null-comparison"));
         }
     }
     findings

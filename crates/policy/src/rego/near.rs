@@ -183,6 +183,12 @@ impl Conditions {
         left.next().is_none().then_some(first)
     }
 
+    /// The texts of all conditions.
+    pub(crate) fn texts(&self) -> impl Iterator<Item = &str> {
+        let candidates = self.candidates.iter().flat_map(|candidate| &candidate.conditions);
+        candidates.chain(self.helpers.values().flatten()).map(|condition| condition.text.as_str())
+    }
+
     /// The conditions of a candidate that don't hold, each followed into the rules that it names.
     pub(crate) fn failed<'a>(
         &'a self,
@@ -365,7 +371,7 @@ fn condition(
     inputs.dedup();
     Condition {
         key,
-        text: single(ast::text_of(span)),
+        text: super::rewrite::as_written(&single(ast::text_of(span))),
         rule: rule.to_owned(),
         file: parsed.file.clone(),
         line: span.line,
@@ -457,12 +463,12 @@ pub(crate) fn upper_bounds(parsed: &Parsed) -> Vec<(Vec<String>, bool, (u32, u32
             for statement in &body.query.stmts {
                 let Literal::Expr { expr, .. } = &statement.literal else { continue };
                 match expr.as_ref() {
-                    Expr::BoolExpr { op: BoolOp::Lt | BoolOp::Le, lhs, rhs, span, .. } => {
-                        upper.extend(path(lhs).map(|path| (path, ast::at(span))));
+                    Expr::BoolExpr { op: BoolOp::Lt | BoolOp::Le, lhs, rhs, .. } => {
+                        upper.extend(path(lhs).map(|path| (path, ast::at(&statement.span))));
                         lower.extend(path(rhs));
                     }
-                    Expr::BoolExpr { op: BoolOp::Gt | BoolOp::Ge, lhs, rhs, span, .. } => {
-                        upper.extend(path(rhs).map(|path| (path, ast::at(span))));
+                    Expr::BoolExpr { op: BoolOp::Gt | BoolOp::Ge, lhs, rhs, .. } => {
+                        upper.extend(path(rhs).map(|path| (path, ast::at(&statement.span))));
                         lower.extend(path(lhs));
                     }
                     Expr::BoolExpr { op: BoolOp::Eq, lhs, rhs, .. }

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     num::NonZeroU32,
+    panic::AssertUnwindSafe,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -20,10 +21,15 @@ use regorus::{
 use super::{
     CHECK, RESERVED,
     ast::{self, Mentions, Parsed},
+    compiled::Compiled,
     convert::to_rego,
     near::{Candidate, Condition, Conditions, allows_by_candidates},
 };
-use crate::finding::{Finding, Severity};
+use crate::{
+    around::Around,
+    contract::Contract,
+    finding::{Finding, Severity},
+};
 
 /// The longest evaluation of one package. The engine measures wall time, in which a thread that waits for a processor
 /// counts, too: the bound is for what runs away (an evaluation takes a tenth of a millisecond), not for a busy machine.
@@ -37,6 +43,8 @@ const MAX_ROUNDS: usize = 16;
 /// The policies of a release, prepared. Evaluating clones what changes and shares the rest; no lock is held.
 pub(crate) struct Program {
     engine: Engine,
+    /// The verdicts of all entries, where the virtual machine may tell them.
+    compiled: Option<Compiled>,
     entries: Vec<Entry>,
     /// A policy reads `data.facts`; the slice is handed over only then, as it costs an analysis each time.
     reads_facts: bool,
@@ -46,6 +54,8 @@ pub(crate) struct Program {
     pub(crate) reads_totals: bool,
     /// The totals of days that a policy reads.
     pub(crate) reads_days: BTreeSet<Per>,
+    /// What of risk and environment a policy reads.
+    pub(crate) around: Around,
 }
 
 impl std::fmt::Debug for Program {
@@ -67,6 +77,8 @@ struct Entry {
     conditions: Conditions,
     /// Places of the denies, by the text that they give, and of the first of them.
     denies: BTreeMap<String, (String, u32)>,
+    /// Every deny gives a text that the policy writes out.
+    plain_denies: bool,
     first_deny: (String, u32),
     first_allow: (String, u32),
 }
@@ -82,7 +94,8 @@ pub(crate) struct Fired {
 /// What the policies said to an input.
 pub(crate) struct Run<'a> {
     program: &'a Program,
-    engine: Engine,
+    /// None where it was permitted without the interpreter.
+    engine: Option<Engine>,
     input: Value,
     facts: Option<(&'a dyn FactsView, &'a RelationModel)>,
     memo: Arc<Mutex<Memo>>,
@@ -151,6 +164,13 @@ impl Program {
         engine.set_execution_timer_config(ExecutionTimerConfig { limit: TIME, check_interval });
         engine.set_strict_builtin_errors(true);
         engine.set_rego_v0(!v1);
+        engine
+            .add_extension(
+                "time.parse_rfc3339_ns".to_owned(),
+                1,
+                Box::new(|parameters: Vec<Value>| moment(&parameters)),
+            )
+            .map_err(broken("release.toml"))?;
         for parsed in modules {
             engine.add_policy(parsed.file.clone(), parsed.text.clone()).map_err(broken(&parsed.file))?;
         }
@@ -187,7 +207,7 @@ impl Program {
                         "the entry point `{entrypoint}` has neither `allow` nor `deny`: it permits nothing"
                     ),
                     "name a package that has an `allow` rule",
-                )),
+                ).coded("entrypoint-empty")),
             }
         }
         let mentions: Vec<(&Parsed, Mentions)> = modules
@@ -210,7 +230,13 @@ impl Program {
             })
             .flat_map(|path| crate::limits::days_of(&path))
             .collect();
-        let program = Self { engine, entries, reads_facts, asks, reads_totals, reads_days };
+        let around = mentions
+            .iter()
+            .flat_map(|(parsed, m)| {
+                m.references.iter().filter_map(|r| super::lint::input_path(parsed, r, &m.locals))
+            })
+            .fold(Around::default(), |around, path| around.and(Around::of_path(&path)));
+        let program = Self { engine, compiled: None, entries, reads_facts, asks, reads_totals, reads_days, around };
         program.prepare().map_err(|error| {
             Finding::error("release.toml", (0, 0), format!("the policies can't be prepared: {error}"), "")
         })
@@ -251,6 +277,7 @@ impl Program {
             holds: (!conditions.modules.is_empty())
                 .then(|| rule_path(&first.package, &format!("{RESERVED}holds"))),
             denies: denies(own),
+            plain_denies: plain(own),
             first_deny: first_of(own, "deny"),
             first_allow: first_of(own, "allow"),
             conditions,
@@ -275,6 +302,59 @@ impl Program {
         Ok(self)
     }
 
+    /// Lets the virtual machine say what is permitted, where it says the same as the interpreter.
+    pub(crate) fn compile(&mut self, modules: &[Parsed], contract: &Contract) {
+        if self.asks || self.reads_facts {
+            return;
+        }
+        let paths = self.entries.iter().map(|entry| entry.verdict.clone()).collect();
+        self.compiled = Compiled::new(modules, contract, &self.engine, paths, TIME);
+    }
+
+    /// Whether the virtual machine says what is permitted.
+    pub(crate) fn is_compiled(&self) -> bool {
+        self.compiled.is_some()
+    }
+
+    /// Only the interpreter answers from now on.
+    pub(crate) fn interpret(&mut self) {
+        self.compiled = None;
+    }
+
+    /// What is permitted according to the virtual machine; nothing where the interpreter is to be asked: no engine
+    /// denies by itself, and the reasons of a denial are the interpreter's.
+    fn permitted(&self, input: &Value, nanos: i64) -> Option<Vec<Determining>> {
+        let mut allowed = Vec::new();
+        for (entry, verdict) in self.entries.iter().zip(self.compiled.as_ref()?.values(input, nanos)?) {
+            match part(&verdict, "deny") {
+                None | Some(Value::Bool(false) | Value::Undefined) => {}
+                Some(Value::Set(denies)) if denies.is_empty() => {}
+                Some(_) => return None,
+            }
+            if part(&verdict, "allow") == Some(&Value::Bool(true)) {
+                let only = entry.conditions.only(input).filter(|_| entry.closed)?;
+                allowed.push(Determining {
+                    policy: entry.package.clone(),
+                    at: format!("{}:{}", only.file, only.line),
+                });
+            }
+        }
+        (!allowed.is_empty()).then_some(allowed)
+    }
+
+    /// What is wrong where the virtual machine permits what the interpreter doesn't, or by another rule.
+    pub(crate) fn disagreement(&self, input: &Json, now: Timestamp) -> Option<String> {
+        let permitted = self.permitted(&to_rego(input)?, now.nanos())?;
+        let run = self.interpreted(to_rego(input)?, now, None, &|| Json::Null);
+        match run {
+            Ok(run) if run.denied.is_empty() && run.allowed == permitted => None,
+            Ok(_) => Some("the compiled policy permits what the interpreter doesn't".to_owned()),
+            Err(fault) => {
+                Some(format!("the compiled policy permits where the interpreter fails: {}", fault.operator))
+            }
+        }
+    }
+
     /// Evaluates all entry points. `slice` is asked only if a policy reads `data.facts`.
     pub(crate) fn run<'a>(
         &'a self,
@@ -286,8 +366,23 @@ impl Program {
         let fault = |operator: String| EngineFault { code: Code::EngineFault, operator };
         let input =
             to_rego(input).ok_or_else(|| fault("a number of the input can't be represented".to_owned()))?;
-        let mut engine = self.engine.clone();
+        if let Some(allowed) = self.permitted(&input, now.nanos()) {
+            let memo = Arc::default();
+            return Ok(Run { program: self, engine: None, input, facts, memo, allowed, denied: Vec::new() });
+        }
+        self.interpreted(input, now, facts, slice)
+    }
+
+    fn interpreted<'a>(
+        &'a self,
+        input: Value,
+        now: Timestamp,
+        facts: Option<(&'a dyn FactsView, &'a RelationModel)>,
+        slice: &dyn Fn() -> Json,
+    ) -> Result<Run<'a>, EngineFault> {
+        let fault = |operator: String| EngineFault { code: Code::EngineFault, operator };
         let nanos = now.nanos();
+        let mut engine = self.engine.clone();
         engine
             .add_extension("time.now_ns".to_owned(), 0, Box::new(move |_: Vec<Value>| Ok(Value::from(nanos))))
             .map_err(|e| fault(e.to_string()))?;
@@ -321,8 +416,15 @@ impl Program {
                 .map_err(|e| fault(e.to_string()))?;
         }
         engine.set_input(input.clone());
-        let mut run =
-            Run { program: self, engine, input, facts, memo, allowed: Vec::new(), denied: Vec::new() };
+        let mut run = Run {
+            program: self,
+            engine: Some(engine),
+            input,
+            facts,
+            memo,
+            allowed: Vec::new(),
+            denied: Vec::new(),
+        };
         for entry in &self.entries {
             run.entry(entry)?;
         }
@@ -336,16 +438,47 @@ impl Program {
         self.entries.iter().map(|entry| (entry.package.as_str(), &entry.conditions))
     }
 
-    /// Whether some `allow` rule could be for this action: it names it, or names none.
-    pub(crate) fn may_allow(&self, action: &str) -> bool {
-        let quoted = quoted(action);
+    /// Whether some `allow` rule could be for this action, and for this intent: it names it, or names none.
+    pub(crate) fn may_allow_for(&self, action: &str, intent: Option<&str>) -> bool {
+        let action = quoted(action);
+        let intent = intent.map(quoted);
         self.entries.iter().flat_map(|entry| &entry.conditions.candidates).any(|candidate| {
-            candidate
-                .conditions
-                .iter()
-                .filter(|condition| condition.about_action)
-                .all(|condition| !condition.text.contains('"') || condition.text.contains(&quoted))
+            candidate.conditions.iter().all(|condition| {
+                let named = if condition.about_action {
+                    Some(&action)
+                } else if condition.inputs.iter().any(|path| *path == ["intent"]) {
+                    intent.as_ref()
+                } else {
+                    None
+                };
+                named.is_none_or(|name| !condition.text.contains('"') || condition.text.contains(name))
+            })
         })
+    }
+
+    /// The packages that are asked.
+    pub(crate) fn packages(&self) -> impl Iterator<Item = &str> {
+        self.entries.iter().map(|entry| entry.package.as_str())
+    }
+
+    /// The texts of all conditions that a reason may be given for.
+    pub(crate) fn condition_texts(&self) -> impl Iterator<Item = &str> {
+        self.entries.iter().flat_map(|entry| entry.conditions.texts())
+    }
+
+    /// The texts of all denies; none where some are computed.
+    pub(crate) fn deny_texts(&self) -> Option<BTreeSet<&str>> {
+        self.entries
+            .iter()
+            .all(|entry| entry.plain_denies)
+            .then(|| self.entries.iter().flat_map(|entry| entry.denies.keys()).map(String::as_str).collect())
+    }
+
+    /// The value of one rule, as a decision evaluates it.
+    #[cfg(test)]
+    pub(crate) fn value(&self, path: &str, input: &Json, now: Timestamp) -> Result<Value, String> {
+        let mut run = self.run(input, now, None, &|| Json::Null).map_err(|fault| fault.operator)?;
+        run.eval(path, "corpus").map_err(|fault| fault.operator)
     }
 
     /// Evaluates the rules `test_…` of modules that were checked together with the policies.
@@ -394,15 +527,7 @@ impl<'a> Run<'a> {
             code: Code::EngineFault,
             operator: format!("{}: {what}", entry.package),
         };
-        let part = |name: &str| {
-            verdict
-                .as_object()
-                .ok()
-                .and_then(|object| object.get(&Value::from(name)))
-                .and_then(|list| list.as_array().ok())
-                .and_then(|list| list.first())
-        };
-        match part("deny") {
+        match part(&verdict, "deny") {
             None | Some(Value::Bool(false) | Value::Undefined) => {}
             Some(Value::Bool(true)) => self.denied.push(entry.fired(None)),
             Some(Value::Set(set)) => {
@@ -419,7 +544,7 @@ impl<'a> Run<'a> {
             }
         }
         // Only `true` permits: not "yes", not 1, not an object.
-        if part("allow") == Some(&Value::Bool(true)) {
+        if part(&verdict, "allow") == Some(&Value::Bool(true)) {
             let by = match (entry.conditions.only(&self.input).filter(|_| entry.closed), &entry.by) {
                 (Some(only), _) => BTreeSet::from([only.key.clone()]),
                 (None, Some(path)) => keys(&self.eval(path, &entry.package)?),
@@ -487,7 +612,11 @@ impl<'a> Run<'a> {
     /// Evaluates a rule, again while it asks for relationships that weren't known.
     fn eval(&mut self, path: &str, package: &str) -> Result<Value, EngineFault> {
         for _ in 0..MAX_ROUNDS {
-            let outcome = self.engine.eval_rule(path.to_owned());
+            let Some(engine) = &mut self.engine else {
+                let operator = format!("{package}: only the interpreter tells this, and it wasn't asked");
+                return Err(EngineFault { code: Code::EngineFault, operator });
+            };
+            let outcome = unbroken(|| engine.eval_rule(path.to_owned()));
             let asked = {
                 let mut memo = self.memo.lock().unwrap_or_else(PoisonError::into_inner);
                 std::mem::take(&mut memo.asked)
@@ -532,6 +661,33 @@ impl<'a> Run<'a> {
             .check(model, &object, &relation, &subject)
             .map_err(|error| EngineFault { code: error.code(), operator: error.to_string() })
     }
+}
+
+/// `time.parse_rfc3339_ns`, as strict as OPA's and as the input's own moments: the engine's takes spaces, small letters
+/// and second 60. `jiff` keeps milliseconds of a [`Timestamp`]; the digits after the point are read off the text.
+fn moment(parameters: &[Value]) -> anyhow::Result<Value> {
+    let text = parameters.first().and_then(|value| value.as_string().ok());
+    let Some(text) = text else { anyhow::bail!("time.parse_rfc3339_ns takes a text") };
+    let moment = Timestamp::parse(text)?;
+    let digits = text.split_once(['.', ',']).map_or("", |(_, rest)| {
+        rest.get(..rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len())).unwrap_or_default()
+    });
+    let fraction: String = digits.chars().chain("000000000".chars()).take(9).collect();
+    let whole = i64::try_from(moment.secs())?.checked_mul(1_000_000_000);
+    let nanos = whole.and_then(|whole| whole.checked_add(fraction.parse().ok()?));
+    nanos.map(Value::from).ok_or_else(|| anyhow::anyhow!("`{text}` is outside of the years to 2262"))
+}
+
+/// An evaluation that breaks the engine (a function of it that panics on an argument) is a fault like any other. What
+/// it left half done is thrown away with the run.
+fn unbroken(evaluate: impl FnOnce() -> anyhow::Result<Value>) -> anyhow::Result<Value> {
+    std::panic::catch_unwind(AssertUnwindSafe(evaluate))
+        .unwrap_or_else(|_| Err(anyhow::anyhow!("the engine broke off")))
+}
+
+/// The one element of a part of a verdict.
+fn part<'v>(verdict: &'v Value, name: &str) -> Option<&'v Value> {
+    verdict.as_object().ok()?.get(&Value::from(name))?.as_array().ok()?.first()
 }
 
 /// The texts of a set.
@@ -614,6 +770,28 @@ fn denies(own: &[&Parsed]) -> BTreeMap<String, (String, u32)> {
         }
     }
     places
+}
+
+/// Whether every rule for `deny` has a text of its own in its head.
+fn plain(own: &[&Parsed]) -> bool {
+    own.iter().flat_map(|parsed| &parsed.module.policy).all(|rule| {
+        let Rule::Spec { head, .. } = rule.as_ref() else { return true };
+        if ast::rule_name(rule).is_none_or(|(name, _)| name != "deny") {
+            return true;
+        }
+        let key = match head {
+            RuleHead::Set { key: Some(key), .. } => Some(key),
+            RuleHead::Compr { refr, .. } => {
+                if let Expr::RefBrack { index, .. } = refr.as_ref() {
+                    Some(index)
+                } else {
+                    None
+                }
+            }
+            RuleHead::Set { key: None, .. } | RuleHead::Func { .. } => None,
+        };
+        key.is_some_and(|key| super::visit::literal_text(key).is_some())
+    })
 }
 
 fn reads_facts(parsed: &Parsed, reference: &ast::Reference) -> bool {

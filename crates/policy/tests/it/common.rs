@@ -156,6 +156,10 @@ pub(crate) fn classify(
         DecisionId::new("dc_1").unwrap(),
         &json(arguments),
     )
+    .map(|call| {
+        let moves = release.moves_on(envelope.workflow(), &call.action, facts);
+        Call { moves, ..call }
+    })
     .map_err(|refused| refused.reasons)
 }
 

@@ -3,15 +3,24 @@
 
 // `cfg(test)` says to clippy that the helpers are tests too.
 #[cfg(test)]
+mod around;
+#[cfg(test)]
 mod cases;
 #[cfg(test)]
 mod common;
+mod compiled;
 #[cfg(test)]
 mod explain;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]
+mod lints;
+#[cfg(test)]
 mod models;
+#[cfg(test)]
+mod numbers;
+#[cfg(test)]
+mod on_action;
 #[cfg(test)]
 mod ours;
 #[cfg(test)]

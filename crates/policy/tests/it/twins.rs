@@ -12,6 +12,17 @@ fn releases() -> &'static (Release, Release) {
     RELEASES.get_or_init(|| (built("support"), built("support-cedar")))
 }
 
+fn interpreted() -> &'static Release {
+    static RELEASE: OnceLock<Release> = OnceLock::new();
+    RELEASE.get_or_init(|| built("support").interpreted())
+}
+
+#[test]
+fn the_essays_policy_is_compiled_and_a_replay_interprets_it() {
+    assert!(releases().0.is_compiled());
+    assert!(!interpreted().is_compiled());
+}
+
 #[test]
 fn both_run_the_same_cases() {
     for file in [
@@ -55,6 +66,8 @@ proptest! {
         let (rego, cedar) = releases();
         let (x, y) = (rego.decide_document(&document, None, Some(now())), cedar.decide_document(&document, None, Some(now())));
         prop_assert_eq!(x.permits(), y.permits(), "rego: {:?}\ncedar: {:?}", x, y);
+        let z = interpreted().decide_document(&document, None, Some(now()));
+        prop_assert_eq!((&x.denied, &x.determining), (&z.denied, &z.determining));
         // And a denial is never without a reason.
         prop_assert!(x.denied.iter().all(|reasons| !reasons.all().is_empty()));
     }

@@ -1,9 +1,6 @@
 //! Agents and the codes by which they enrol: each works once, for a while, and only its hash is kept.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::Arc;
 
 use axum::{
     extract::{Path, State},
@@ -12,8 +9,8 @@ use axum::{
 use bytes::Bytes;
 use futures::executor::block_on;
 use http::StatusCode;
-use placet_core::{AgentId, Name};
-use placet_facts::{Change, Place};
+use placet_core::{AgentId, Name, Timestamp};
+use placet_facts::{Change, EnrolmentOffer, OrgFacts, Place};
 use placet_json::{Value, object};
 use placet_oauth::enrol::{CodeHash, PendingCode, new_code};
 use placet_store::{Commons, DatabaseError};
@@ -30,15 +27,14 @@ use crate::books::Deed;
 /// How long a code works unless asked otherwise, and at most, in seconds.
 const LIFE: u64 = 3600;
 const MAX_LIFE: u64 = 7 * 24 * 3600;
-/// Codes that are handed out and not used, at most.
-const MAX_CODES: usize = 10_000;
+/// Codes in a database that are handed out and not used, at most.
 const MAX_SHARED: u64 = 10_000;
 
-/// Codes that were handed out. A restart forgets them: new ones are a command away, and none comes back to life. Those
-/// of several gateways are in their database, and any of them takes one.
+/// Codes that were handed out. They are facts of the organisation, so a restart forgets none, and one is used up in the
+/// entry that adds the key. Those of several gateways are in their database, since one that was just handed out works at
+/// all of them at once.
 #[derive(Debug, Default)]
 pub struct Codes {
-    here: Mutex<HashMap<CodeHash, PendingCode>>,
     shared: Option<Commons>,
 }
 
@@ -46,40 +42,57 @@ impl Codes {
     /// Codes in the gateways' database, if there is one.
     #[must_use]
     pub fn of(shared: Option<Commons>) -> Self {
-        Self { shared, ..Self::default() }
+        Self { shared }
     }
-    /// What is known of a code. Blocks.
+    /// What is known of a code. Blocks where it is in a database.
     #[must_use]
-    pub fn pending(&self, code: &CodeHash) -> Option<PendingCode> {
+    pub fn pending(&self, code: &CodeHash, facts: &OrgFacts) -> Option<PendingCode> {
         if let Some(commons) = &self.shared {
             let known = told(block_on(commons.code(code.to_text().as_bytes()))).flatten();
             return known.map(|(agent, expires_at)| PendingCode { agent, expires_at });
         }
-        self.here.lock().unwrap_or_else(PoisonError::into_inner).get(code).cloned()
+        let offer = facts.enrolment(&fact(code)?)?;
+        Some(PendingCode { agent: offer.agent.to_string(), expires_at: offer.until.secs() })
     }
-    /// Uses a code up; false where somebody else was faster. Blocks.
-    #[must_use]
-    pub fn spend(&self, code: &CodeHash) -> bool {
+    /// Uses a code up for `agent`: the change that does, beside the one that adds the key. None of one that is in a
+    /// database: it is used up by now. An error where somebody else was faster. Blocks likewise.
+    pub fn spend(&self, code: &CodeHash, agent: &AgentId) -> Result<Option<Change>, Spent> {
         if let Some(commons) = &self.shared {
-            return told(block_on(commons.spend_code(code.to_text().as_bytes()))).unwrap_or(false);
+            let spent = told(block_on(commons.spend_code(code.to_text().as_bytes()))).unwrap_or(false);
+            return if spent { Ok(None) } else { Err(Spent) };
         }
-        self.here.lock().unwrap_or_else(PoisonError::into_inner).remove(code).is_some()
+        let code = fact(code).ok_or(Spent)?;
+        Ok(Some(Change::EnrolmentTaken { code, agent: agent.clone() }))
     }
-    fn add(&self, code: CodeHash, pending: PendingCode, now: u64) -> bool {
+    /// Hands a code out: the change that does. None of one in a database, where it is by now.
+    fn offer(
+        &self,
+        code: &CodeHash,
+        agent: &AgentId,
+        (now, until): (Timestamp, Timestamp),
+    ) -> Result<Option<Change>, ApiError> {
         if let Some(commons) = &self.shared {
-            let PendingCode { agent, expires_at } = &pending;
             let hash = code.to_text();
-            let put = commons.put_code(hash.as_bytes(), agent, *expires_at, now, MAX_SHARED);
-            return told(block_on(put)).unwrap_or(false);
+            let put = commons.put_code(hash.as_bytes(), agent.as_str(), until.secs(), now.secs(), MAX_SHARED);
+            return match told(block_on(put)) {
+                Some(true) => Ok(None),
+                Some(false) | None => {
+                    Err(ApiError::conflict("too many enrolment codes are waiting", "wait until some expire"))
+                }
+            };
         }
-        let mut codes = self.here.lock().unwrap_or_else(PoisonError::into_inner);
-        codes.retain(|_, pending| pending.expires_at > now);
-        if codes.len() >= MAX_CODES {
-            return false;
-        }
-        codes.insert(code, pending);
-        true
+        let code = fact(code).ok_or_else(|| ApiError::down("a code has no name"))?;
+        Ok(Some(Change::EnrolmentOffered(EnrolmentOffer { code, agent: agent.clone(), at: now, until })))
     }
+}
+
+/// A code was used before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Spent;
+
+/// How facts name a code: by its hash.
+fn fact(code: &CodeHash) -> Option<Name> {
+    Name::new(&code.to_text()).ok()
 }
 
 /// A database that can't be reached knows no code.
@@ -102,8 +115,19 @@ pub(super) async fn create(
         return Err(ApiError::down("a change changed its kind"));
     };
     let id = agent.id.clone();
-    let revision = commit(&admin, &by, Place::Organisation, vec![change], why, None).await?;
-    let mut answer = hand_out(&admin, &id, life)?;
+    // The agent has to be there before a code in a database names it.
+    let (mut changes, shared) = (vec![change], admin.codes.shared.is_some());
+    let first = if shared {
+        Some(commit(&admin, &by, Place::Organisation, std::mem::take(&mut changes), why.clone(), None).await?)
+    } else {
+        None
+    };
+    let (mut answer, offered) = hand_out(&admin, &id, life)?;
+    changes.extend(offered);
+    let revision = match first {
+        Some(revision) => revision,
+        None => commit(&admin, &by, Place::Organisation, changes, why, None).await?,
+    };
     answer.insert("revision", revision.0);
     Ok(json(StatusCode::CREATED, &answer.into()))
 }
@@ -123,26 +147,34 @@ pub(super) async fn code(
     if admin.books.live().world().organisation().agent(&id).is_none() {
         return Err(ApiError::missing(format_args!("agent `{id}`")));
     }
-    let by: Name = by.name()?;
-    admin
-        .books
-        .deed(Deed { by, verb: format!("enrolment code for {id}"), refused: false, why, tenant: None })
-        .await?;
-    Ok(json(StatusCode::CREATED, &hand_out(&admin, &id, life)?.into()))
+    let (answer, offered) = hand_out(&admin, &id, life)?;
+    match offered {
+        Some(offered) => {
+            commit(&admin, &by, Place::Organisation, vec![offered], why, None).await?;
+        }
+        None => {
+            let (by, verb) = (by.name()?, format!("enrolment code for {id}"));
+            admin.books.deed(Deed { by, verb, refused: false, why, tenant: None }).await?;
+        }
+    }
+    Ok(json(StatusCode::CREATED, &answer.into()))
 }
 
 /// The code is in this answer and nowhere else.
-fn hand_out(admin: &Admin, agent: &AgentId, life: u64) -> Result<placet_json::Object, ApiError> {
+fn hand_out(
+    admin: &Admin,
+    agent: &AgentId,
+    life: u64,
+) -> Result<(placet_json::Object, Option<Change>), ApiError> {
     let now = admin.books.now();
     let (code, hash) = new_code().map_err(|_| ApiError::down("there is no randomness"))?;
-    let expires_at = now.secs().saturating_add(life);
-    if !admin.codes.add(hash, PendingCode { agent: agent.to_string(), expires_at }, now.secs()) {
-        return Err(ApiError::conflict("too many enrolment codes are waiting", "wait until some expire"));
-    }
-    let expires = placet_core::Timestamp::from_secs(expires_at).to_string();
-    Ok(
-        object! { "agent" => agent.as_str(), "code" => code.expose(), "expires" => expires, "gateway" => admin.public_url.as_str() },
-    )
+    let until = Timestamp::from_secs(now.secs().saturating_add(life));
+    let offered = admin.codes.offer(&hash, agent, (now, until))?;
+    let answer = object! {
+        "agent" => agent.as_str(), "code" => code.expose(), "expires" => until.to_string(),
+        "gateway" => admin.public_url.as_str(),
+    };
+    Ok((answer, offered))
 }
 
 fn life(body: &mut Body) -> Result<u64, ApiError> {

@@ -85,6 +85,10 @@ fn one(admin: &Admin, place: &Place, change: &Change, world: &World, now: Timest
             "an approval is a person's own act, and nobody writes it for them",
             "let them approve: `placet approve DECISION --as HUMAN --key THEIR-KEY`",
         )),
+        (_, Change::EnrolmentOffered(_) | Change::EnrolmentTaken { .. }, _) => Err(ApiError::forbidden(
+            "an enrolment code is handed out and taken by the server",
+            "ask for one: `placet agent enrol`",
+        )),
         (_, Change::WorkflowMoved(_), _) => Err(ApiError::forbidden(
             "who may move a workflow is its type's to say",
             "move it: `placet workflow move TENANT/WORKFLOW STATE`",

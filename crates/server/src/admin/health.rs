@@ -60,6 +60,14 @@ pub(super) async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
     admin.metrics.gauge("facts_revision", admin.books.live().world().revision().0);
     let stops = admin.books.live().world().organisation().frozen().count();
     admin.metrics.gauge("freezes", u64::try_from(stops).unwrap_or(u64::MAX));
+    let (kept, erased) = admin.books.subject_keys();
+    admin.metrics.gauge("subject_keys", u64::try_from(kept).unwrap_or(u64::MAX));
+    admin.metrics.gauge("subject_keys_erased", u64::try_from(erased).unwrap_or(u64::MAX));
+    let unknown = admin.offers.effects().map_or(0, |effects| effects.count());
+    admin.metrics.gauge("effects_unknown", u64::try_from(unknown).unwrap_or(u64::MAX));
+    let world = admin.books.live().world();
+    let read = world.tenants().fold(0_usize, |sum, tenant| sum.saturating_add(tenant.observed_count()));
+    admin.metrics.gauge("lookups_remembered", u64::try_from(read).unwrap_or(u64::MAX));
     admin.opal.count(&admin.metrics);
     let emergency = admin.lifecycle.as_ref().and_then(|it| it.ledger().lives().emergency());
     admin.metrics.gauge("observe_permissions", waivers::count(&admin, WaiverKind::Observe));

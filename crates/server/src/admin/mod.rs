@@ -15,6 +15,7 @@ mod decisions;
 mod door;
 mod effects;
 mod enrolment;
+mod erasures;
 mod error;
 mod feed;
 mod fits;
@@ -28,6 +29,7 @@ mod read;
 mod relations;
 mod releases;
 mod rights;
+mod risks;
 mod safe;
 mod slice;
 mod sources;
@@ -55,7 +57,7 @@ use crate::{
 };
 
 pub use door::{Door, KEY_HEADER, Principal, is_host};
-pub use enrolment::Codes;
+pub use enrolment::{Codes, Spent};
 pub use error::ApiError;
 pub(crate) use error::json;
 pub use feed::Waiters;
@@ -115,6 +117,7 @@ pub fn routes(admin: Arc<Admin>) -> Router {
         .route("/v1/access/sign", post(access::sign))
         .route("/v1/freezes", get(read::freezes).post(freezes::freeze))
         .route("/v1/freezes/end", post(freezes::unfreeze))
+        .route("/v1/risks", get(risks::list).post(risks::set))
         .route("/v1/waivers", get(waivers::list).post(waivers::ask))
         .route("/v1/waivers/{waiver}/confirm", post(waivers::confirm))
         .route("/v1/waivers/{waiver}/end", post(waivers::end))
@@ -138,6 +141,7 @@ pub fn routes(admin: Arc<Admin>) -> Router {
         .route("/v1/tenants/{tenant}/relations/expand", post(relations::expand))
         .route("/v1/tenants/{tenant}/relations/objects", post(relations::objects))
         .route("/v1/tenants/{tenant}/relations/subjects", post(relations::subjects))
+        .route("/v1/erasures", post(erasures::erase))
         .route("/v1/decisions/{decision}", get(decisions::show))
         .route("/v1/decisions/{decision}/explanation", get(decisions::explain))
         .route("/v1/effects", get(effects::unknown))

@@ -110,6 +110,31 @@ pub(super) const OPERATIONS: &[Operation] = &[
         &[("what", "string-or-object", true), WHY],
     ),
     act("/v1/freezes/end", "End a stop", "200", &[("what", "string-or-object", true), WHY]),
+    act(
+        "/v1/erasures",
+        "Erase what is sealed for a person or a tenant's subject, for good",
+        "200",
+        &[
+            ("kind", "string", true),
+            ("id", "string", true),
+            ("tenant", "string", false),
+            ("why", "string", true),
+        ],
+    ),
+    read("/v1/risks", "Risks that aren't 0"),
+    act(
+        "/v1/risks",
+        "Set the risk of an agent, a person or a workflow, for policies to read",
+        "200",
+        &[
+            ("agent", "string", false),
+            ("human", "string", false),
+            ("workflow", "string", false),
+            ("tenant", "string", false),
+            ("risk", "number", true),
+            WHY,
+        ],
+    ),
     read("/v1/tenants/{tenant}/assignments", "Roles of people in a tenant"),
     act(
         "/v1/tenants/{tenant}/assignments",

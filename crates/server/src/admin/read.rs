@@ -273,27 +273,39 @@ pub(super) fn to_come(revision: u64, last: u64) -> ApiError {
 /// The organisation's facts as a facts file.
 fn organisation(world: &World) -> Object {
     let facts = world.organisation();
-    object! {
+    let risks = facts.risks().map(|(of, risk)| Change::RiskSet { of: of.clone(), risk });
+    let document = object! {
         "revision" => facts.revision().0,
         "tenants" => array(world.tenants().map(|tenant| tenant.id().as_str().into())),
         "humans" => array(facts.humans().map(|human| form(&Change::HumanSet(human.clone())))),
         "agents" => array(facts.agents().map(|agent| form(&Change::AgentSet(agent.clone())))),
         "frozen" => array(facts.frozen().map(|what| form(&Change::Frozen(what.clone())).get("what").cloned().unwrap_or(Value::Null))),
+    };
+    with_changes(document, risks)
+}
+
+/// What has no list of its own in a facts file stands there as changes.
+fn with_changes(mut document: Object, changes: impl Iterator<Item = Change>) -> Object {
+    let changes: Vec<Value> = changes.map(|change| change.to_value()).collect();
+    if !changes.is_empty() {
+        document.insert("changes", changes);
     }
+    document
 }
 
 /// One tenant's facts as a facts file.
 fn of_tenant(facts: &TenantFacts) -> Object {
-    object! {
+    let document = object! {
         "tenant" => facts.id().as_str(),
         "revision" => facts.revision().0,
         "assignments" => array(assignments_of(facts)),
         "workflows" => array(workflows_of(facts, None)),
         "delegations" => array(delegations_of(facts)),
         "approvals" => array(approvals_of(facts)),
-        "resources" => array(facts.resources().map(|resource| form(&Change::ResourceSet(resource.clone())))),
+        "resources" => array(facts.resources().map(|resource| slice::resource(facts, resource))),
         "tuples" => array(facts.tuples().map(|tuple| tuple_text(&tuple).into())),
-    }
+    };
+    with_changes(document, facts.risks().map(|(of, risk)| Change::RiskSet { of, risk }))
 }
 
 pub(super) fn assignments_of(facts: &TenantFacts) -> impl Iterator<Item = Value> + '_ {

@@ -1,6 +1,6 @@
 //! Facts of one kind, or one fact by its id.
 
-use placet_core::ResourceRef;
+use placet_core::{Resource, ResourceRef};
 use placet_facts::{Change, TenantFacts, World, parse_resource, tuple_text};
 use placet_json::{Object, Value, object};
 
@@ -51,10 +51,10 @@ pub(super) fn of_kind(
                 "delegations" => all(&mut delegations_of(facts), "id"),
                 "approvals" => all(&mut approvals_of(facts), "id"),
                 "resources" => match id {
-                    None => facts.resources().map(|it| form(&Change::ResourceSet(it.clone()))).collect(),
+                    None => facts.resources().map(|it| resource(facts, it)).collect(),
                     Some(id) => {
                         let found = facts.resource(&object_of(id)?);
-                        found.map(|it| form(&Change::ResourceSet(it.clone()))).into_iter().collect()
+                        found.map(|it| resource(facts, it)).into_iter().collect()
                     }
                 },
                 "tuples" => match id {
@@ -77,6 +77,18 @@ pub(super) fn of_kind(
         )));
     }
     Ok(object! { "revision" => revision.0, kind => Value::Array(found) })
+}
+
+/// A resource, with the names of its attributes that were erased, if any were.
+pub(super) fn resource(facts: &TenantFacts, resource: &Resource) -> Value {
+    let mut value = form(&Change::ResourceSet(resource.clone()));
+    let erased: Vec<Value> = facts.erased(&resource.at).map(|name| name.as_str().into()).collect();
+    if let Some(object) = value.as_object_mut()
+        && !erased.is_empty()
+    {
+        object.insert("erased", Value::Array(erased));
+    }
+    value
 }
 
 fn object_of(id: &str) -> Result<ResourceRef, ApiError> {

@@ -8,9 +8,9 @@ use http::{Request, StatusCode};
 use http_body_util::BodyExt;
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
-use placet_core::{DecisionId, Digest, Name, Revision, TenantId, Timestamp};
+use placet_core::{AgentId, DecisionId, Digest, Name, Revision, TenantId, Timestamp};
 use placet_facts::{ChangeError, Keys, Live, Place, Transaction, World, parse_file};
-use placet_gateway::{InFlight, SourceReport, SourceSays};
+use placet_gateway::{Erasable, Erased, InFlight, SourceReport, SourceSays};
 use placet_jose::{
     Algorithm, KeySet, SigningKey, Stamp, digest::ContentDigest, htu::Htu, keys::random_id, mint,
     tokens::OperatorAssertion,
@@ -101,6 +101,12 @@ impl Books for Shelf {
     fn deed(&self, deed: Deed) -> Pending<'_, Result<u64, Unwritten>> {
         self.deeds.lock().unwrap().push(deed);
         Box::pin(async { Ok(0) })
+    }
+    fn erase(&self, _: Name, _: Erasable, _: String) -> Pending<'_, Result<Erased, Unwritten>> {
+        Box::pin(async { Ok(Erased { at: 7, keys: 0 }) })
+    }
+    fn subject_keys(&self) -> (usize, usize) {
+        (0, 0)
     }
     fn source(&self, report: SourceReport) -> Pending<'_, Result<(), Unwritten>> {
         let SourceReport { by, source, place, says, why } = report;
@@ -543,8 +549,11 @@ async fn a_person_can_do_nothing_that_is_an_operators_and_the_attempt_is_recorde
         ("POST", "/v1/agents/agent-7/standing", r#"{"standing":"active"}"#),
         ("POST", "/v1/freezes", r#"{"what":"all"}"#),
         ("POST", "/v1/freezes/end", r#"{"what":"all"}"#),
+        ("POST", "/v1/erasures", r#"{"kind":"human","id":"maya","why":"x"}"#),
         ("POST", "/v1/tenants/acme/assignments", r#"{"human":"maya","roles":["support_manager"]}"#),
         ("POST", "/v1/facts", r#"{"place":"organisation","changes":[{"tenant_created":{"id":"x"}}]}"#),
+        ("GET", "/v1/risks", ""),
+        ("POST", "/v1/risks", r#"{"agent":"agent-7","risk":0}"#),
         ("GET", "/v1/facts", ""),
         ("GET", "/v1/humans", ""),
         ("GET", "/v1/vault", ""),
@@ -569,7 +578,7 @@ async fn a_person_can_do_nothing_that_is_an_operators_and_the_attempt_is_recorde
         );
     }
     assert_eq!(fixture.revision(), before);
-    assert_eq!(fixture.refused_deeds().len(), 19);
+    assert_eq!(fixture.refused_deeds().len(), 22);
 }
 
 #[tokio::test]
@@ -774,13 +783,37 @@ async fn an_enrolment_code_is_shown_once_and_kept_as_a_hash() {
         .await;
     assert_eq!(status, StatusCode::CREATED, "{body}");
     let hash = placet_oauth::enrol::CodeHash::of(text(&body, "/code"));
-    let pending = fixture.admin.codes.pending(&hash).unwrap();
+    let world = fixture.admin.books.live().world();
+    let pending = fixture.admin.codes.pending(&hash, world.organisation()).unwrap();
     assert_eq!((pending.agent.as_str(), pending.expires_at), ("agent-8", NOW + 60));
     assert!(
         !format!("{:?} {:?}", fixture.admin.codes, fixture.shelf.log.lock().unwrap())
             .contains(text(&body, "/code"))
     );
-    assert!(fixture.admin.codes.spend(&hash) && !fixture.admin.codes.spend(&hash));
+    let agent = AgentId::new("agent-8").unwrap();
+    let taken = fixture.admin.codes.spend(&hash, &agent).unwrap().unwrap();
+    for works in [true, false] {
+        let once = Transaction {
+            place: Place::Organisation,
+            changes: vec![taken.clone()],
+            author: Name::new("agent-8").unwrap(),
+            source: Name::new("enrolment").unwrap(),
+            why: String::new(),
+            idempotency_key: None,
+        };
+        assert_eq!(fixture.admin.books.transact(once).await.is_ok(), works);
+    }
+    // Nobody writes a code's fact by hand.
+    let body = object! {
+        "place" => "organisation",
+        "changes" => Value::Array(vec![
+            object! { "enrolment_offered" => object! {
+                "code" => "chosen", "agent" => "agent-8", "at" => "2026-03-01T09:00:00Z", "until" => "2027-03-01T09:00:00Z",
+            } }.into()
+        ]),
+    };
+    let (status, answer) = fixture.ask("operator", "POST", "/v1/facts", &Value::from(body).to_string()).await;
+    assert_eq!(status, StatusCode::FORBIDDEN, "{answer}");
 }
 
 #[tokio::test]

@@ -87,10 +87,7 @@ impl Endpoint {
         let Some(envelope) = caller.envelope_of_refusal(self.gateway.ledger().now()) else {
             return BTreeMap::new();
         };
-        let schema = self
-            .gateway
-            .definition_for(&envelope, &upstream, tool)
-            .and_then(|definition| definition.get("inputSchema").cloned());
+        let schema = self.gateway.schema_for(&envelope, &upstream, tool);
         schema.map(|schema| (name.to_owned(), schema)).into_iter().collect()
     }
 

@@ -146,7 +146,7 @@ impl Commons {
         }
     }
 
-    fn client(&self) -> Result<Arc<Client>, DatabaseError> {
+    pub(super) fn client(&self) -> Result<Arc<Client>, DatabaseError> {
         let client = self.0.client.lock().unwrap_or_else(PoisonError::into_inner).clone();
         client.ok_or_else(|| DatabaseError::Failed("there is no connection to it".to_owned()))
     }

@@ -16,6 +16,7 @@ use crate::fold::Fold;
 use crate::follower::Notary;
 use crate::kept::KeptStates;
 use crate::open::{OpenError, agree, begin, resume};
+use crate::subjects::write_rows;
 use crate::trees::TreeCheck;
 use crate::walk::{Walked, walk};
 
@@ -90,7 +91,7 @@ pub(crate) fn join<F: Fold + Clone>(
     })
 }
 
-/// Copies the journal of a database, and the archives of its releases, into `data`, where nothing is yet, to look at them
+/// Copies the journal of a database, the archives of its releases and the keys of subjects into `data`, where nothing is yet, to look at them
 /// there. Returns the journal's last position.
 pub fn fetch(database: &Postgres, data: &Path) -> Result<u64, OpenError> {
     let io = |error| OpenError::Io { path: data.to_owned(), error };
@@ -118,6 +119,8 @@ pub fn fetch(database: &Postgres, data: &Path) -> Result<u64, OpenError> {
             fs::write(releases.join(format!("{}.tar", digest.replace(':', "-"))), archive).map_err(io)?;
         }
     }
+    let keys = runtime.block_on(session.subjects())?;
+    write_rows(data, keys).map_err(|error| io(std::io::Error::other(error)))?;
     Ok(replica.last())
 }
 

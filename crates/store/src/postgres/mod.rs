@@ -17,6 +17,7 @@
 //! | `placet_code` | enrolment codes that were handed out |
 //! | `placet_release` | archives of releases |
 //! | `placet_vault` | the sealed vault |
+//! | `placet_subject` | the keys of subjects; one that was erased is a number only |
 //! | `placet_setting` | what all gateways must have alike, as digests |
 
 mod commits;
@@ -27,6 +28,7 @@ mod replica;
 mod rows;
 mod schema;
 mod session;
+mod subjects;
 mod writer;
 
 pub use commits::Commits;

@@ -153,6 +153,11 @@ impl Session {
         .await
     }
 
+    /// The keys of subjects.
+    pub(crate) async fn subjects(&self) -> Result<Vec<crate::subjects::Row>, DatabaseError> {
+        super::subjects::all(&self.client).await
+    }
+
     /// The digests of the releases that are kept.
     pub(crate) async fn releases(&self) -> Result<Vec<String>, DatabaseError> {
         within(async {

@@ -183,6 +183,86 @@ async fn a_person_says_what_happened_and_why() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn rac_1_what_never_happened_comes_back_once_and_what_did_stays_spent() {
+    let role = "role = \"support_manager\"";
+    let budget =
+        format!("{role}\n\n[budgets]\nissue_refund = {{ count = 2, human_day = {{ amount = \"100\" }} }}");
+    let mut stage = StageBuilder::default()
+        .settings("[limits]\nresolve_every_ms = 0\n")
+        .change("workflow_types/support_case.toml", role, &budget)
+        .start()
+        .await;
+    let agent = stage.seven().await;
+    stage.billing.answer(|_| Reply::Gone);
+    let refund = |amount: u32| format!(r#"{{"case_id":"CASE-1837","amount":{amount}}}"#);
+    let mut unknown = Vec::new();
+    for amount in [40, 50] {
+        let before = stage.ledger().last();
+        assert_eq!(agent.call("billing__refund", &refund(amount)).await.ending(), "unknown");
+        stage.settle().await;
+        let permit = stage.ledger().after(before).into_iter().find(|entry| entry.kind == Kind::Decision);
+        unknown.push(permit.unwrap().text("/id").to_owned());
+    }
+    let done = r#"{"resultType":"complete","content":[{"type":"text","text":"done"}]}"#;
+    stage.billing.answer(|_| Reply::Result(done.to_owned()));
+    let code = async |amount: u32| agent.call("billing__refund", &refund(amount)).await.code();
+    assert_eq!(code(10).await, "budget_exceeded", "what nobody knows stays spent");
+    // As it was before a restart, from the journal alone.
+    stage.restart(|_| {}).await;
+    let resolve = |id: &str| format!("/v1/effects/{id}/resolve");
+    stage.admin.act(&resolve(&unknown[0]), r#"{"happened":true,"why":"in the statement"}"#).await;
+    assert_eq!(code(10).await, "budget_exceeded", "it happened");
+    stage.admin.act(&resolve(&unknown[1]), r#"{"happened":false,"why":"not in the statement"}"#).await;
+    let again = stage.admin.ask(&resolve(&unknown[1]), r#"{"happened":false,"why":"really not"}"#).await;
+    assert_eq!(again.status, 404, "{}", again.text());
+    let found = stage.ledger().after(0).into_iter().rfind(|entry| entry.kind == Kind::Amendment).unwrap();
+    assert_eq!(found.record.get("returned").and_then(Value::as_bool), Some(true));
+    // Of 100 a day 40 are spent, of two permits one.
+    assert_eq!(code(61).await, "budget_exceeded");
+    stage.restart(|_| {}).await;
+    assert_eq!(code(60).await, "");
+    assert_eq!(code(1).await, "budget_exceeded");
+    assert_eq!(counter(&stage, "placet_effects_unknown").await, "0",);
+    stage.stop().await;
+    let data = Data::open(&stage.data()).unwrap();
+    let report = replay(&data, &Scope::default(), None, &mut |_, _| {}).unwrap();
+    assert!(report.is_same() && report.cannot_tell == 0, "{report:?}");
+    let index = placet_audit::index(&data).unwrap();
+    let id = placet_core::DecisionId::new(&unknown[1]).unwrap();
+    let told = placet_audit::story(&data, &index, &id, None).unwrap().to_string();
+    assert!(told.contains("it did not happen, so what it took came back, says operator"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rac_2_an_approval_of_a_call_that_never_happened_may_be_used_again() {
+    let mut stage = StageBuilder::default().settings("[limits]\nresolve_every_ms = 0\n").start().await;
+    let (agent, omar) = (stage.seven().await, stage.admin.person("omar").await);
+    let large = r#"{"case_id":"CASE-1837","amount":250}"#;
+    let denied = agent.call("billing__refund", large).await;
+    assert_eq!(denied.code(), "manager_approval_missing");
+    let id = denied.message().pointer("/result/structuredContent/placet/decision_id").cloned().unwrap();
+    let body = format!(r#"{{"decision":{id},"why":"a good customer"}}"#);
+    omar.act("/v1/approvals", &body).await;
+    stage.billing.answer(|_| Reply::Gone);
+    let before = stage.ledger().last();
+    assert_eq!(agent.call("billing__refund", large).await.ending(), "unknown");
+    stage.settle().await;
+    assert_eq!(agent.call("billing__refund", large).await.code(), "manager_approval_missing", "it is spent");
+    let permit =
+        stage.ledger().after(before).into_iter().find(|entry| entry.text("/decision") == "permit").unwrap();
+    let path = format!("/v1/effects/{}/resolve", permit.text("/id"));
+    stage.admin.act(&path, r#"{"happened":false,"why":"not in the statement"}"#).await;
+    let done = r#"{"resultType":"complete","content":[{"type":"text","text":"done"}]}"#;
+    stage.billing.answer(|_| Reply::Result(done.to_owned()));
+    assert_eq!(agent.call("billing__refund", large).await.code(), "");
+    assert_eq!(agent.call("billing__refund", large).await.code(), "manager_approval_missing");
+    stage.stop().await;
+    let report =
+        replay(&Data::open(&stage.data()).unwrap(), &Scope::default(), None, &mut |_, _| {}).unwrap();
+    assert!(report.is_same() && report.cannot_tell == 0, "{report:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_nobody_knew_is_found_out_without_being_asked() {
     let (stage, _) = with_unknown("[limits]\nresolve_every_ms = 200\n").await;
     says(&stage, "none");

@@ -363,3 +363,39 @@ async fn ups_4_a_document_is_read_below_its_address_and_nowhere_else() {
     stage.stop().await;
     assert_eq!(same(&stage), 7);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_read_is_forgotten_beyond_its_bound_and_every_decision_is_found_again() {
+    let lookup = BY_TOOL.replace("@age@", "1h").replace("timeout =", "keep = 2\ntimeout =");
+    let mut stage = stage(&lookup, "").await;
+    let agent = stage.seven().await;
+    let remembered = async |stage: &Stage| {
+        let facts = stage.admin.get("/v1/facts?tenant=acme&kind=resources").await;
+        let all = facts.get("resources").and_then(Value::as_array).unwrap().to_vec();
+        let read = all.iter().filter(|resource| resource.get("observed").is_some());
+        read.map(|resource| resource.get("id").unwrap().as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(agent.call("billing__refund", REFUND).await.code(), "");
+    assert_eq!(remembered(&stage).await, ["CASE-1837"]);
+    // Two others of the type push it out; they are told by hand as the gateway would have read them.
+    let keep = r#"{"of_type":2,"of_tenant":65536,"ms":3600000}"#;
+    for id in ["CASE-1", "CASE-2"] {
+        let at = placet_core::Timestamp::from_secs(placet_testing::now() + 1);
+        let change = format!(
+            r#"{{"resource_set":{{"type":"support_case","id":"{id}","attributes":{{}},"observed":{{"source":"lookup:crm_case","at":"{at}","keep":{keep}}}}}}}"#
+        );
+        let body = format!(r#"{{"place":{{"tenant":"acme"}},"changes":[{change}],"why":"a test"}}"#);
+        stage.admin.act("/v1/facts", &body).await;
+    }
+    assert_eq!(remembered(&stage).await, ["CASE-1", "CASE-2"]);
+    // It is read again, and found again.
+    let before = looked_up(&stage, 0).len();
+    assert_eq!(agent.call("billing__refund", r#"{"case_id":"CASE-1837","amount":81}"#).await.code(), "");
+    assert_eq!(looked_up(&stage, 0).len(), before + 1);
+    let after = remembered(&stage).await;
+    assert!(after.len() == 2 && after.contains(&"CASE-1837".to_owned()), "{after:?}");
+    stage.restart(|_| {}).await;
+    assert_eq!(remembered(&stage).await, after, "a restart forgets the same");
+    stage.stop().await;
+    assert_eq!(same(&stage), 2);
+}

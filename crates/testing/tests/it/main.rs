@@ -10,6 +10,7 @@
 mod arguments;
 mod duties;
 mod endings;
+mod enrolment;
 mod envelope;
 mod feeds;
 mod gateways;
@@ -19,6 +20,7 @@ mod lookups;
 mod moves;
 mod neighbour;
 mod operations;
+mod privacy;
 mod protocol;
 mod races;
 mod releases;

@@ -1,5 +1,6 @@
 //! Workflows that move between named states, and chains of approvals, by people who sign their own acts.
 
+use placet_audit::{Data, Scope, replay};
 use placet_json::Value;
 use placet_testing::{Admin, Reply, Stage, StageBuilder, Want, Watch};
 
@@ -295,4 +296,154 @@ async fn del_1_what_the_type_does_not_admit_never_becomes_a_fact() {
     assert!(answer.text().contains("coding_agent"), "{}", answer.text());
     let told = maya.act(path, &open(kind, intent, hour, bound)).await;
     assert_eq!(text(&told, "/stage"), "open");
+}
+
+const ON_ACTION: &str = r#"initial = "open"
+
+[state.open]
+[state.refunded]
+[state.settled]
+closes = true
+
+[[transition]]
+from = "open"
+to = "refunded"
+on = "issue_refund"
+
+[[transition]]
+from = "refunded"
+to = "settled"
+on = "post_note"
+
+[approval.manager_approval]
+role = "support_manager"
+"#;
+
+/// Refunds only in the first state.
+async fn by_action(settings: &str) -> Stage {
+    let kind = "[approval.manager_approval]\nrole = \"support_manager\"\n";
+    StageBuilder::default()
+        .settings(settings)
+        .change(TYPE, kind, &ON_ACTION.replace("post_note", "take_note"))
+        .change(
+            "policies/support.rego",
+            "workflow_active {\ntime",
+            "workflow_active {\ninput.workflow.state == \"open\"\ntime",
+        )
+        .start()
+        .await
+}
+
+async fn stage_of(stage: &Stage, at: &str) -> String {
+    let facts = stage.admin.get(&format!("/v1/facts?tenant=acme&kind=workflows{at}")).await;
+    let workflows = facts.pointer("/facts/workflows").or_else(|| facts.get("workflows"));
+    let workflows = workflows.and_then(Value::as_array).unwrap_or_else(|| panic!("{facts}"));
+    let of = workflows.iter().find(|workflow| text(workflow, "/id") == "wf-9").unwrap();
+    text(of, "/stage").to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_effect_of_a_permitted_call_moves_its_workflow_once() {
+    let mut stage = by_action("").await;
+    let agent = stage.seven().await;
+    // What failed, was denied or was revoked moves nothing.
+    stage.billing.answer(|_| {
+        Reply::Result(
+            r#"{"resultType":"complete","isError":true,"content":[{"type":"text","text":"no"}]}"#.to_owned(),
+        )
+    });
+    let failed = agent.call("billing__refund", SMALL).await;
+    assert!(failed.text().contains("isError"), "{}", failed.text());
+    stage.settle().await;
+    assert_eq!(stage.ledger().after(0).iter().filter(|entry| entry.record.get("error").is_some()).count(), 1);
+    assert!(!agent.call("billing__refund", LARGE).await.code().is_empty());
+    assert_eq!(stage_of(&stage, "").await, "");
+    stage.billing.answer(|_| {
+        Reply::Result(r#"{"resultType":"complete","content":[{"type":"text","text":"done"}]}"#.to_owned())
+    });
+    let before = stage.ledger().last();
+    assert_eq!(agent.call("billing__refund", SMALL).await.code(), "");
+    stage.settle().await;
+    assert_eq!(stage_of(&stage, "").await, "refunded");
+    // The effect and what follows from it are neighbours in the journal, and any moment is found again.
+    let entries = stage.ledger().after(before);
+    let effect = entries.iter().position(|entry| entry.text("/ending") == "done").unwrap();
+    let moved = &entries[effect + 1];
+    assert_eq!(
+        moved.record.pointer("/transaction/changes/0/workflow_moved/to").and_then(Value::as_str),
+        Some("refunded")
+    );
+    assert_eq!((moved.text("/transaction/author"), moved.text("/transaction/source")), ("agent-7", "effect"));
+    let at = |sequence: u64| format!("&at={sequence}");
+    assert_eq!(stage_of(&stage, &at(moved.at)).await, "refunded");
+    assert_eq!(stage_of(&stage, &at(moved.at - 1)).await, "");
+    let denied = agent.call("billing__refund", SMALL).await;
+    assert!(!denied.code().is_empty(), "policy reads the new state: {}", denied.text());
+    stage.restart(|_| {}).await;
+    assert_eq!(stage_of(&stage, "").await, "refunded");
+    stage.stop().await;
+    let report =
+        replay(&Data::open(&stage.data()).unwrap(), &Scope::default(), None, &mut |_, _| {}).unwrap();
+    assert!(report.is_same() && report.cannot_tell == 0, "{report:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rac_1_of_many_calls_whose_effects_move_one_workflow_the_first_moves_it() {
+    let mut stage = by_action("").await;
+    let agent = stage.seven().await;
+    let running: Vec<_> = (0..12)
+        .map(|i| {
+            let arguments = format!(r#"{{"case_id":"CASE-1837","amount":{}}}"#, 10 + i);
+            let (request, address) = (agent.modern("billing__refund", &arguments), stage.address);
+            tokio::spawn(async move { request.send(address).await.code() })
+        })
+        .collect();
+    for one in running {
+        one.await.unwrap();
+    }
+    stage.settle().await;
+    let entries = stage.ledger().after(0);
+    let is_move = |entry: &&placet_testing::Entry| {
+        entry.record.pointer("/transaction/changes/0/workflow_moved").is_some()
+    };
+    let moved: Vec<_> = entries.iter().filter(is_move).collect();
+    assert_eq!(moved.len(), 1, "one effect was the first");
+    let first = entries.iter().find(|entry| entry.text("/ending") == "done").unwrap();
+    assert_eq!(moved[0].at, first.at + 1);
+    assert_eq!(stage_of(&stage, "").await, "refunded");
+    // What was decided in the old state and not sent by then, was decided again.
+    let mut late = entries.iter().filter(|entry| entry.at > moved[0].at);
+    assert!(!late.any(|entry| entry.text("/decision") == "permit"), "a permit in a state that admits none");
+    stage.stop().await;
+    let report =
+        replay(&Data::open(&stage.data()).unwrap(), &Scope::default(), None, &mut |_, _| {}).unwrap();
+    assert!(report.is_same() && report.cannot_tell == 0, "{report:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unknown_effect_moves_nothing_until_it_is_found_that_it_happened() {
+    let mut stage = by_action("[limits]\nresolve_every_ms = 0\n").await;
+    let agent = stage.seven().await;
+    stage.billing.answer(|_| Reply::Gone);
+    for happened in [false, true] {
+        let before = stage.ledger().last();
+        assert_eq!(agent.call("billing__refund", SMALL).await.ending(), "unknown");
+        stage.settle().await;
+        assert_eq!(stage_of(&stage, "").await, "");
+        let permit =
+            stage.ledger().after(before).into_iter().find(|entry| entry.text("/decision") == "permit");
+        let path = format!("/v1/effects/{}/resolve", permit.unwrap().text("/id"));
+        let told = format!(r#"{{"happened":{happened},"why":"seen at the bank"}}"#);
+        // A restart in between forgets nothing.
+        stage.restart(|_| {}).await;
+        stage.admin.act(&path, &told).await;
+        assert_eq!(stage_of(&stage, "").await, if happened { "refunded" } else { "" });
+        assert_eq!(stage.admin.ask(&path, &told).await.status, 404, "once");
+    }
+    stage.restart(|_| {}).await;
+    assert_eq!(stage_of(&stage, "").await, "refunded");
+    stage.stop().await;
+    let report =
+        replay(&Data::open(&stage.data()).unwrap(), &Scope::default(), None, &mut |_, _| {}).unwrap();
+    assert!(report.is_same() && report.cannot_tell == 0, "{report:?}");
 }

@@ -73,6 +73,7 @@ pub(crate) fn call(upstream: &str, tool: &str, arguments: &str) -> Call {
         labels: BTreeSet::from([name("customer_pii")]),
         lookups: Vec::new(),
         writes: Vec::new(),
+        moves: Vec::new(),
     }
 }
 
