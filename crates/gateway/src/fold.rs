@@ -378,8 +378,63 @@ impl State {
             }
         }
     }
-    /// Somebody acted: of these only what sources say of themselves is kept in mind.
-    fn acted(&mut self, payload: &[u8]) -> Result<(), Box<dyn Error + Send + Sync>> {
+    /// A release comes into force, unless another one came since it was compared.
+    fn release(
+        &mut self,
+        release: Arc<Release>,
+        record: &str,
+        how: &Entry,
+        over: Over,
+        out: &mut FrameSink<'_>,
+    ) -> Result<Token, Refusal> {
+        if let Over::This(compared) = over
+            && compared != self.release
+        {
+            return Err(Refusal::Overtaken);
+        }
+        out.push(ORGANISATION, Kind::Release.tag(), record.as_bytes())?;
+        self.lives.in_force(release.digest(), how);
+        self.release = Some(release.digest());
+        Ok(Token::Release(release))
+    }
+    /// A step in a release's life.
+    fn step(
+        &mut self,
+        sequence: u64,
+        release: Digest,
+        step: &Step,
+        record: &str,
+        out: &mut FrameSink<'_>,
+    ) -> Result<Token, Refusal> {
+        out.push(ORGANISATION, Kind::Act.tag(), record.as_bytes())?;
+        self.lives.step(sequence, release, step);
+        Ok(Token::Step)
+    }
+    /// A release came into force.
+    fn released(&mut self, payload: &[u8]) -> Result<(), Box<dyn Error + Send + Sync>> {
+        let document = placet_json::parse(payload, &Limits::RESULT)?;
+        let digest = document
+            .get("release")
+            .and_then(Value::as_str)
+            .and_then(Digest::parse)
+            .ok_or("a release without its digest")?;
+        self.lives.in_force(digest, &Entry::of(&document)?);
+        self.seen.lived(&self.lives);
+        self.release = Some(digest);
+        *self.seen.release.lock().unwrap_or_else(PoisonError::into_inner) = Some(digest);
+        if self.started {
+            self.put_in_force();
+        }
+        Ok(())
+    }
+    /// Somebody acted: of these steps in a release's life and what sources say of themselves are kept in mind.
+    fn acted(&mut self, at: u64, payload: &[u8]) -> Result<(), Box<dyn Error + Send + Sync>> {
+        let document = placet_json::parse(payload, &Limits::RESULT)?;
+        if let Some(step) = document.get("step") {
+            let (release, step) = Step::from_value(step)?;
+            self.lives.step(at, release, &step);
+            self.seen.lived(&self.lives);
+        }
         if let Some(told) = Told::read(payload)? {
             told.fold(&mut self.gaps);
             self.said(&told, &self.gaps);
@@ -566,22 +621,8 @@ impl Fold for State {
                 self.unresolved.remove(found.at);
                 self.seen.unresolved.lock().unwrap_or_else(PoisonError::into_inner).remove(found.at);
             }
-            Some(Kind::Release) => {
-                let document = placet_json::parse(frame.payload, &Limits::RESULT)?;
-                let digest = document
-                    .get("release")
-                    .and_then(Value::as_str)
-                    .and_then(Digest::parse)
-                    .ok_or("a release without its digest")?;
-                self.lives.in_force(digest, &Entry::of(&document)?);
-                self.seen.lived(&self.lives);
-                self.release = Some(digest);
-                *self.seen.release.lock().unwrap_or_else(PoisonError::into_inner) = Some(digest);
-                if self.started {
-                    self.put_in_force();
-                }
-            }
-            Some(Kind::Act) => self.acted(frame.payload)?,
+            Some(Kind::Release) => self.released(frame.payload)?,
+            Some(Kind::Act) => self.acted(at, frame.payload)?,
             Some(Kind::Refusals | Kind::Gap) => {}
             None => {
                 return Err(format!(
@@ -677,22 +718,8 @@ impl Fold for State {
                 let ended = Ended { ending: Ending::Unknown, returned: false, error: false };
                 self.end(sequence, at, ended, time_ms, &record, out)
             }
-            Commit::Release { release, record, how, over } => {
-                if let Over::This(compared) = over
-                    && compared != self.release
-                {
-                    return Err(Refusal::Overtaken);
-                }
-                out.push(ORGANISATION, Kind::Release.tag(), record.as_bytes())?;
-                self.lives.in_force(release.digest(), &how);
-                self.release = Some(release.digest());
-                Ok(Token::Release(release))
-            }
-            Commit::Step { release, step, record } => {
-                out.push(ORGANISATION, Kind::Act.tag(), record.as_bytes())?;
-                self.lives.step(sequence, release, &step);
-                Ok(Token::Step)
-            }
+            Commit::Release { release, record, how, over } => self.release(release, &record, &how, over, out),
+            Commit::Step { release, step, record } => self.step(sequence, release, &step, &record, out),
             Commit::Source { told, record } => {
                 let tree = match &told.place {
                     Place::Organisation => ORGANISATION,

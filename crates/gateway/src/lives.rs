@@ -157,6 +157,7 @@ impl Lives {
         self.releases.iter().map(|(digest, life)| (*digest, life))
     }
     /// The releases that were in force, the one now last, without those that were rolled back.
+    #[must_use]
     pub fn stack(&self) -> impl DoubleEndedIterator<Item = Digest> {
         self.stack.iter().copied()
     }

@@ -43,7 +43,10 @@ impl Waived {
         let Some(Told { decided, decision, code, message }) = self.0 else { return answered };
         let mut result = match answered {
             Answered::Result(Value::Object(result)) => result,
-            other => return other,
+            other @ (Answered::Result(_)
+            | Answered::Error(_)
+            | Answered::Denied(_)
+            | Answered::Broken { .. }) => return other,
         };
         let mark = object! {
             "as" => decided, "code" => code, "decision_id" => decision, "message" => message,

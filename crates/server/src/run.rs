@@ -686,6 +686,9 @@ impl Observer for Metrics {
     fn waived(&self, how: &'static str, code: &str) {
         Metrics::waived(self, how, code);
     }
+    fn http_answered(&self, upstream: &str, class: &'static str) {
+        Metrics::http_answered(self, upstream, class);
+    }
     fn looked_up(&self, lookup: &str, outcome: &'static str) {
         Metrics::looked_up(self, lookup, outcome);
     }

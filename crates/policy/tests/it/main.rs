@@ -18,6 +18,7 @@ mod models;
 mod on_action;
 #[cfg(test)]
 mod ours;
+#[cfg(test)]
 mod packages;
 #[cfg(test)]
 mod platform;

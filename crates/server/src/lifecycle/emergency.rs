@@ -20,12 +20,12 @@ pub(crate) async fn watch(lifecycle: Lifecycle) {
         }
         match lifecycle.rollback(None, &by, "the emergency release's time is over").await {
             Ok((_, to, _)) => {
-                tracing::warn!(release = %to, "the emergency release is over; this one is in force again")
+                tracing::warn!(release = %to, "the emergency release is over; this one is in force again");
             }
             // Another gateway was faster.
             Err(NotInForce::Overtaken) => {}
             Err(error) => {
-                tracing::error!(%error, "the emergency release is over, and the one before can't be put in force")
+                tracing::error!(%error, "the emergency release is over, and the one before can't be put in force");
             }
         }
     }
