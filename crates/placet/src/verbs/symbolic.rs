@@ -91,8 +91,10 @@ async fn one(
     })?;
     let mut compiler = CedarSymCompiler::new(solver)
         .map_err(|error| Failure::new(format!("the solver cvc5 can't be used: {error}")))?;
-    let compiled = |set: &PolicySet| CompiledPolicySet::compile(set, environment, schema);
-    let (of_b, of_a) = match (compiled(b), compiled(a)) {
+    let translate = |set: &PolicySet| {
+        CompiledPolicySet::compile(set, environment, schema).map_err(|error| error.to_string())
+    };
+    let (of_b, of_a) = match (translate(b), translate(a)) {
         (Ok(of_b), Ok(of_a)) => (of_b, of_a),
         (Err(error), _) => return Ok(Found::Unknown(format!("B can't be translated: {error}"))),
         // The schema is B's: what A reads may be gone.

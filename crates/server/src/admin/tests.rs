@@ -8,7 +8,7 @@ use http::{Request, StatusCode};
 use http_body_util::BodyExt;
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
-use placet_core::{AgentId, DecisionId, Digest, Name, Revision, TenantId, Timestamp};
+use placet_core::{DecisionId, Digest, Name, Revision, TenantId, Timestamp};
 use placet_facts::{ChangeError, Keys, Live, Place, Transaction, World, parse_file};
 use placet_gateway::{InFlight, SourceReport, SourceSays};
 use placet_jose::{
@@ -27,7 +27,10 @@ use crate::{
     window::FileWindow,
 };
 
+mod enrolling;
 mod live;
+mod reviewing;
+mod risks;
 
 const NOW: u64 = 1_772_357_400;
 const BASE: &str = "http://127.0.0.1:8718";
@@ -763,52 +766,6 @@ async fn ten_1_a_stop_tells_a_person_of_calls_in_their_own_tenants_only() {
 }
 
 #[tokio::test]
-async fn an_enrolment_code_is_shown_once_and_kept_as_a_hash() {
-    let fixture = fixture();
-    let (status, body) = fixture
-        .ask(
-            "operator",
-            "POST",
-            "/v1/agents",
-            r#"{"id":"agent-8","type":"support_agent","owner":"maya","life_s":60}"#,
-        )
-        .await;
-    assert_eq!(status, StatusCode::CREATED, "{body}");
-    let hash = placet_oauth::enrol::CodeHash::of(text(&body, "/code"));
-    let world = fixture.admin.books.live().world();
-    let pending = fixture.admin.codes.pending(&hash, world.organisation()).unwrap();
-    assert_eq!((pending.agent.as_str(), pending.expires_at), ("agent-8", NOW + 60));
-    assert!(
-        !format!("{:?} {:?}", fixture.admin.codes, fixture.shelf.log.lock().unwrap())
-            .contains(text(&body, "/code"))
-    );
-    let agent = AgentId::new("agent-8").unwrap();
-    let taken = fixture.admin.codes.spend(&hash, &agent).unwrap().unwrap();
-    for works in [true, false] {
-        let once = Transaction {
-            place: Place::Organisation,
-            changes: vec![taken.clone()],
-            author: Name::new("agent-8").unwrap(),
-            source: Name::new("enrolment").unwrap(),
-            why: String::new(),
-            idempotency_key: None,
-        };
-        assert_eq!(fixture.admin.books.transact(once).await.is_ok(), works);
-    }
-    // Nobody writes a code's fact by hand.
-    let body = object! {
-        "place" => "organisation",
-        "changes" => Value::Array(vec![
-            object! { "enrolment_offered" => object! {
-                "code" => "chosen", "agent" => "agent-8", "at" => "2026-03-01T09:00:00Z", "until" => "2027-03-01T09:00:00Z",
-            } }.into()
-        ]),
-    };
-    let (status, answer) = fixture.ask("operator", "POST", "/v1/facts", &Value::from(body).to_string()).await;
-    assert_eq!(status, StatusCode::FORBIDDEN, "{answer}");
-}
-
-#[tokio::test]
 async fn ops_1_a_secret_goes_in_and_never_out() {
     let fixture = fixture();
     let canary = "sk-live-canary-3141592";
@@ -915,94 +872,4 @@ async fn probes_say_why_not() {
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
     assert!(text(&body, "/checks/release").starts_with("no release is in force"));
     assert_eq!(probe("/metrics").await.0, StatusCode::OK);
-}
-
-#[tokio::test]
-async fn risks_are_set_listed_and_part_of_the_facts() {
-    let fixture = fixture();
-    for (body, status) in [
-        (r#"{"agent":"agent-7","risk":0.8,"why":"odd hours"}"#, StatusCode::OK),
-        (r#"{"human":"maya","risk":50}"#, StatusCode::OK),
-        (r#"{"workflow":"wf-9","tenant":"acme","risk":3}"#, StatusCode::OK),
-        (r#"{"agent":"agent-none","risk":1}"#, StatusCode::UNPROCESSABLE_ENTITY),
-        (r#"{"workflow":"wf-9","risk":1}"#, StatusCode::BAD_REQUEST),
-        (r#"{"agent":"agent-7","human":"maya","risk":1}"#, StatusCode::BAD_REQUEST),
-        (r#"{"agent":"agent-7","risk":-1}"#, StatusCode::BAD_REQUEST),
-        (r#"{"agent":"agent-7","risk":"high"}"#, StatusCode::BAD_REQUEST),
-        (r#"{"agent":"agent-7"}"#, StatusCode::BAD_REQUEST),
-    ] {
-        let (got, answer) = fixture.ask("operator", "POST", "/v1/risks", body).await;
-        assert_eq!(got, status, "{body}: {answer}");
-    }
-    let (_, listed) = fixture.ask("operator", "GET", "/v1/risks", "").await;
-    assert_eq!(
-        listed.to_string(),
-        r#"{"risks":[{"agent":"agent-7","risk":0.8},{"human":"maya","risk":50},{"workflow":"wf-9","risk":3,"tenant":"acme"}]}"#
-    );
-    // As a facts file has them.
-    for (path, of) in [("/v1/facts", "agent"), ("/v1/facts?tenant=acme", "workflow")] {
-        let (_, facts) = fixture.ask("operator", "GET", path, "").await;
-        assert!(facts.pointer(&format!("/changes/0/risk_set/{of}")).is_some(), "{facts}");
-    }
-}
-
-#[tokio::test]
-async fn a_review_of_access_is_signed_by_a_person_who_sees_all_of_it_and_for_what_holds_now() {
-    let fixture = fixture();
-    let get = |who| fixture.ask(who, "GET", "/v1/access", "");
-    assert_eq!(get("mo").await.0, StatusCode::FORBIDDEN, "of globex he sees nothing");
-    let (status, report) = get("operator").await;
-    assert_eq!(status, StatusCode::OK, "{report}");
-    assert_eq!(
-        (text(&report, "/agents/0/agent"), text(&report, "/agents/0/owner")),
-        ("agent-7".into(), "maya".into())
-    );
-    let digest = text(&report, "/digest");
-    let body = format!(r#"{{"digest":"{digest}","why":"quarterly"}}"#);
-    let sign = |who, body| fixture.ask(who, "POST", "/v1/access/sign", body);
-    assert_eq!(sign("operator", &body).await.0, StatusCode::FORBIDDEN, "an operator's key is nobody's");
-    assert_eq!(sign("mo", &body).await.0, StatusCode::FORBIDDEN);
-    let everywhere = r#"{"human":"mo","roles":["auditor"]}"#;
-    assert_eq!(
-        fixture.ask("operator", "POST", "/v1/tenants/globex/assignments", everywhere).await.0,
-        StatusCode::OK
-    );
-    assert_eq!(get("mo").await.0, StatusCode::OK);
-    let (status, signed) = sign("mo", &body).await;
-    assert_eq!(status, StatusCode::CREATED, "{signed}");
-    assert_eq!(text(&signed, "/reviewer"), "mo");
-    let deed = fixture.shelf.deeds.lock().unwrap().last().cloned().unwrap();
-    assert_eq!((deed.by.as_str(), deed.verb.as_str(), deed.refused), ("human:mo", "access_reviewed", false));
-    assert!(deed.why.starts_with(&digest) && deed.why.ends_with(": quarterly"), "{}", deed.why);
-    // A grant less, and the report that was reviewed isn't true any more.
-    let revoke = "/v1/tenants/acme/delegations/dg-1/revoke";
-    assert_eq!(fixture.ask("maya", "POST", revoke, "").await.0, StatusCode::OK);
-    assert_eq!(sign("mo", &body).await.0, StatusCode::CONFLICT);
-    assert_eq!(sign("mo", r#"{"digest":"none"}"#).await.0, StatusCode::BAD_REQUEST);
-}
-
-#[tokio::test]
-async fn what_an_agent_may_do_is_told_to_its_owner_and_to_nobody_else() {
-    let fixture = fixture();
-    let ask = |who, path| fixture.ask(who, "GET", path, "");
-    let (status, can) = ask("maya", "/v1/agents/agent-7/can").await;
-    assert_eq!(status, StatusCode::OK, "{can}");
-    assert_eq!(
-        (text(&can, "/grants/0/delegation"), text(&can, "/grants/0/actions/0/action")),
-        ("dg-1".into(), "issue_refund".into())
-    );
-    // It has no key in this fixture, so it can't call.
-    assert!(text(&can, "/grants/0/why_not/0").contains("no key"), "{can}");
-    assert_eq!(ask("operator", "/v1/agents/agent-7/can?workflow=acme%2Fwf-9").await.0, StatusCode::OK);
-    let (_, other) = ask("operator", "/v1/agents/agent-7/can?workflow=acme%2Fwf-1").await;
-    assert!(other.get("grants").and_then(Value::as_array).unwrap().is_empty());
-    assert_eq!(ask("operator", "/v1/agents/agent-7/can?workflow=wf-9").await.0, StatusCode::BAD_REQUEST);
-    // Another's agent and none look alike.
-    let (status, refused) = ask("gil", "/v1/agents/agent-7/can").await;
-    let (none, unknown) = ask("gil", "/v1/agents/agent-8/can").await;
-    assert_eq!((status, none), (StatusCode::NOT_FOUND, StatusCode::NOT_FOUND));
-    assert_eq!(
-        text(&refused, "/error/message").replace("agent-7", "agent-8"),
-        text(&unknown, "/error/message")
-    );
 }
