@@ -104,7 +104,11 @@ const CALL: &[Member] = &[
     must("labels", Shape::List(&Shape::Text), "labels that its result brings into the workflow"),
     LOOKUPS,
     must("method", Shape::Text, "the protocol's method"),
-    may("moves", Shape::List(&MOVE), "how the workflow moves once it happened: one way at most from each state"),
+    may(
+        "moves",
+        Shape::List(&MOVE),
+        "how the workflow moves once it happened: one way at most from each state",
+    ),
     RESOURCES,
     must("tool", Shape::Text, "the upstream's name of the tool"),
     must("upstream", Shape::Text, "the upstream"),

@@ -86,12 +86,9 @@ fn nobody_takes_a_way_that_comes_on_an_action() {
 
 #[test]
 fn what_cannot_be_meant_is_refused_at_load() {
-    let told = |states: &str| {
-        let findings = match Release::build(&staged(states)) {
-            Ok(_) => return String::new(),
-            Err(refused) => refused.to_string(),
-        };
-        findings
+    let told = |states: &str| match Release::build(&staged(states)) {
+        Ok(_) => String::new(),
+        Err(refused) => refused.to_string(),
     };
     assert_eq!(told(STATES), "");
     let both = STATES.replace("on = \"issue_refund\"", "on = \"issue_refund\"\nroles = [\"support\"]");

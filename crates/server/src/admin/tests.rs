@@ -8,7 +8,7 @@ use http::{Request, StatusCode};
 use http_body_util::BodyExt;
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
-use placet_core::{AgentId, DecisionId, Digest, Name, Revision, TenantId, Timestamp};
+use placet_core::{DecisionId, Digest, Name, Revision, TenantId, Timestamp};
 use placet_facts::{ChangeError, Keys, Live, Place, Transaction, World, parse_file};
 use placet_gateway::{Erasable, Erased, InFlight, SourceReport, SourceSays};
 use placet_jose::{
@@ -27,8 +27,10 @@ use crate::{
     window::FileWindow,
 };
 
+mod enrolling;
 mod live;
 mod reviewing;
+mod risks;
 
 const NOW: u64 = 1_772_357_400;
 const BASE: &str = "http://127.0.0.1:8718";
@@ -768,52 +770,6 @@ async fn ten_1_a_stop_tells_a_person_of_calls_in_their_own_tenants_only() {
     let (_, body) = fixture.ask("gil", "POST", "/v1/freezes", r#"{"what":{"tenant":"acme"}}"#).await;
     let (_, none) = fixture.ask("gil", "POST", "/v1/freezes", r#"{"what":{"tenant":"nowhere"}}"#).await;
     assert_eq!(body.to_string().replace("acme", "nowhere"), none.to_string());
-}
-
-#[tokio::test]
-async fn an_enrolment_code_is_shown_once_and_kept_as_a_hash() {
-    let fixture = fixture();
-    let (status, body) = fixture
-        .ask(
-            "operator",
-            "POST",
-            "/v1/agents",
-            r#"{"id":"agent-8","type":"support_agent","owner":"maya","life_s":60}"#,
-        )
-        .await;
-    assert_eq!(status, StatusCode::CREATED, "{body}");
-    let hash = placet_oauth::enrol::CodeHash::of(text(&body, "/code"));
-    let world = fixture.admin.books.live().world();
-    let pending = fixture.admin.codes.pending(&hash, world.organisation()).unwrap();
-    assert_eq!((pending.agent.as_str(), pending.expires_at), ("agent-8", NOW + 60));
-    assert!(
-        !format!("{:?} {:?}", fixture.admin.codes, fixture.shelf.log.lock().unwrap())
-            .contains(text(&body, "/code"))
-    );
-    let agent = AgentId::new("agent-8").unwrap();
-    let taken = fixture.admin.codes.spend(&hash, &agent).unwrap().unwrap();
-    for works in [true, false] {
-        let once = Transaction {
-            place: Place::Organisation,
-            changes: vec![taken.clone()],
-            author: Name::new("agent-8").unwrap(),
-            source: Name::new("enrolment").unwrap(),
-            why: String::new(),
-            idempotency_key: None,
-        };
-        assert_eq!(fixture.admin.books.transact(once).await.is_ok(), works);
-    }
-    // Nobody writes a code's fact by hand.
-    let body = object! {
-        "place" => "organisation",
-        "changes" => Value::Array(vec![
-            object! { "enrolment_offered" => object! {
-                "code" => "chosen", "agent" => "agent-8", "at" => "2026-03-01T09:00:00Z", "until" => "2027-03-01T09:00:00Z",
-            } }.into()
-        ]),
-    };
-    let (status, answer) = fixture.ask("operator", "POST", "/v1/facts", &Value::from(body).to_string()).await;
-    assert_eq!(status, StatusCode::FORBIDDEN, "{answer}");
 }
 
 #[tokio::test]
