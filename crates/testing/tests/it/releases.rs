@@ -59,12 +59,14 @@ async fn every_decision_names_one_digest_while_releases_change_under_load() {
     let second = keep(&stage, &other).await;
     let agent = stage.seven().await;
     let mut running = tokio::task::JoinSet::new();
+    // Fewer than are recorded one by one if all are refused.
     for _ in 0..4 {
-        let requests: Vec<_> = (0..60).map(|_| agent.modern("desk__note", NOTE)).collect();
+        let requests: Vec<_> = (0..30).map(|_| agent.modern("desk__note", NOTE)).collect();
         let address = stage.address;
         running.spawn(async move {
             for request in requests {
                 request.send(address).await;
+                tokio::time::sleep(Duration::from_millis(8)).await;
             }
         });
     }
@@ -102,7 +104,7 @@ async fn every_decision_names_one_digest_while_releases_change_under_load() {
         }
     }
     assert!(
-        decided.len() >= 240 && decided.values().all(|releases| releases.len() == 1),
+        decided.len() >= 120 && decided.values().all(|releases| releases.len() == 1),
         "{}",
         decided.len()
     );

@@ -9,6 +9,10 @@ use std::{
 use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use placet_jose::Algorithm;
 use placet_json::{Value, object};
 use placet_samples::{Control, Kind, Sample, scenario::Mode, seed};
@@ -31,6 +35,8 @@ use crate::{
 
 /// How long a process may take to be ready.
 const READY: Duration = Duration::from_secs(30);
+/// How long a process may take to end by itself.
+const ORDERLY: Duration = Duration::from_secs(10);
 /// The key that billing accepts: from here on only the vault has it.
 const BILLING_KEY: &str = "bk_live_5b0c7e1f94d2a6835b0c";
 
@@ -352,11 +358,18 @@ impl Stage {
         )
     }
 
-    /// Ends everything that was started.
+    /// Ends everything that was started: in order where it can, so that what was recorded last is signed as well.
     pub(super) async fn end(mut self) {
+        for child in &self.children {
+            if let Some(id) = child.id().and_then(|id| i32::try_from(id).ok()) {
+                // Already gone is gone.
+                let _gone = kill(Pid::from_raw(id), Signal::SIGTERM);
+            }
+        }
         for child in &mut self.children {
-            // Already gone is gone.
-            let _gone = child.kill().await;
+            if tokio::time::timeout(ORDERLY, child.wait()).await.is_err() {
+                let _gone = child.kill().await;
+            }
         }
         for control in &self.controls {
             control.stop();
