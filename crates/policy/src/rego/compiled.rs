@@ -73,8 +73,8 @@ impl Compiled {
             .flat_map(|parsed| &parsed.module.policy)
             .any(|rule| Mentions::of_rule(rule).calls.iter().any(|call| call.name == NOW));
         let check_interval = NonZeroU32::new(64).unwrap_or(NonZeroU32::MIN);
-        let timer = ExecutionTimerConfig { limit: time, check_interval };
-        let compiled = Self { program, paths, reads_now, timer };
+        let bound = ExecutionTimerConfig { limit: time, check_interval };
+        let compiled = Self { program, paths, reads_now, timer: bound };
         compiled.agrees(&mut engine, &documents(modules, &typed)).then_some(compiled)
     }
 

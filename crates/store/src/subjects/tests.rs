@@ -81,7 +81,7 @@ fn a_line_that_a_crash_cut_is_removed_and_another_wrong_line_refuses_the_start()
     drop(subjects);
     let whole = fs::read_to_string(&path).unwrap();
     for cut in 1..whole.len() {
-        fs::write(&path, format!("{whole}{}", &whole[..cut])).unwrap();
+        fs::write(&path, format!("{whole}{}", whole.get(..cut).unwrap())).unwrap();
         let subjects = open(dir.path());
         assert_eq!(subjects.count(), (1, 0));
         block_on(subjects.ensure(&about(&["human:bob"]))).unwrap();
