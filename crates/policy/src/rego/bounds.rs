@@ -8,7 +8,7 @@
 use std::{cell::Cell, sync::Arc};
 
 use regorus::{
-    Engine, Value,
+    Engine, LimitError, Value,
     unstable::{BUILTINS, Expr, Ref, Source, Span},
 };
 
@@ -24,7 +24,8 @@ const MAX_NUMBER: (usize, usize) = (512, 3);
 const MAX_WIDTH: usize = 4;
 
 thread_local! {
-    /// Whether a function was refused since this was asked last. The engine hands an error on as a text.
+    /// Whether a function was refused, or stopped by a limit, since this was asked last. The engine hands its error on as a
+    /// text.
     static REFUSED: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -66,7 +67,11 @@ pub(super) fn install(engine: &mut Engine, called: impl Fn(&str) -> bool) -> any
                 REFUSED.set(true);
                 anyhow::bail!("`{name}` {why}");
             }
-            function(&place.0, &place.1, &arguments, true)
+            function(&place.0, &place.1, &arguments, true).inspect_err(|error| {
+                if error.downcast_ref::<LimitError>().is_some() {
+                    REFUSED.set(true);
+                }
+            })
         };
         engine.add_extension((*name).to_owned(), arity, Box::new(bounded))?;
     }
@@ -246,7 +251,7 @@ mod tests {
             "to_number(\"1e2000000000\")".to_owned(),
             "sprintf(\"%4000000000d\", [1])".to_owned(),
             format!("replace(replace(\"{long}\", \"x\", \"{long}\"), \"x\", \"{long}\")"),
-            format!("regex.replace(regex.replace(\"{long}\", \"x\", \"{long}\"), \"x\", \"$0$0$0$0$0$0\")"),
+            format!("regex.replace(regex.replace(\"{long}\", \"x\", \"{long}\"), \"x\", \"$0{long}\")"),
             format!("concat(concat(\"\", [\"{long}\" | numbers.range(1, 4000)[_]]), [\"{long}\" | numbers.range(1, 20)[_]])"),
         ] {
             let (bound, error) = call(&expression).unwrap_err();

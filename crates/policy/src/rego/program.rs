@@ -717,6 +717,8 @@ fn moment(parameters: &[Value]) -> anyhow::Result<Value> {
 /// it left half done is thrown away with the run.
 fn unbroken(evaluate: impl FnOnce() -> anyhow::Result<Value>) -> anyhow::Result<Value> {
     let _evaluation = placet_fuse::Evaluation::begin();
+    // What an evaluation left that was repeated isn't this one's.
+    let _before = bounds::refused();
     std::panic::catch_unwind(AssertUnwindSafe(evaluate))
         .unwrap_or_else(|_| Err(anyhow::anyhow!("the engine broke off")))
 }
