@@ -163,6 +163,17 @@ impl Books for LedgerBooks {
         placet_audit::explain_in(self.ledger.reader(), self.ledger.subjects(), id, &release)
             .map_err(|error| error.to_string())
     }
+    fn compare(
+        &self,
+        scope: &placet_audit::Scope,
+        a: &Release,
+        b: &Release,
+        go_on: &mut dyn FnMut(u64, u64) -> bool,
+    ) -> Result<Option<placet_audit::LedgerDiff>, String> {
+        let _one = self.reading.try_lock().map_err(|_| BUSY.to_owned())?;
+        placet_audit::diff_in(self.ledger.reader(), self.ledger.subjects(), scope, a, b, go_on)
+            .map_err(|error| error.to_string())
+    }
     fn in_flight(&self) -> Result<Vec<InFlight>, String> {
         self.ledger.in_flight()
     }

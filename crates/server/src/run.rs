@@ -595,8 +595,11 @@ fn scheme(upstream: &Upstream) -> Scheme {
         ListWith::CallToken => Service::CallToken,
         ListWith::Vault(name) => Service::Vault(name.clone()),
     };
-    let injection =
-        Injection { header: upstream.secret_header.clone(), prefix: upstream.secret_prefix.clone() };
+    let injection = Injection {
+        header: upstream.secret_header.clone(),
+        prefix: upstream.secret_prefix.clone(),
+        query: upstream.secret_query.clone(),
+    };
     Scheme { audience, injection, service }
 }
 

@@ -18,6 +18,7 @@ mod disk;
 mod guide;
 mod ledger;
 mod lifecycle;
+mod memory;
 mod openapi;
 mod postgres;
 mod pure;
