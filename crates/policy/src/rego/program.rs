@@ -236,7 +236,8 @@ impl Program {
                 m.references.iter().filter_map(|r| super::lint::input_path(parsed, r, &m.locals))
             })
             .fold(Around::default(), |around, path| around.and(Around::of_path(&path)));
-        let program = Self { engine, compiled: None, entries, reads_facts, asks, reads_totals, reads_days, around };
+        let program =
+            Self { engine, compiled: None, entries, reads_facts, asks, reads_totals, reads_days, around };
         program.prepare().map_err(|error| {
             Finding::error("release.toml", (0, 0), format!("the policies can't be prepared: {error}"), "")
         })
@@ -363,14 +364,23 @@ impl Program {
         facts: Option<(&'a dyn FactsView, &'a RelationModel)>,
         slice: &dyn Fn() -> Json,
     ) -> Result<Run<'a>, EngineFault> {
-        let fault = |operator: String| EngineFault { code: Code::EngineFault, operator };
-        let input =
-            to_rego(input).ok_or_else(|| fault("a number of the input can't be represented".to_owned()))?;
+        let input = rego_input(input)?;
         if let Some(allowed) = self.permitted(&input, now.nanos()) {
             let memo = Arc::default();
             return Ok(Run { program: self, engine: None, input, facts, memo, allowed, denied: Vec::new() });
         }
         self.interpreted(input, now, facts, slice)
+    }
+
+    /// The same by the interpreter alone, which also tells which conditions hold.
+    pub(crate) fn look<'a>(
+        &'a self,
+        input: &Json,
+        now: Timestamp,
+        facts: Option<(&'a dyn FactsView, &'a RelationModel)>,
+        slice: &dyn Fn() -> Json,
+    ) -> Result<Run<'a>, EngineFault> {
+        self.interpreted(rego_input(input)?, now, facts, slice)
     }
 
     fn interpreted<'a>(
@@ -520,6 +530,13 @@ impl Program {
     }
 }
 
+fn rego_input(input: &Json) -> Result<Value, EngineFault> {
+    to_rego(input).ok_or_else(|| EngineFault {
+        code: Code::EngineFault,
+        operator: "a number of the input can't be represented".to_owned(),
+    })
+}
+
 impl<'a> Run<'a> {
     fn entry(&mut self, entry: &Entry) -> Result<(), EngineFault> {
         let verdict = self.eval(&entry.verdict, &entry.package)?;
@@ -568,6 +585,11 @@ impl<'a> Run<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Whether the interpreter was asked, so that it can be asked more.
+    pub(crate) fn is_interpreted(&self) -> bool {
+        self.engine.is_some()
     }
 
     /// The rules that came near, each with the conditions that it lacked. Only a rule for this action comes near.
@@ -686,7 +708,7 @@ fn unbroken(evaluate: impl FnOnce() -> anyhow::Result<Value>) -> anyhow::Result<
 }
 
 /// The one element of a part of a verdict.
-fn part<'v>(verdict: &'v Value, name: &str) -> Option<&'v Value> {
+pub(super) fn part<'v>(verdict: &'v Value, name: &str) -> Option<&'v Value> {
     verdict.as_object().ok()?.get(&Value::from(name))?.as_array().ok()?.first()
 }
 
