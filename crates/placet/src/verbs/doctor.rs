@@ -112,10 +112,11 @@ impl Doctor {
                 let status = admin.get("/v1/status").await?;
                 let upstreams = admin.get("/v1/upstreams").await?;
                 let waivers = admin.get("/v1/waivers").await?;
-                Ok((status, upstreams, waivers))
+                let streams = admin.get("/v1/streams").await?;
+                Ok((status, upstreams, waivers, streams))
             })
         });
-        let (status, upstreams, waivers) = match answer {
+        let (status, upstreams, waivers, streams) = match answer {
             Ok(answer) => answer,
             Err(failure) => return vec![Looked { what, problem: Some(failure.to_string()) }],
         };
@@ -133,6 +134,20 @@ impl Doctor {
             looked.push(Looked {
                 what: format!("upstream `{}`", cell(upstream, "name")),
                 problem: (!answers).then(|| cell(upstream, "why")),
+            });
+        }
+        for stream in streams.get("streams").and_then(Value::as_array).unwrap_or_default() {
+            let failing = cell(stream, "state") == "failing";
+            looked.push(Looked {
+                what: format!("stream `{}`", cell(stream, "name")),
+                problem: failing.then(|| {
+                    format!(
+                        "{}; {} records wait in the ledger, the oldest for {} ms",
+                        cell(stream, "why"),
+                        cell(stream, "lag"),
+                        cell(stream, "lag_ms")
+                    )
+                }),
             });
         }
         for waiver in waivers.get("waivers").and_then(Value::as_array).unwrap_or_default() {

@@ -37,6 +37,7 @@ pub(crate) mod rollback;
 mod rotate;
 pub(crate) mod scim;
 pub(crate) mod serve;
+pub(crate) mod stream;
 pub(crate) mod symbolic;
 pub(crate) mod test;
 pub(crate) mod tool_proxy;

@@ -33,6 +33,7 @@ mod risks;
 mod safe;
 mod slice;
 mod sources;
+mod streams;
 mod totals;
 mod waivers;
 
@@ -53,6 +54,7 @@ use crate::{
     lifecycle::{Follows, Lifecycle},
     metrics::Metrics,
     opal::Opal,
+    stream::Streams,
     vault::VaultFile,
 };
 
@@ -82,6 +84,8 @@ pub struct Admin {
     pub git: Follows,
     /// Databases: the gateways' and those of others.
     pub databases: Arc<Databases>,
+    /// Streams out of the ledger; none where nothing is kept.
+    pub streams: Option<Streams>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// The environment's name.
@@ -157,6 +161,8 @@ pub fn routes(admin: Arc<Admin>) -> Router {
         .route("/v1/releases/shadow", get(lives::shadow).post(lives::end_shadow))
         .route("/v1/releases/candidates", get(opal::candidates))
         .route("/v1/databases", get(databases::list))
+        .route("/v1/streams", get(streams::list))
+        .route("/v1/streams/{stream}/rewind", post(streams::rewind))
         .route("/v1/opal", get(opal::status))
         .route("/v1/opal/tokens", post(opal::token))
         .route("/v1/vault", get(safe::list).post(safe::put))
