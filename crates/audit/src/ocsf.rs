@@ -192,7 +192,8 @@ fn decision(document: &Value) -> Told {
     if let Some(release) = text(document, "/release") {
         members.insert("policy", object! { "uid" => release, "name" => "release" });
     }
-    let mut own = object! { "decision" => if permit { "permit" } else { "deny" }, "decision_id" => id.as_str() };
+    let mut own =
+        object! { "decision" => if permit { "permit" } else { "deny" }, "decision_id" => id.as_str() };
     for (name, at) in [
         ("tenant", "/tenant"),
         ("workflow", "/workflow"),
@@ -277,7 +278,8 @@ fn effect(document: &Value) -> Told {
 fn amendment(document: &Value) -> Told {
     let (finding, id) = (or_unknown(document, "/finding"), or_unknown(document, "/decision"));
     let by = or_unknown(document, "/by");
-    let mut own = object! { "finding" => finding.as_str(), "decision_id" => id.as_str(), "by" => by.as_str() };
+    let mut own =
+        object! { "finding" => finding.as_str(), "decision_id" => id.as_str(), "by" => by.as_str() };
     keep(&mut own, "tenant", text(document, "/tenant"));
     keep(&mut own, "workflow", text(document, "/workflow"));
     Told {
@@ -298,9 +300,11 @@ fn facts(document: &Value) -> Told {
     let author = or_unknown(document, "/transaction/author");
     let changes = document.pointer("/transaction/changes").and_then(Value::as_array).unwrap_or_default();
     // A change is an object of one member, its name.
-    let named = |change: &Value| change.as_object().and_then(|it| it.iter().next().map(|(name, _)| name.to_owned()));
+    let named =
+        |change: &Value| change.as_object().and_then(|it| it.iter().next().map(|(name, _)| name.to_owned()));
     let mut kinds: Vec<String> = changes.iter().filter_map(named).collect();
-    let granted = if changes.len() == 1 { changes.first().and_then(|it| it.get("delegation_granted")) } else { None };
+    let granted =
+        if changes.len() == 1 { changes.first().and_then(|it| it.get("delegation_granted")) } else { None };
     let count = changes.len();
     kinds.dedup();
     kinds.truncate(MAX_NAMES);
@@ -415,7 +419,13 @@ fn refusals(document: &Value, sequence: u64) -> Told {
 
 fn gap(document: &Value, sequence: u64) -> Told {
     let by = or_unknown(document, "/gap/by");
-    finding(sequence, "gap", "The ledger was restored from a backup", 4, &format!("{by} restored a backup: records may be missing"))
+    finding(
+        sequence,
+        "gap",
+        "The ledger was restored from a backup",
+        4,
+        &format!("{by} restored a backup: records may be missing"),
+    )
 }
 
 fn unreadable(sequence: u64) -> Told {
@@ -471,7 +481,9 @@ fn codes(document: &Value) -> Value {
 
 fn names(document: &Value, at: &str) -> Value {
     let all = document.pointer(at).and_then(Value::as_array).unwrap_or_default();
-    Value::Array(all.iter().take(MAX_NAMES).filter_map(Value::as_str).map(|it| Value::from(cut(it))).collect())
+    Value::Array(
+        all.iter().take(MAX_NAMES).filter_map(Value::as_str).map(|it| Value::from(cut(it))).collect(),
+    )
 }
 
 fn keep(object: &mut Object, name: &str, text: Option<String>) {

@@ -160,7 +160,11 @@ fn one(mut section: Section<'_, '_>) -> Option<StreamAt> {
         .collect();
     if kinds.is_none() {
         let known: Vec<&str> = Kind::ALL.iter().map(|kind| kind.as_str()).collect();
-        section.problem("records", "names a kind that isn't", &format!("write some of: {}", known.join(", ")));
+        section.problem(
+            "records",
+            "names a kind that isn't",
+            &format!("write some of: {}", known.join(", ")),
+        );
     }
     Some(StreamAt {
         name: name?,

@@ -76,7 +76,9 @@ fn whole(file: &mut fs::File, length: u64) -> io::Result<u64> {
     match tail.iter().rposition(|byte| *byte == b'\n') {
         Some(at) => Ok(from.saturating_add(u64::try_from(at).unwrap_or(u64::MAX)).saturating_add(1)),
         None if from == 0 => Ok(0),
-        None => Err(io::Error::new(io::ErrorKind::InvalidData, "it doesn't consist of lines; name another file")),
+        None => {
+            Err(io::Error::new(io::ErrorKind::InvalidData, "it doesn't consist of lines; name another file"))
+        }
     }
 }
 

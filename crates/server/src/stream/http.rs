@@ -40,16 +40,12 @@ impl Web {
     ) -> Result<Self, String> {
         let token = match &at.token {
             StreamToken::None => Token::None,
-            StreamToken::Source(source) => Token::Fixed(
-                source.fetch(variables).map_err(|error| format!("{error}; {}", error.remedy()))?,
-            ),
+            StreamToken::Source(source) => {
+                Token::Fixed(source.fetch(variables).map_err(|error| format!("{error}; {}", error.remedy()))?)
+            }
             StreamToken::Vault(name) => Token::Vault(
                 Arc::clone(vault),
-                Place {
-                    tenant: ORGANISATION.to_owned(),
-                    upstream: name.to_string(),
-                    holder: Holder::Tenant,
-                },
+                Place { tenant: ORGANISATION.to_owned(), upstream: name.to_string(), holder: Holder::Tenant },
             ),
         };
         let egress = if at.allow_private { Egress::Private } else { Egress::Public };
@@ -68,7 +64,10 @@ impl Web {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media));
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
-        headers.insert(header::USER_AGENT, HeaderValue::from_static(concat!("placet/", env!("CARGO_PKG_VERSION"))));
+        headers.insert(
+            header::USER_AGENT,
+            HeaderValue::from_static(concat!("placet/", env!("CARGO_PKG_VERSION"))),
+        );
         if let Some(token) = self.token()? {
             let shown = format!("{}{}", self.prefix, token.expose_secret());
             let mut value = HeaderValue::from_str(&shown)

@@ -212,7 +212,8 @@ impl Streams {
         }
         let mut series = |name: &str, kind: &str, help: &str, value: &dyn Fn(&Shown) -> String| {
             // A name has no character that would have to be escaped; writing into a `String` can't fail.
-            let _infallible = write!(page, "# HELP placet_stream_{name} {help}\n# TYPE placet_stream_{name} {kind}\n");
+            let _infallible =
+                write!(page, "# HELP placet_stream_{name} {help}\n# TYPE placet_stream_{name} {kind}\n");
             for one in &shown {
                 let _infallible =
                     writeln!(page, "placet_stream_{name}{{stream=\"{}\"}} {}", one.name, value(one));

@@ -29,7 +29,8 @@ pub(super) fn logs(resource: &Value, events: &[Event]) -> Vec<u8> {
     let records = Value::Array(events.iter().map(record).collect());
     let scope = object! { "name" => "placet.ledger", "version" => env!("CARGO_PKG_VERSION") };
     let scoped = Value::from(object! { "scope" => scope, "logRecords" => records });
-    let one = Value::from(object! { "resource" => resource.clone(), "scopeLogs" => Value::Array(vec![scoped]) });
+    let one =
+        Value::from(object! { "resource" => resource.clone(), "scopeLogs" => Value::Array(vec![scoped]) });
     Value::from(object! { "resourceLogs" => Value::Array(vec![one]) }).to_string().into_bytes()
 }
 
@@ -80,7 +81,8 @@ fn record(event: &Event) -> Value {
             Value::String(text) => object! { "stringValue" => text.as_str() },
             Value::Bool(truth) => object! { "boolValue" => *truth },
             Value::Array(all) => {
-                let all = all.iter().filter_map(Value::as_str).map(|text| object! { "stringValue" => text }.into());
+                let all =
+                    all.iter().filter_map(Value::as_str).map(|text| object! { "stringValue" => text }.into());
                 object! { "arrayValue" => object! { "values" => Value::Array(all.collect()) } }
             }
             other => match other.as_u64() {
