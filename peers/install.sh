@@ -11,7 +11,7 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 peers=$(dirname "$here")/.peers
 uv_version=0.13.9
-python_sets=(mcp1 mcp2 atlassian feeds opal engines tokens)
+python_sets=(mcp1 mcp2 atlassian feeds opal engines tokens ocsf)
 # OPA as a library. Its wheel asks for a newer Python than its few lines of ctypes need.
 opa_bindings=opa-golib-python-bindings==0.4.4
 

@@ -21,6 +21,7 @@ pub mod outside;
 pub mod run;
 pub mod settings;
 mod shared;
+pub mod stream;
 mod telemetry;
 mod transparency;
 pub mod tree;

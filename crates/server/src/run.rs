@@ -43,7 +43,7 @@ use crate::{
     opal,
     outside::{Outside, OutsideError},
     settings::{Limits, ListWith, SecretError, Server, Settings, Transport, Upstream, Variables},
-    shared, transparency,
+    shared, stream, transparency,
     uses::Uses,
     vault::{VaultFile, VaultFileError},
     window::{FileWindow, Outlasts},
@@ -118,6 +118,9 @@ pub enum StartError {
     /// An identity feed.
     #[error(transparent)]
     Feed(#[from] feeds::FeedError),
+    /// A stream out of the ledger.
+    #[error("{0}; see `[[stream]]` in the settings")]
+    Stream(#[from] stream::StreamError),
     /// A listener.
     #[error("can't listen on {address}: {error}")]
     Listen {
@@ -225,6 +228,14 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
     let metrics = Arc::new(Metrics::default());
     let (access_to_vault, vault) = open_vault(&data, master, commons.clone())?;
 
+    let (streams, sending) = stream::open(stream::Parts {
+        settings: &settings,
+        variables,
+        data: &data,
+        commons: commons.as_ref(),
+        ledger: ledger.clone(),
+        vault: Arc::clone(&access_to_vault),
+    })?;
     let senders = Senders { call, sender, vault: access_to_vault };
     let (gateway, upstreams) = gateway(&settings, variables, &ledger, senders, &metrics)?;
     let effects = gateway.effects().clone();
@@ -300,6 +311,7 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
         git: follows.clone(),
         opal,
         databases,
+        streams: Some(streams),
         metrics: Arc::clone(&metrics),
         environment: server.environment.as_str(),
         public_url: server.public_url.clone(),
@@ -345,6 +357,15 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
     });
     let feeds_addr = feeds.address();
     feeds.work(&mut tasks, &stop, settings.limits.header_bytes);
+    for work in sending {
+        let stopped = told(stop.subscribe());
+        tasks.spawn(async move {
+            tokio::select! {
+                () = work.run() => {}
+                () = stopped => {}
+            }
+        });
+    }
     opal::start(&mut tasks, sources, fleet, || Box::pin(told(stop.subscribe())));
     databases::start(&mut tasks, tables, || Box::pin(told(stop.subscribe())));
     if let (Some(listener), Some(app)) = (opal_listener, opal_app) {

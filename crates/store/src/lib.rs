@@ -11,12 +11,14 @@
 //! | `tree/<tree>/cosigned` | the newest one that enough witnesses cosigned |
 //! | `state/NNNNNNNNNNNN.state` | what the journal folds to up to that sequence, signed; thrown away where it doesn't fit |
 //! | `subjects` | the keys under which what is about people is sealed, wrapped |
+//! | `streams/<name>` | how far a stream out of the journal has come |
 //! | `index.sqlite` | the search index, a projection that can be rebuilt |
 //!
 //! The journal is the truth and the single commit point; everything else follows it and can be made again from it.
 //! What a record means isn't known here: a [`Fold`] decides what is admitted, callbacks say what is indexed.
 
 mod append;
+mod cursor;
 mod disk;
 mod fault;
 mod fold;
@@ -35,6 +37,7 @@ mod walk;
 mod writer;
 
 pub use append::{Addition, AppendError, append};
+pub use cursor::{CursorError, Cursors, Held};
 pub use disk::LOCK;
 pub use fault::{Fault, Faults, Point};
 pub use fold::{At, Fold, FrameSink, Receipt, Written};

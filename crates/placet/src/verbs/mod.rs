@@ -40,6 +40,7 @@ mod rotate;
 pub(crate) mod scan;
 pub(crate) mod scim;
 pub(crate) mod serve;
+pub(crate) mod stream;
 pub(crate) mod symbolic;
 pub(crate) mod test;
 pub(crate) mod tool_proxy;

@@ -58,7 +58,10 @@ pub(super) async fn diff(
     let (a, b) = (archives.slice(..first), archives.slice(first..));
     let load = |bytes: &Bytes, name: &str| {
         let refused = |why: String| {
-            ApiError::malformed(format!("{name} is no release: {why}"), "send what `placet release build` wrote")
+            ApiError::malformed(
+                format!("{name} is no release: {why}"),
+                "send what `placet release build` wrote",
+            )
         };
         if bytes.len() > MAX_ARCHIVE {
             return Err(refused(format!("it is longer than {MAX_ARCHIVE} bytes")));
@@ -89,9 +92,7 @@ pub(super) async fn diff(
     });
     let stream = futures::stream::poll_fn(move |context| told.poll_recv(context));
     let mut response = Response::new(Body::from_stream(stream));
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
     Ok(response)
 }
 

@@ -34,6 +34,7 @@ mod risks;
 mod safe;
 mod slice;
 mod sources;
+mod streams;
 mod totals;
 mod waivers;
 
@@ -54,6 +55,7 @@ use crate::{
     lifecycle::{Follows, Lifecycle},
     metrics::Metrics,
     opal::Opal,
+    stream::Streams,
     vault::VaultFile,
 };
 
@@ -83,6 +85,8 @@ pub struct Admin {
     pub git: Follows,
     /// Databases: the gateways' and those of others.
     pub databases: Arc<Databases>,
+    /// Streams out of the ledger; none where nothing is kept.
+    pub streams: Option<Streams>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// The environment's name.
@@ -159,6 +163,8 @@ pub fn routes(admin: Arc<Admin>) -> Router {
         .route("/v1/releases/diff", post(diff::diff))
         .route("/v1/releases/candidates", get(opal::candidates))
         .route("/v1/databases", get(databases::list))
+        .route("/v1/streams", get(streams::list))
+        .route("/v1/streams/{stream}/rewind", post(streams::rewind))
         .route("/v1/opal", get(opal::status))
         .route("/v1/opal/tokens", post(opal::token))
         .route("/v1/vault", get(safe::list).post(safe::put))

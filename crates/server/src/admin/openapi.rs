@@ -340,6 +340,13 @@ pub(super) const OPERATIONS: &[Operation] = &[
         )
     },
     read("/v1/releases/candidates", "Releases that came of policy bundles"),
+    read("/v1/streams", "Streams out of the ledger: how far each has come"),
+    act(
+        "/v1/streams/{stream}/rewind",
+        "Send a stream's records from another place on",
+        "200",
+        &[("to", "integer", true), WHY],
+    ),
     read("/v1/databases", "The gateways' database, and those of others whose rows are facts"),
     read("/v1/opal", "OPAL sources, and clients that are connected"),
     act(

@@ -308,6 +308,7 @@ fn fixture() -> Fixture {
         lifecycle: None,
         git: crate::lifecycle::Follows::default(),
         databases: Arc::default(),
+        streams: None,
         metrics: Arc::default(),
         environment: "dev",
         public_url: "http://127.0.0.1:8717".into(),

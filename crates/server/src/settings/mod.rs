@@ -14,6 +14,7 @@ mod read;
 mod rules;
 mod secret;
 mod source;
+mod stream;
 mod upstream;
 
 use std::{
@@ -37,6 +38,7 @@ pub use postgres::PostgresSource;
 pub use print::Printed;
 pub use promotion::{GitRef, GitSource, Promotion};
 pub use secret::{Secret, SecretError, SecretSource, check_private};
+pub use stream::{StreamAt, StreamHttp, StreamTo, StreamToken};
 pub use upstream::{ListWith, Transport, Upstream};
 
 /// Looks up a variable of the environment; the binary gives the process', a test its own.
@@ -98,6 +100,8 @@ pub struct Settings {
     pub opal: Vec<OpalSource>,
     /// Databases of others whose rows are facts.
     pub postgres: Vec<PostgresSource>,
+    /// Where records of the ledger are sent.
+    pub streams: Vec<StreamAt>,
     /// The server of OPAL clients, if there is one.
     pub opal_server: Option<OpalServer>,
     /// Switches for development.
@@ -346,6 +350,7 @@ fn sections(root: &mut read::Section<'_, '_>) -> Option<Settings> {
     let (limits, log, telemetry) = (limits(root), log(root), telemetry(root));
     let (opal, opal_server) = (opal::sources(root), opal::server(root));
     let postgres = postgres::read(root);
+    let streams = stream::read(root);
     let dev = dev(root, server.as_ref());
     let (release, promotion) = release?;
     Some(Settings {
@@ -364,6 +369,7 @@ fn sections(root: &mut read::Section<'_, '_>) -> Option<Settings> {
         telemetry: telemetry?,
         opal: opal?,
         postgres: postgres?,
+        streams: streams?,
         opal_server: opal_server?,
         dev: dev?,
         origins: Vec::new(),

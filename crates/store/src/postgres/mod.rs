@@ -30,6 +30,7 @@ mod replica;
 mod rows;
 mod schema;
 mod session;
+mod streams;
 mod subjects;
 mod writer;
 

@@ -29,6 +29,7 @@ mod rest;
 mod signals;
 mod sources;
 mod stops;
+mod streams;
 mod support;
 mod tenancy;
 mod tools;
