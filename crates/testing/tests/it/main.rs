@@ -8,6 +8,7 @@
 )]
 
 mod arguments;
+mod consent;
 mod duties;
 mod endings;
 mod enrolment;
@@ -20,6 +21,8 @@ mod lookups;
 mod moves;
 mod neighbour;
 mod operations;
+mod people;
+mod people_peers;
 mod privacy;
 mod protocol;
 mod races;
