@@ -39,7 +39,7 @@ const provider = new Provider(issuer, {
   findAccount: (_, id) => ({ accountId: id, claims: () => ({ sub: id, preferred_username: id }) }),
   pkce: { required: () => true },
 });
-provider.on('backchannel.error', (_, error) => { results.logout_error = String(error); });
+provider.on('backchannel.error', (_, error) => { results.logout_error = `${error} ${error.cause ?? ''}`; });
 provider.on('server_error', (_, error) => { results.provider_error = String(error.stack); });
 const listening = provider.listen(input.provider_port, '127.0.0.1');
 
@@ -59,7 +59,9 @@ const config = await client.discovery(new URL(gateway), agent.id, undefined, asA
 });
 results.metadata = config.serverMetadata().require_pushed_authorization_requests === true
   && config.serverMetadata().supportsPKCE();
-const dpop = client.getDPoPHandle(config, await client.randomDPoPKeyPair('ES256'));
+const jwk = { kty, crv, x };
+const pair = { privateKey: key, publicKey: await crypto.subtle.importKey('jwk', jwk, algorithm, true, ['verify']) };
+const dpop = client.getDPoPHandle(config, pair);
 
 let arrived;
 const answer = new Promise((done) => { arrived = done; });
@@ -89,7 +91,8 @@ const browser = await chromium.launch({ executablePath: input.chromium, args: ['
 const context = await browser.newContext({ javaScriptEnabled: false });
 const page = await context.newPage();
 const complaints = [];
-page.on('console', (message) => { if (message.type() === 'error') complaints.push(message.text()); });
+page.on('console', (message) => { if (message.type() === 'error' && message.location().url.startsWith(gateway)) complaints.push(`${message.location().url}: ${message.text()}`);
+});
 await page.goto(url.href);
 await page.fill('input[name=login]', 'maya');
 await page.fill('input[name=password]', 'any');
@@ -99,7 +102,7 @@ await page.waitForURL(`${gateway}/oauth/authorize**`);
 const text = await page.textContent('main');
 results.shows = ['agent-8', 'wf-9', 'CASE-1837', 'take_note', 'issue_refund', '<script>alert(1)</script>']
   .filter((part) => !text.includes(part));
-results.cookies = (await context.cookies(gateway)).map(({ httpOnly, sameSite }) => httpOnly && sameSite === 'Lax');
+results.cookies = (await context.cookies(gateway)).filter(({ name }) => name.startsWith('placet')).map(({ httpOnly, sameSite }) => httpOnly && sameSite === 'Lax');
 if (input.pictures) await page.screenshot({ path: `${input.pictures}/consent.png`, fullPage: true });
 await page.uncheck('input[name="action:issue_refund"]');
 await page.fill('input[name="limit:amount"]', '40');
@@ -134,13 +137,26 @@ results.before = await call();
 
 // Our token as a stranger judges it: RFC 9068 with the proof of RFC 9449.
 const server = { issuer: gateway, jwks_uri: `${gateway}/oauth/jwks` };
-const own = await client.randomDPoPKeyPair('ES256');
-const judge = async (scheme) => {
-  const request = new Request(`${gateway}/mcp`, { headers: { authorization: `${scheme} ${tokens.access_token}` } });
-  return oauth.validateJwtAccessToken(server, request, `${gateway}/mcp`, { requireDPoP: true, [oauth.allowInsecureRequests]: true })
-    .then(() => 'taken', (error) => error.constructor.name);
+const judge = async (keys, htu) => {
+  let request;
+  await oauth.protectedResourceRequest(tokens.access_token, 'POST', new URL(htu), undefined, '{}', {
+    DPoP: oauth.DPoP({ client_id: agent.id }, keys),
+    [oauth.allowInsecureRequests]: true,
+    [oauth.customFetch]: (url, init) => {
+      request = new Request(url, init);
+      return new Response('{}');
+    },
+  });
+  // Taken to the gateway, whatever it was made for.
+  const taken = new Request(`${gateway}/mcp`, { method: 'POST', headers: request.headers });
+  return oauth.validateJwtAccessToken(server, taken, `${gateway}/mcp`, { requireDPoP: true, [oauth.allowInsecureRequests]: true })
+    .then(({ sub, client_id: id }) => `${id} for ${sub}`, () => 'refused');
 };
-results.judged = { bearer: await judge('Bearer'), without_proof: await judge('DPoP'), other_key: own.privateKey.type };
+results.judged = {
+  own: await judge(pair, `${gateway}/mcp`),
+  other_key: await judge(await oauth.generateKeyPair('Ed25519'), `${gateway}/mcp`),
+  other_url: await judge(pair, `${gateway}/other`),
+};
 
 // === the person again ===
 

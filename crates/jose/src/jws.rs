@@ -79,7 +79,8 @@ pub(crate) fn open_as<'k>(
         return Err(Refused::ForeignKey);
     }
     let key = key(&header)?;
-    if header.members.get("alg").and_then(Value::as_str) != Some(key.algorithm().name()) {
+    let named = header.members.get("alg").and_then(Value::as_str);
+    if !named.is_some_and(|alg| key.algorithm().is_named(alg)) {
         return Err(Refused::Algorithm);
     }
     verify(token, &key)?;

@@ -181,14 +181,13 @@ fn frame(members: &mut Members, provider: &Provider<'_>, life: u64, now: u64) ->
 
 fn methods(members: &mut Members) -> Result<Vec<String>, Refused> {
     // One provider sends an empty list where others send none.
-    match members.value("amr")? {
-        Value::Array(list) if list.is_empty() => Ok(Vec::new()),
-        list => {
-            let mut object = Object::new();
-            object.insert("amr", list);
-            Members::new(object).texts("amr", MAX_METHODS)
-        }
+    let list = members.value("amr")?;
+    if list.as_array().is_some_and(<[Value]>::is_empty) {
+        return Ok(Vec::new());
     }
+    let mut object = Object::new();
+    object.insert("amr", list);
+    Members::new(object).texts("amr", MAX_METHODS)
 }
 
 #[cfg(test)]
@@ -255,6 +254,7 @@ mod tests {
         for (header, why) in [
             (r#"{"alg":"none"}"#, Refused::Algorithm),
             (r#"{"alg":"HS256"}"#, Refused::Algorithm),
+            (r#"{"alg":"Ed25519"}"#, Refused::Algorithm),
             (r#"{"alg":"ES256","typ":"at+jwt"}"#, Refused::Type),
             (r#"{"alg":"ES256","typ":7}"#, Refused::Type),
             (r#"{"alg":"ES256","kid":"../../key"}"#, Refused::UnknownKey),

@@ -220,7 +220,7 @@ pub fn answer_url(redirect_uri: &str, parameters: &[(&str, &str)]) -> String {
             if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
                 url.push(char::from(byte));
             } else {
-                url.push_str(&format!("%{byte:02X}"));
+                url.extend(format!("%{byte:02X}").chars());
             }
         }
     }

@@ -243,6 +243,12 @@ pub fn no_grant() -> OAuthError {
     OAuthError::new(Code::InvalidGrant, Why::Grant(GrantError::None))
 }
 
+/// The key that was shown isn't one of the client's own.
+#[must_use]
+pub fn foreign_key() -> OAuthError {
+    OAuthError::new(Code::InvalidDpopProof, Why::Token { part: "dpop", refused: Refused::Binding })
+}
+
 /// The server can't answer now.
 #[must_use]
 pub fn unavailable() -> OAuthError {

@@ -16,7 +16,7 @@ use placet_oauth::{
     OAuthError,
     code::{Pushed, REQUEST_LIFE, REQUEST_URI, Redeemed, Wants},
     registry::Asked,
-    token::{Client, no_grant, no_such_details, unavailable},
+    token::{Client, foreign_key, no_grant, no_such_details, unavailable},
 };
 use sha2::{Digest as _, Sha256};
 
@@ -75,6 +75,17 @@ impl OAuth {
         let Pushed { client_id, key, redirect_uri, state, challenge, wants } = pushed;
         let now = self.books.now();
         let agent = AgentId::new(&client_id).map_err(|_| no_such_details())?;
+        // A call is taken from a key of the agent's own: what another is given would be worth nothing.
+        let own = self
+            .books
+            .live()
+            .world()
+            .organisation()
+            .agent(&agent)
+            .is_some_and(|agent| agent.keys.contains_key(&key.to_string()));
+        if !own {
+            return Err(foreign_key());
+        }
         let (tenant, workflow, scope) = self.scope(&wants, now).ok_or_else(no_such_details)?;
         let secret = secret().ok_or_else(unavailable)?;
         let id = hash("request_uri", &secret).ok_or_else(unavailable)?;

@@ -104,7 +104,7 @@ pub(super) fn shown(text: &str) -> String {
                 | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}'
         );
         if turns || (c.is_control() && c != '\n') {
-            out.push_str(&format!("⟨U+{:04X}⟩", u32::from(c)));
+            out.extend(format!("⟨U+{:04X}⟩", u32::from(c)).chars());
         } else {
             out.push(c);
         }

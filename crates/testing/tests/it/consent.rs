@@ -262,6 +262,8 @@ async fn what_is_pushed_is_whole_or_refused() {
     let once = agent.oauth("/oauth/par", &agent.key, &pairs);
     assert_eq!(once.send(stage.address).await.status, 201);
     assert_eq!(once.send(stage.address).await.status, 401, "an assertion counts once");
+    let foreign = agent.oauth("/oauth/par", &thief.key, &pairs);
+    assert_eq!(foreign.send(stage.address).await.status, 400, "bound to a key that isn't the agent's");
     let unbound = agent.oauth("/oauth/par", &agent.key, &pairs).without("dpop");
     assert_eq!(unbound.send(stage.address).await.status, 400, "bound to no key");
     // An unpushed request is none.

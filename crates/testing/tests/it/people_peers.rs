@@ -24,10 +24,10 @@ async fn a_person_in_a_browser_a_provider_and_an_agent_that_are_not_ours() {
         .into_iter()
         .find(|path| Path::new(path).exists())
         .unwrap();
-    let pictures = std::env::var("PLACET_PICTURES").ok();
+    let pictures = env!("CARGO_TARGET_TMPDIR");
     let input = placet_json::object! {
         "provider_port" => u64::from(free), "gateway" => stage.gateway.as_str(), "chromium" => chromium,
-        "pictures" => pictures.map_or(Value::Null, Value::from),
+        "pictures" => pictures,
         "agent" => placet_json::object! { "id" => agent.id(), "key" => pem.as_str() },
     };
     let script = root.join("peers/web/people.mjs");
@@ -56,7 +56,9 @@ async fn a_person_in_a_browser_a_provider_and_an_agent_that_are_not_ours() {
         ("/token/actions", "[\"take_note\"]"),
         ("/token/max_amount", "40"),
         ("/before", "\"permitted\""),
-        ("/judged/bearer", "\"WWWAuthenticateChallengeError\""),
+        ("/judged/own", "\"agent-8 for maya\""),
+        ("/judged/other_key", "\"refused\""),
+        ("/judged/other_url", "\"refused\""),
         ("/listed", "1"),
         ("/after", "\"delegation_revoked\""),
         ("/signed_out", "true"),
