@@ -35,6 +35,8 @@ const provider = new Provider(issuer, {
   cookies: { keys: ['only a test'] },
   claims: { openid: ['sub', 'acr', 'amr'], profile: ['preferred_username'] },
   conformIdTokenClaims: false,
+  // Its guard against addresses of this machine, which a test is on.
+  fetch: (url, { dispatcher: _, ...options }) => fetch(url, options),
   features: { devInteractions: { enabled: true }, backchannelLogout: { enabled: true } },
   findAccount: (_, id) => ({ accountId: id, claims: () => ({ sub: id, preferred_username: id }) }),
   pkce: { required: () => true },
