@@ -42,6 +42,7 @@ use crate::{
     oauth::{self, OAuth},
     opal,
     outside::{Outside, OutsideError},
+    people::{self, Seals},
     settings::{Limits, ListWith, SecretError, Server, Settings, Transport, Upstream, Variables},
     shared, stream, transparency,
     uses::Uses,
@@ -121,6 +122,9 @@ pub enum StartError {
     /// A stream out of the ledger.
     #[error("{0}; see `[[stream]]` in the settings")]
     Stream(#[from] stream::StreamError),
+    /// A provider by which people sign in.
+    #[error(transparent)]
+    Identity(#[from] people::IdentityError),
     /// A listener.
     #[error("can't listen on {address}: {error}")]
     Listen {
@@ -255,7 +259,8 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
         databases::prepare(&settings, variables, &ledger, &databases).map_err(StartError::Postgres)?;
     let fleet = opal.fleet().cloned();
     let now = ledger.now().secs();
-    let Windows { proofs, oauth: asserted, admin: signed } = windows(&data, commons.as_ref(), now)?;
+    let Windows { proofs, oauth: asserted, admin: signed, people: seen } =
+        windows(&data, commons.as_ref(), now)?;
     let codes = Arc::new(Codes::of(commons.clone()));
     let keys = KeySet::of(token.public());
     let server = &settings.server;
@@ -281,12 +286,21 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
         streams: settings.limits.streams,
         body_read: Duration::from_millis(settings.limits.body_read_ms),
     }));
+    let people = people::open(people::Parts {
+        settings: &settings,
+        variables,
+        books: books.clone(),
+        metrics: Arc::clone(&metrics),
+        seals: Seals::new(&session),
+        window: seen,
+    })?;
     let oauth = token_service(
         server,
         token,
         keys,
         (books.clone(), Arc::clone(&codes), Arc::clone(&metrics)),
         asserted,
+        people.serves(),
     )?;
     let follows = lifecycle::Follows::default();
     let admin = Arc::new(Admin {
@@ -321,6 +335,7 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
 
     let mut app =
         Router::new().merge(mcp::routes(endpoint)).merge(oauth::routes(oauth)).merge(feeds.agents());
+    app = app.merge(people::routes(people));
     if settings.ledger.publish {
         let (witnessed, host) =
             (!settings.ledger.witnesses.is_empty(), authority_of(&settings.server.public_url));
@@ -408,6 +423,7 @@ struct Windows {
     proofs: Uses,
     oauth: Uses,
     admin: Uses,
+    people: Uses,
 }
 
 /// In files, or in the database of several gateways.
@@ -424,6 +440,7 @@ fn windows(data: &Path, commons: Option<&Commons>, now: u64) -> Result<Windows, 
         proofs: open("proofs", mcp::MAX_PROOFS, Outlasts::Process)?,
         oauth: open("oauth", WINDOW, Outlasts::Machine)?,
         admin: open("admin", WINDOW, Outlasts::Machine)?,
+        people: open("people", WINDOW, Outlasts::Machine)?,
     })
 }
 
@@ -488,6 +505,7 @@ fn token_service(
     keys: KeySet,
     (books, codes, metrics): (Arc<LedgerBooks>, Arc<Codes>, Arc<Metrics>),
     window: Uses,
+    consents: bool,
 ) -> Result<Arc<OAuth>, StartError> {
     let token_endpoint = format!("{}/oauth/token", server.public_url);
     Ok(Arc::new(OAuth {
@@ -504,9 +522,14 @@ fn token_service(
             resource: server.resource(),
             token_endpoint,
             jwks_uri: format!("{}/oauth/jwks", server.public_url),
+            consent: consents.then(|| {
+                let at = |path: &str| format!("{}/oauth/{path}", server.public_url);
+                (at("authorize"), at("par"))
+            }),
             scopes: vec![SCOPE.to_owned()],
         },
         enrol_url: url(&format!("{}/oauth/enrol", server.public_url))?,
+        par_url: url(&format!("{}/oauth/par", server.public_url))?,
         keys,
         codes,
         window,

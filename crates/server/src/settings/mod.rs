@@ -5,6 +5,7 @@
 //! never in the file: [`SecretSource`] says where it lies.
 
 mod feeds;
+mod identity;
 mod ledger;
 mod opal;
 mod postgres;
@@ -32,6 +33,7 @@ use read::Reader;
 pub use feeds::{
     Delivery, Feeds, FeedsListener, Keys as TransmitterKeys, Receiver, ScimFeed, Transmitter, Verify, Witness,
 };
+pub use identity::{DEVELOPMENT, IdentityProvider};
 pub use ledger::{Transparency, WitnessAt};
 pub use opal::{OpalServer, OpalSource, Promote};
 pub use postgres::PostgresSource;
@@ -82,6 +84,8 @@ pub struct Settings {
     pub sources: Vec<placet_facts::Source>,
     /// Identity feeds.
     pub feeds: Feeds,
+    /// Providers by which people sign in.
+    pub identity: Vec<IdentityProvider>,
     /// Keys that sign.
     pub keys: Keys,
     /// Upstream secrets.
@@ -242,6 +246,8 @@ pub struct Telemetry {
 pub struct Dev {
     /// `plain_http`: whether plain HTTP may be spoken on addresses other than loopback.
     pub plain_http: bool,
+    /// `sign_in`: whether anybody on this machine may sign in as anybody, to try things out.
+    pub sign_in: bool,
 }
 
 /// Why settings can't be used.
@@ -347,6 +353,7 @@ fn sections(root: &mut read::Section<'_, '_>) -> Option<Settings> {
     let upstreams = upstream::read(root);
     let sources = source::read(root);
     let feeds = feeds::read(root);
+    let identity = identity::read(root);
     let (limits, log, telemetry) = (limits(root), log(root), telemetry(root));
     let (opal, opal_server) = (opal::sources(root), opal::server(root));
     let postgres = postgres::read(root);
@@ -360,6 +367,7 @@ fn sections(root: &mut read::Section<'_, '_>) -> Option<Settings> {
         upstreams: upstreams?,
         sources: sources?,
         feeds: feeds?,
+        identity: identity?,
         keys: keys?,
         vault: vault?,
         journal: journal?,
@@ -576,8 +584,9 @@ fn dev(root: &mut read::Section<'_, '_>, server: Option<&Server>) -> Option<Dev>
         );
     }
     let plain_http = section.boolean("plain_http", false);
+    let sign_in = section.boolean("sign_in", false);
     section.finish();
-    Some(Dev { plain_http: plain_http? })
+    Some(Dev { plain_http: plain_http?, sign_in: sign_in? })
 }
 
 /// Environment variables of an upstream's process, by name.

@@ -62,6 +62,7 @@ pub(super) fn check(reader: &Reader<'_>, settings: &Settings) {
         }
     }
     super::feeds::check(reader, settings);
+    super::identity::check(reader, settings);
     if let (super::FeedsListener::Own(address), Some(url)) = (settings.feeds.listen, &settings.feeds.url) {
         plain_http(reader, settings, "feeds.url", url, address.ip());
     } else if let super::FeedsListener::Own(address) = settings.feeds.listen {
