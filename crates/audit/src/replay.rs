@@ -20,6 +20,7 @@ use placet_store::Record;
 use crate::{
     Data, DataError,
     again::{Case, again},
+    base::{Begin, begin},
     compare::is_fault,
     past::{Folded, Past},
     report::{Difference, Outcome, ReplayReport, What},
@@ -77,7 +78,7 @@ pub fn replay(
     let threads = thread::available_parallelism().map_or(1, NonZero::get);
     let (cases, waiting) = sync_channel(QUEUE);
     let waiting = Mutex::new(waiting);
-    thread::scope(|threads_of| {
+    let from = thread::scope(|threads_of| {
         for _ in 0..threads {
             threads_of.spawn(|| work(&waiting, data, other, &report));
         }
@@ -93,6 +94,7 @@ pub fn replay(
         walked
     })?;
     let mut report = report.into_inner().unwrap_or_else(PoisonError::into_inner);
+    report.archived = from.saturating_sub(1);
     report.finish();
     Ok(report)
 }
@@ -102,16 +104,17 @@ pub(crate) enum Found<'r> {
     Unreadable(&'r Record, String),
 }
 
+/// Answers the first record that was looked at.
 pub(crate) fn walk(
     data: &Data,
     scope: &Scope,
     against: bool,
     progress: &mut dyn FnMut(u64, u64),
     mut found: impl FnMut(Found<'_>),
-) -> Result<(), DataError> {
-    let mut past = Past::new(WINDOW, data.subjects().clone());
+) -> Result<u64, DataError> {
+    let Begin { mut past, from } = begin(data, WINDOW)?;
     let last = scope.to.map_or(data.last(), |to| to.min(data.last()));
-    for record in data.records(last)? {
+    for record in data.records(from, last)? {
         let record = record?;
         if record.sequence.is_multiple_of(STEP) {
             progress(record.sequence, last);
@@ -129,7 +132,7 @@ pub(crate) fn walk(
         }
     }
     progress(last, last);
-    Ok(())
+    Ok(from)
 }
 
 /// `against`: it is made again by another release than its own.

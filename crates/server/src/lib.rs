@@ -18,6 +18,7 @@ pub mod metrics;
 pub mod oauth;
 pub mod opal;
 pub mod outside;
+mod retention;
 pub mod run;
 pub mod settings;
 mod shared;

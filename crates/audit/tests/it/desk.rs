@@ -30,7 +30,7 @@ use placet_ledger::{
     frame::{Frame, FrameError},
 };
 use placet_policy::{Release, Tree};
-use placet_store::{At, Fold, FrameSink, Journal, Notary, Options, Receipt};
+use placet_store::{Archive, At, Fold, FrameSink, Journal, Notary, Options, Receipt, Shelved};
 use tempfile::TempDir;
 
 /// The desk's one policy.
@@ -99,11 +99,21 @@ pub(crate) struct Desk {
 impl Desk {
     /// Opens it at half past nine, with its facts and its release.
     pub(crate) async fn open() -> Self {
+        Self::open_with(None).await
+    }
+    /// The same, with small segments, many kept states and an archive.
+    pub(crate) async fn archiving(archive: Archive) -> Self {
+        Self::open_with(Some(archive)).await
+    }
+    async fn open_with(archive: Option<Archive>) -> Self {
         let dir = TempDir::new().unwrap();
         let clock = Arc::new(AtomicU64::new(Timestamp::parse("2026-03-01T09:30:00Z").unwrap().millis()));
         let wall = Arc::clone(&clock);
-        let (ledger, _) =
-            Ledger::open(dir.path(), options(move || wall.load(Ordering::Relaxed), key())).unwrap();
+        let mut options = options(move || wall.load(Ordering::Relaxed), key());
+        if archive.is_some() {
+            options = Options { segment_bytes: 64 << 10, keep_every: 8, archive, ..options };
+        }
+        let (ledger, _) = Ledger::open(dir.path(), options).unwrap();
         let facts =
             Path::new(env!("CARGO_MANIFEST_DIR")).join("../../policies/support/tests/facts/support.json");
         let mut facts = placet_json::parse(&fs::read(facts).unwrap(), &Limits::RESULT).unwrap();
@@ -258,6 +268,34 @@ impl Desk {
             idempotency_key: None,
         };
         self.ledger.transact(transaction).await.unwrap();
+    }
+
+    /// Archives what ends before this record, as a server does.
+    pub(crate) fn shelve(&self, before: u64) -> Shelved {
+        let goes = |candidate: &placet_store::Candidate| candidate.segment.last < before;
+        self.ledger.shelve(20, goes, placet_audit::mark).unwrap().unwrap()
+    }
+    pub(crate) fn last(&self) -> u64 {
+        self.ledger.reader().last()
+    }
+    /// The case's note, told anew.
+    pub(crate) async fn note(&self, text: &str) {
+        let change =
+            format!(r#"{{"resource_set":{{"type":"note","id":"N-1","attributes":{{"text":"{text}"}}}}}}"#);
+        let change = placet_json::parse(change.as_bytes(), &Limits::RESULT).unwrap();
+        let place = Place::Tenant(TenantId::new("acme").unwrap());
+        let change = Change::from_value(&change, &place).unwrap();
+        self.change(place, change).await;
+    }
+    pub(crate) async fn act(&self, verb: &str, why: &str) {
+        let act = placet_gateway::Act {
+            by: name("operator"),
+            verb: verb.to_owned(),
+            refused: false,
+            why: why.to_owned(),
+            tenant: Some(TenantId::new("acme").unwrap()),
+        };
+        self.ledger.act(act).await.unwrap();
     }
 
     /// A morning: 4 permits, 8 denials that were decided on something, and one that wasn't. Then it closes.

@@ -1,6 +1,7 @@
 //! One file a verb.
 
 pub(crate) mod access;
+mod archive;
 pub(crate) mod audit;
 pub(crate) mod authority;
 pub(crate) mod backup;
@@ -15,8 +16,8 @@ pub(crate) mod demo;
 pub(crate) mod diff;
 pub(crate) mod doctor;
 pub(crate) mod effects;
-pub(crate) mod erase;
 pub(crate) mod envelope;
+pub(crate) mod erase;
 pub(crate) mod explain;
 mod export;
 pub(crate) mod facts;

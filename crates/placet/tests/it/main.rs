@@ -8,6 +8,7 @@
     reason = "a test that can't go on has failed"
 )]
 
+mod archive;
 mod cancel;
 mod check;
 #[path = "../../../testing/src/cluster.rs"]
@@ -19,6 +20,7 @@ mod guide;
 mod ledger;
 mod lifecycle;
 mod openapi;
+mod order;
 mod postgres;
 mod pure;
 mod server;

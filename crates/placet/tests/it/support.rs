@@ -113,6 +113,10 @@ impl Serving {
         std::thread::spawn(move || lines.for_each(drop));
         Self { child, said }
     }
+    /// The process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
     /// Asks it to end, and waits until it has.
     pub(crate) fn end(mut self) -> Option<i32> {
         let asked = Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
