@@ -10,8 +10,8 @@ mod gap;
 mod lookup;
 mod read;
 mod refusals;
-mod schema;
 pub mod sealed;
+mod schema;
 mod state_moves;
 mod writer;
 

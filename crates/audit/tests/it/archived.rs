@@ -109,3 +109,35 @@ async fn rep_1_a_kept_state_that_another_key_signed_or_that_was_altered_is_no_be
     let by_archive = trusting(dir.path(), Some(archive(&place)));
     assert!(replay(&by_archive, &Scope::default(), None, &mut |_, _| ()).unwrap().is_same());
 }
+
+#[tokio::test]
+async fn what_is_erased_is_as_shut_in_the_archive_as_here() {
+    const CANARY: &str = "canary of a person";
+    let (place, master) = (TempDir::new().unwrap(), [5; 32]);
+    let desk = Desk::sealing(archive(&place), &master).await;
+    let mut first = 0;
+    for turn in 0..100 {
+        let text = if turn == 0 { CANARY.to_owned() } else { "x".repeat(900) };
+        desk.note(&text).await;
+        if turn == 0 {
+            first = desk.last();
+        }
+        desk.call("crm.get_case", CASE).await.unwrap();
+        desk.call("crm.get_case", CASE).await.unwrap();
+    }
+    let shelved = desk.shelve(desk.last() / 2);
+    assert!(shelved.base > first, "{shelved:?}");
+    assert!(desk.knew(first, CANARY), "the archive is read for facts of then");
+    desk.erase_note().await;
+    assert!(!desk.knew(first, CANARY));
+    let dir = desk.close();
+    for file in std::fs::read_dir(place.path()).unwrap() {
+        let bytes = std::fs::read(file.unwrap().path()).unwrap();
+        assert!(!bytes.windows(CANARY.len()).any(|window| window == CANARY.as_bytes()));
+    }
+    let report = verify_with(dir.path(), ORGANISATION, public(), Some(&archive(&place)));
+    assert!(report.is_sound(), "{report}");
+    let data = Data::open_with(dir.path(), Some(&master)).unwrap().with_archive(Some(archive(&place)));
+    let report = replay(&data, &Scope::default(), None, &mut |_, _| ()).unwrap();
+    assert!(report.differs == 0 && report.cannot_tell == 0 && report.decided() == 200, "{report}");
+}

@@ -23,14 +23,14 @@ use placet_core::{
 };
 use placet_core::{Approval, Code, Facts as _, Standing};
 use placet_facts::{Change, Place, Transaction, parse_file};
-use placet_gateway::Ledger;
+use placet_gateway::{Erasable, Ledger};
 use placet_json::{Limits, Object, Value, object};
 use placet_ledger::{
     checkpoint::{SigningKey, VerifyingKey},
     frame::{Frame, FrameError},
 };
 use placet_policy::{Release, Tree};
-use placet_store::{Archive, At, Fold, FrameSink, Journal, Notary, Options, Receipt, Shelved};
+use placet_store::{Archive, At, Fold, FrameSink, Journal, Notary, Options, Receipt, Shelved, Subjects};
 use tempfile::TempDir;
 
 /// The desk's one policy.
@@ -99,13 +99,28 @@ pub(crate) struct Desk {
 impl Desk {
     /// Opens it at half past nine, with its facts and its release.
     pub(crate) async fn open() -> Self {
-        Self::open_with(None).await
+        Self::open_with(None, None, |_, text| text).await
     }
     /// The same, with small segments, many kept states and an archive.
     pub(crate) async fn archiving(archive: Archive) -> Self {
-        Self::open_with(Some(archive)).await
+        Self::open_with(Some(archive), None, |_, text| text).await
     }
-    async fn open_with(archive: Option<Archive>) -> Self {
+    /// The same, where notes are personal.
+    pub(crate) async fn sealing(archive: Archive, master: &[u8; 32]) -> Self {
+        let edit = |path: &str, text: String| {
+            if path == "catalog/crm.toml" {
+                format!("{text}\n[personal.note]\nattributes = [\"text\"]\n")
+            } else {
+                text
+            }
+        };
+        Self::open_with(Some(archive), Some(master), edit).await
+    }
+    async fn open_with(
+        archive: Option<Archive>,
+        master: Option<&[u8; 32]>,
+        edit: impl Fn(&str, String) -> String,
+    ) -> Self {
         let dir = TempDir::new().unwrap();
         let clock = Arc::new(AtomicU64::new(Timestamp::parse("2026-03-01T09:30:00Z").unwrap().millis()));
         let wall = Arc::clone(&clock);
@@ -113,7 +128,9 @@ impl Desk {
         if archive.is_some() {
             options = Options { segment_bytes: 64 << 10, keep_every: 8, archive, ..options };
         }
-        let (ledger, _) = Ledger::open(dir.path(), options).unwrap();
+        let subjects =
+            master.map_or_else(Subjects::none, |master| Subjects::open(dir.path(), master).unwrap());
+        let (ledger, _) = Ledger::open_sealing(dir.path(), options, subjects).unwrap();
         let facts =
             Path::new(env!("CARGO_MANIFEST_DIR")).join("../../policies/support/tests/facts/support.json");
         let mut facts = placet_json::parse(&fs::read(facts).unwrap(), &Limits::RESULT).unwrap();
@@ -124,7 +141,7 @@ impl Desk {
         for transaction in parse_file(&facts).unwrap() {
             ledger.transact(transaction).await.unwrap();
         }
-        let release = Arc::new(release(|_, text| text));
+        let release = Arc::new(release(edit));
         ledger.promote(Arc::clone(&release), &name("operator"), "the first").await.unwrap();
         let authority = Authority::new(
             ledger.releases().clone(),
@@ -274,6 +291,16 @@ impl Desk {
     pub(crate) fn shelve(&self, before: u64) -> Shelved {
         let goes = |candidate: &placet_store::Candidate| candidate.segment.last < before;
         self.ledger.shelve(20, goes, placet_audit::mark).unwrap().unwrap()
+    }
+    /// Whether the facts as they were after this record have a text in them.
+    pub(crate) fn knew(&self, at: u64, text: &str) -> bool {
+        let world = self.ledger.as_of(placet_core::Revision(at)).unwrap();
+        world.documents().any(|document| document.to_string().contains(text))
+    }
+    /// Erases the note.
+    pub(crate) async fn erase_note(&self) {
+        let whom = Erasable::Subject(TenantId::new("acme").unwrap(), name("note"), name("N-1"));
+        assert_eq!(self.ledger.erase(name("operator"), whom, "asked for".to_owned()).await.unwrap().keys, 1);
     }
     pub(crate) fn last(&self) -> u64 {
         self.ledger.reader().last()

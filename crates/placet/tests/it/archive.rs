@@ -152,6 +152,10 @@ fn what_is_old_goes_to_the_archive_is_verified_there_and_named_where_it_is_misse
     run(&["audit", "verify", "--data", "restored", "--key", "data/keys/checkpoint.key", "--archive"])
         .expect(0);
 
+    let (code, said) = crate::ledger::outsider(dir.path(), &["data"]);
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains(&format!("{RECORDS} records")), "{said}");
+
     // A new checkpoint key vouches for what is archived, too.
     run(&["audit", "rotate-key", "--new", "new.key", "--why", "a year"]).expect(0);
     run(&["audit", "verify", "--key", "new.key"]).expect(0);

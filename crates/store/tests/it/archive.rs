@@ -251,7 +251,7 @@ impl Moto {
         use std::io::{BufRead as _, BufReader};
         let server = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.peers/s3/bin/python");
         assert!(server.exists(), "run peers/install.sh first: {} is missing", server.display());
-        let script = "import sys\nfrom moto.server import ThreadedMotoServer\nserver = ThreadedMotoServer(ip_address='127.0.0.1', port=0)\nserver.start()\nprint(server.get_host_and_port()[1], flush=True)\nsys.stdin.read()";
+        let script = "import sys\nfrom moto.server import ThreadedMotoServer\nserver = ThreadedMotoServer(ip_address='127.0.0.1', port=0, verbose=False)\nserver.start()\nprint(server.get_host_and_port()[1], flush=True)\nsys.stdin.read()";
         let mut child = std::process::Command::new(server)
             .args(["-c", script])
             .stdin(std::process::Stdio::piped())

@@ -14,6 +14,7 @@ mod enrolment;
 mod envelope;
 mod feeds;
 mod gateways;
+mod holds;
 mod limits;
 mod live;
 mod lookups;
