@@ -11,7 +11,7 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 peers=$(dirname "$here")/.peers
 uv_version=0.13.9
-python_sets=(mcp1 mcp2 atlassian feeds opal engines tokens ocsf)
+python_sets=(mcp1 mcp2 atlassian feeds opal engines tokens ocsf s3)
 # OPA as a library. Its wheel asks for a newer Python than its few lines of ctypes need.
 opa_bindings=opa-golib-python-bindings==0.4.4
 
@@ -36,6 +36,8 @@ need_tools() {
   command -v python3 >/dev/null || apt_install python3 python3-venv
   python3 -c 'import ensurepip, venv' 2>/dev/null || apt_install python3-venv
   command -v npm >/dev/null || apt_install nodejs npm
+  # Shows in which order a server syncs and sends.
+  command -v strace >/dev/null || apt_install strace
 }
 
 install_uv() {

@@ -20,6 +20,7 @@ pub mod oauth;
 pub mod opal;
 pub mod outside;
 pub mod people;
+mod retention;
 pub mod run;
 pub mod settings;
 mod shared;

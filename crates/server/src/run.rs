@@ -43,6 +43,7 @@ use crate::{
     opal,
     outside::{Outside, OutsideError},
     people::{self, Seals},
+    retention,
     settings::{Limits, ListWith, SecretError, Server, Settings, Transport, Upstream, Variables},
     shared, stream, transparency,
     uses::Uses,
@@ -93,6 +94,9 @@ pub enum StartError {
     /// What others saw of the ledger.
     #[error(transparent)]
     Outside(#[from] OutsideError),
+    /// The archive of old segments.
+    #[error("`retention.archive`: {0}")]
+    Archive(String),
     /// The search index.
     #[error("the search index: {0}; run `placet doctor --rebuild`")]
     Index(#[from] placet_store::ProjectionError),
@@ -217,7 +221,8 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
         every: CHECKPOINT,
     };
     let outside = Outside::of(&settings, &notary, variables)?;
-    let options = Options::new(wall, notary);
+    let options =
+        Options { archive: retention::archive(&settings, variables)?, ..Options::new(wall, notary) };
     if commons.is_none() {
         outside.before().await?;
     }
@@ -250,6 +255,7 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
         index: Mutex::new(Projection::open(&data)?),
         reading: Mutex::default(),
     });
+    let archived = Arc::clone(&books);
     let (opal_listener, opal_addr, opal_url) = bind_opal(&settings).await?;
     let opal::Started { opal, sources, app: opal_app } =
         opal::prepare(&settings, variables, &lifecycle, &metrics, opal_url.as_deref())
@@ -355,6 +361,17 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
         });
     }
     tasks.spawn(flood::sweep(ledger.clone(), Arc::clone(&metrics), stop.subscribe()));
+    let retains = settings.retention.archive.is_some();
+    if retains {
+        let (books, stopped) = (archived, stop.subscribe());
+        tasks.spawn(retention::work(
+            settings.retention.clone(),
+            ledger.clone(),
+            books,
+            Arc::clone(&metrics),
+            stopped,
+        ));
+    }
     tasks.spawn(outside.follow(metrics, stop.subscribe()));
     if !every.is_zero() {
         let stopped = told(stop.subscribe());

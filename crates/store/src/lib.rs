@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `lock` | locked by the process that serves the directory |
 //! | `journal/NNNNNNNNNNNN.seg` | segments, named by their first sequence; `journal/next` is the one being filled ahead |
+//! | `journal/archived` | which segments are in the archive instead, signed |
 //! | `tree/<tree>/hashes` | the tree's stored nodes, 32 bytes each, only growing |
 //! | `tree/<tree>/checkpoint` | the newest signed tree head |
 //! | `tree/<tree>/cosigned` | the newest one that enough witnesses cosigned |
@@ -18,6 +19,7 @@
 //! What a record means isn't known here: a [`Fold`] decides what is admitted, callbacks say what is indexed.
 
 mod append;
+mod archive;
 mod cursor;
 mod disk;
 mod fault;
@@ -37,6 +39,10 @@ mod walk;
 mod writer;
 
 pub use append::{Addition, AppendError, append};
+pub use archive::{
+    Archive, ArchiveError, ArchivedSegment, Because, Candidate, Manifest, ManifestError, ShelveError,
+    Shelved, Shelving, Variable, shelve_alone,
+};
 pub use cursor::{CursorError, Cursors, Held};
 pub use disk::LOCK;
 pub use fault::{Fault, Faults, Point};
@@ -54,5 +60,5 @@ pub use published::{Anchor, Heads, cosigned, fresh_seed, keep_cosigned, resign};
 pub use reader::{ReadError, Reader, Record};
 pub use subjects::{MAX_SUBJECT, Opening, SubjectKeyId, Subjects, SubjectsError, is_subject};
 pub use trees::{TreeReader, copy_tree, trees};
-pub use verify::{Finding, TreeReport, VerifyReport, verify};
+pub use verify::{Archived, Finding, TreeReport, VerifyReport, verify, verify_with};
 pub use walk::Place;

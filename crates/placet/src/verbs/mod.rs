@@ -1,6 +1,7 @@
 //! One file a verb.
 
 pub(crate) mod access;
+mod archive;
 pub(crate) mod audit;
 pub(crate) mod authority;
 pub(crate) mod backup;

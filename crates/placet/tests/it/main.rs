@@ -8,6 +8,7 @@
     reason = "a test that can't go on has failed"
 )]
 
+mod archive;
 mod cancel;
 mod check;
 #[path = "../../../testing/src/cluster.rs"]
@@ -21,6 +22,7 @@ mod lifecycle;
 mod memory;
 mod onboard;
 mod openapi;
+mod order;
 mod postgres;
 mod probe;
 mod pure;

@@ -22,6 +22,7 @@ mod feed;
 mod fits;
 mod freezes;
 mod health;
+mod holds;
 mod lives;
 mod moves;
 mod opal;
@@ -122,6 +123,8 @@ pub fn routes(admin: Arc<Admin>) -> Router {
         .route("/v1/access/sign", post(access::sign))
         .route("/v1/freezes", get(read::freezes).post(freezes::freeze))
         .route("/v1/freezes/end", post(freezes::unfreeze))
+        .route("/v1/holds", get(holds::list).post(holds::hold))
+        .route("/v1/holds/end", post(holds::end))
         .route("/v1/risks", get(risks::list).post(risks::set))
         .route("/v1/waivers", get(waivers::list).post(waivers::ask))
         .route("/v1/waivers/{waiver}/confirm", post(waivers::confirm))

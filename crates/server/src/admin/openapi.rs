@@ -121,6 +121,19 @@ pub(super) const OPERATIONS: &[Operation] = &[
             ("why", "string", true),
         ],
     ),
+    read("/v1/holds", "Legal holds in force"),
+    act(
+        "/v1/holds",
+        "Hold what belongs to a tenant or a workflow: it stays here, and isn't erased",
+        "200",
+        &[("tenant", "string", true), ("workflow", "string", false), ("why", "string", true)],
+    ),
+    act(
+        "/v1/holds/end",
+        "End a hold",
+        "200",
+        &[("tenant", "string", true), ("workflow", "string", false), ("why", "string", true)],
+    ),
     read("/v1/risks", "Risks that aren't 0"),
     act(
         "/v1/risks",

@@ -12,6 +12,7 @@ mod postgres;
 mod print;
 mod promotion;
 mod read;
+mod retention;
 mod rules;
 mod secret;
 mod source;
@@ -39,6 +40,7 @@ pub use opal::{OpalServer, OpalSource, Promote};
 pub use postgres::PostgresSource;
 pub use print::Printed;
 pub use promotion::{GitRef, GitSource, Promotion};
+pub use retention::Retention;
 pub use secret::{Secret, SecretError, SecretSource, check_private};
 pub use stream::{StreamAt, StreamHttp, StreamTo, StreamToken};
 pub use upstream::{ListWith, Transport, Upstream};
@@ -94,6 +96,8 @@ pub struct Settings {
     pub journal: Journal,
     /// Who sees the ledger's checkpoints.
     pub ledger: Transparency,
+    /// How long the journal stays here, and where it goes then.
+    pub retention: Retention,
     /// Bounds of the listeners.
     pub limits: Limits,
     /// Logs.
@@ -350,6 +354,7 @@ fn sections(root: &mut read::Section<'_, '_>) -> Option<Settings> {
     };
     let journal = journal(root);
     let ledger = ledger::read(root);
+    let retention = retention::read(root);
     let upstreams = upstream::read(root);
     let sources = source::read(root);
     let feeds = feeds::read(root);
@@ -372,6 +377,7 @@ fn sections(root: &mut read::Section<'_, '_>) -> Option<Settings> {
         vault: vault?,
         journal: journal?,
         ledger: ledger?,
+        retention: retention?,
         limits: limits?,
         log: log?,
         telemetry: telemetry?,

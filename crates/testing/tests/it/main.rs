@@ -17,6 +17,7 @@ mod enrolment;
 mod envelope;
 mod feeds;
 mod gateways;
+mod holds;
 mod http_parts;
 mod limits;
 mod live;
