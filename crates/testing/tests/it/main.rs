@@ -27,6 +27,7 @@ mod releases;
 mod rest;
 mod signals;
 mod sources;
+mod stolen;
 mod stops;
 mod support;
 mod tenancy;
