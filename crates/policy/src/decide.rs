@@ -263,7 +263,7 @@ pub(crate) fn input_invalid(path: &str, message: &str) -> Reason {
 
 fn fault_reason(fault: EngineFault) -> Reason {
     let public = if fault.code == Code::Limit {
-        "the decision took too long"
+        "the decision took too much time or memory"
     } else {
         "the policy could not be evaluated"
     };

@@ -5,6 +5,7 @@ pub(crate) mod audit;
 pub(crate) mod authority;
 pub(crate) mod backup;
 pub(crate) mod bench;
+mod bulk;
 pub(crate) mod can;
 pub(crate) mod catalog;
 pub(crate) mod check;
