@@ -34,6 +34,7 @@ mod releases;
 mod rest;
 mod signals;
 mod sources;
+mod stolen;
 mod stops;
 mod streams;
 mod support;

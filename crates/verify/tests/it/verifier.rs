@@ -130,6 +130,16 @@ fn keys_rotate_without_an_outage_and_a_flood_fetches_once() {
 }
 
 #[test]
+fn cre_1_a_key_that_was_taken_out_opens_nothing() {
+    let (stolen, next) = (Gateway::new(Algorithm::EdDsa), Gateway::new(Algorithm::EdDsa));
+    let verifier = stolen.verifier(MemoryStore::started(START, 8));
+    assert!(stolen.call(NOW).check(&verifier, NOW).is_ok(), "until then whoever has it is the gateway");
+    assert!(verifier.replace_keys(next.keys()));
+    assert_eq!(stolen.call(NOW).check(&verifier, NOW).unwrap_err(), Refused::UnknownKey);
+    assert!(next.call(NOW).check(&verifier, NOW).is_ok());
+}
+
+#[test]
 fn what_would_believe_nobody_or_anybody_isn_t_made() {
     let trust = || Gateway::new(Algorithm::EdDsa).trust();
     let store = || MemoryStore::started(START, 8);

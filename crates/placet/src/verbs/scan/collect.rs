@@ -11,6 +11,8 @@ use super::{
 
 /// The shortest piece of a secret that no report may contain, in characters.
 const PIECE: usize = 5;
+/// The longest credential, in bytes: a chain of keys.
+const MAX_SECRET: usize = 16 * 1024;
 /// Credentials that are told one by one; a report of more is read by nobody, and says how many there are.
 pub(super) const MOST: usize = 10_000;
 /// A token that ends within this, in seconds, is not a standing credential.
@@ -158,8 +160,11 @@ impl Collector {
         self.credentials.push(Credential { kind, place, fingerprint, governed });
     }
 
-    /// Nothing of this is to be shown.
+    /// Nothing of this is to be shown. What is larger than any credential is a file, and only what was found in it counts.
     fn hide(&mut self, secret: &str) {
+        if secret.len() > MAX_SECRET {
+            return;
+        }
         let letters: Vec<char> = secret.chars().collect();
         let pieces = letters.windows(PIECE).filter_map(|piece| <[char; PIECE]>::try_from(piece).ok());
         self.pieces.extend(pieces);
