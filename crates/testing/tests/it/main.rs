@@ -15,6 +15,7 @@ mod envelope;
 mod feeds;
 mod gateways;
 mod http_parts;
+mod leading;
 mod limits;
 mod live;
 mod lookups;
