@@ -243,7 +243,8 @@ async fn led_3_effects_that_follow_no_permit_are_named() {
 #[tokio::test]
 async fn other_engines_are_told_where_something_differs_and_nowhere_else() {
     let dir = morning().await;
-    let (now, then) = (format!("\"engine\":\"{}\"", placet_core::ENGINE), "\"engine\":\"placet/0 regorus/0.1.0\"");
+    let (now, then) =
+        (format!("\"engine\":\"{}\"", placet_core::ENGINE), "\"engine\":\"placet/0 regorus/0.1.0\"");
     let of = |id: &'static str, also: Option<(&'static str, &'static str)>| {
         let now = now.clone();
         move |_: u64, kind: u8, text: String| {
@@ -264,7 +265,11 @@ async fn other_engines_are_told_where_something_differs_and_nowhere_else() {
     let report = again(&rewritten(&dir, of("dc_2", Some(code))));
     let differing = differing(&report);
     assert_eq!(differing.len(), 1, "{report}");
-    assert_eq!((differing[0].0, &differing[0].1[..2]), ("dc_2", &[What::Engine, What::Reasons][..]), "{report}");
+    assert_eq!(
+        (differing[0].0, &differing[0].1[..2]),
+        ("dc_2", &[What::Engine, What::Reasons][..]),
+        "{report}"
+    );
     let told = format!("engine differs: recorded placet/0 regorus/0.1.0; now {}", placet_core::ENGINE);
     assert!(report.to_string().contains(&told), "{report}");
 }

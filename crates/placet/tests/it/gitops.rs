@@ -33,7 +33,14 @@ impl Repository {
     }
     fn git(&self, arguments: &[&str]) {
         let done = Command::new("git")
-            .args(["-c", "user.name=Maya", "-c", "user.email=maya@acme.example", "-c", "commit.gpgsign=false"])
+            .args([
+                "-c",
+                "user.name=Maya",
+                "-c",
+                "user.email=maya@acme.example",
+                "-c",
+                "commit.gpgsign=false",
+            ])
             .args(["-c", "gpg.format=ssh"])
             .args(arguments)
             .current_dir(&self.dir)
@@ -71,7 +78,7 @@ fn says(server: &Server, wanted: &str) -> (String, String) {
         if status.text("/git/says").contains(wanted) {
             return (status.text("/in_force"), status.text("/git/release"));
         }
-        assert!(began.elapsed() < Duration::from_secs(60), "{wanted}: {}", status.out);
+        assert!(began.elapsed() < Duration::from_mins(1), "{wanted}: {}", status.out);
         std::thread::sleep(Duration::from_millis(100));
     }
 }
@@ -117,7 +124,7 @@ fn rel_1_of_tags_only_what_an_allowed_key_signed_comes_into_force() {
         if in_force != first {
             break in_force;
         }
-        assert!(began.elapsed() < Duration::from_secs(60), "the new tag was never taken");
+        assert!(began.elapsed() < Duration::from_mins(1), "the new tag was never taken");
         std::thread::sleep(Duration::from_millis(100));
     };
     edit(&policy, "input.amount <= 95", "input.amount <= 90");
@@ -129,7 +136,7 @@ fn rel_1_of_tags_only_what_an_allowed_key_signed_comes_into_force() {
     std::fs::write(server.dir().join("allowed"), format!("maya@acme.example {theirs}")).unwrap();
     let began = Instant::now();
     while server.run(&["release", "list"]).expect(0).text("/in_force") == second {
-        assert!(began.elapsed() < Duration::from_secs(60), "the key that counts now isn't read");
+        assert!(began.elapsed() < Duration::from_mins(1), "the key that counts now isn't read");
         std::thread::sleep(Duration::from_millis(100));
     }
 }
@@ -159,7 +166,8 @@ fn rel_1_a_statement_about_another_input_schema_is_refused_whoever_signed_it() {
     let jwks = placet(dir.path(), &["key", "show", "ci.pem", "--jwks"]).expect(0).out;
     std::fs::write(dir.path().join("signers.jwks"), jwks).unwrap();
     let repository = Repository::new(dir.path());
-    let sign = |root: &Path| placet(root, &["release", "sign", "policies/release", "--key", "ci.pem"]).expect(0);
+    let sign =
+        |root: &Path| placet(root, &["release", "sign", "policies/release", "--key", "ci.pem"]).expect(0);
     sign(dir.path());
     repository.commit("signed");
     let settings = format!(
@@ -193,7 +201,7 @@ fn rel_1_a_statement_about_another_input_schema_is_refused_whoever_signed_it() {
     repository.commit("of this schema");
     let began = Instant::now();
     while server.run(&["release", "list"]).expect(0).text("/in_force") == first {
-        assert!(began.elapsed() < Duration::from_secs(60), "the good one was never taken");
+        assert!(began.elapsed() < Duration::from_mins(1), "the good one was never taken");
         std::thread::sleep(Duration::from_millis(100));
     }
 }

@@ -64,7 +64,9 @@ fn behind() -> Behind {
     let sent = Arc::new(Mutex::new(Vec::new()));
     let audience = format!("http://{}/v1", tap(guard, Arc::clone(&sent)));
     let road = road_with(
-        &format!("[[upstream]]\nname = \"desk\"\nurl = \"{audience}\"\nprotocol = \"rest\"\nallow_private = true\n"),
+        &format!(
+            "[[upstream]]\nname = \"desk\"\nurl = \"{audience}\"\nprotocol = \"rest\"\nallow_private = true\n"
+        ),
         &[],
     );
     let (listen, issuer) = (guard.to_string(), road.server.agents.clone());
@@ -119,13 +121,17 @@ fn cre_2_an_http_api_behind_its_guard_takes_what_the_gateway_permitted_and_nothi
         Some("resource_outside_workflow"),
         "{denied}"
     );
-    let requests = ["GET /v1/cases/CASE-1837", "GET /v1/cases?limit=5&tenant=acme", "POST /v1/cases/CASE-1837/notes"];
+    let requests =
+        ["GET /v1/cases/CASE-1837", "GET /v1/cases?limit=5&tenant=acme", "POST /v1/cases/CASE-1837/notes"];
     assert_eq!(behind.desk.requests(), requests);
 
     // What went over the wire is good once, and only as a whole.
     let sent = String::from_utf8(behind.sent.lock().unwrap().clone()).unwrap();
     let first = sent.split("\r\n\r\n").next().unwrap().to_owned();
-    assert!(first.starts_with("GET /v1/cases/CASE-1837 HTTP/1.1") && first.to_lowercase().contains("dpop"), "{first}");
+    assert!(
+        first.starts_with("GET /v1/cases/CASE-1837 HTTP/1.1") && first.to_lowercase().contains("dpop"),
+        "{first}"
+    );
     let close = |head: &str| format!("{head}\r\nconnection: close\r\n\r\n");
     let again = exchange(behind.guard, close(&first).as_bytes());
     assert_eq!(status(&again), 401, "{again}");
@@ -144,8 +150,10 @@ fn cre_2_an_http_api_behind_its_guard_takes_what_the_gateway_permitted_and_nothi
 /// The server tells what a reading of its directory tells.
 fn diff_of_a_running_server(behind: &Behind) {
     let server = &behind.road.server;
-    let copied =
-        std::process::Command::new("cp").args(["-r", "release", "stricter"]).current_dir(server.dir()).status();
+    let copied = std::process::Command::new("cp")
+        .args(["-r", "release", "stricter"])
+        .current_dir(server.dir())
+        .status();
     assert!(copied.unwrap().success());
     let policy = server.dir().join("stricter/policies/support.rego");
     let text = std::fs::read_to_string(&policy).unwrap();
@@ -161,7 +169,8 @@ fn diff_of_a_running_server(behind: &Behind) {
     assert_eq!(there.pointer("/ledger/denied").and_then(Value::as_u64), Some(3), "{there}");
     let nobody = ask(&["--server", &server.admin, "--tenant", "globex"]).expect(0).json();
     assert_eq!(nobody.pointer("/ledger/compared").and_then(Value::as_u64), Some(0), "{nobody}");
-    let told = placet(server.dir(), &["diff", "release", "release", "--ledger", "..", "--server", &server.admin]);
+    let told =
+        placet(server.dir(), &["diff", "release", "release", "--ledger", "..", "--server", &server.admin]);
     assert!(told.expect(0).out.contains("no decision changes"));
     // Only an operator, and only releases.
     placet(server.dir(), &["key", "generate", "stranger.pem"]).expect(0);

@@ -236,7 +236,8 @@ fn doctor_names_the_gateways_and_the_one_whose_release_differs() {
         };
         checks.iter().filter(of).cloned().collect::<Vec<Value>>()
     };
-    let text = |check: &Value, name: &str| check.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let text =
+        |check: &Value, name: &str| check.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
     // It speaks with its signs of life.
     let ours = server.run(&["release", "list"]).expect(0).text("/in_force");
     let mut seen = Vec::new();
@@ -248,7 +249,10 @@ fn doctor_names_the_gateways_and_the_one_whose_release_differs() {
         std::thread::sleep(Duration::from_millis(50));
     }
     assert_eq!(seen.len(), 1, "{seen:?}");
-    assert!(text(&seen[0], "what").starts_with("gateway `gw-1`") && text(&seen[0], "problem").is_empty(), "{seen:?}");
+    assert!(
+        text(&seen[0], "what").starts_with("gateway `gw-1`") && text(&seen[0], "problem").is_empty(),
+        "{seen:?}"
+    );
     // One that is behind, one that says nothing, one that is gone.
     let _others = cluster.sql(
         "placet",

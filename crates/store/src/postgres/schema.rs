@@ -54,9 +54,11 @@ pub(crate) async fn make(client: &Client, journal: &[u8; 16], link: &[u8]) -> Re
     if !there {
         client.batch_execute(TABLES).await?;
     }
-    for (table, sql) in
-        [("placet_subject", subjects::TABLE), ("placet_about", fleet::TABLE), ("placet_leader", leader::TABLE)]
-    {
+    for (table, sql) in [
+        ("placet_subject", subjects::TABLE),
+        ("placet_about", fleet::TABLE),
+        ("placet_leader", leader::TABLE),
+    ] {
         let there = "SELECT to_regclass($1) IS NOT NULL";
         let there = client.query_typed_one(there, &[(&table, Type::TEXT)]).await?.try_get::<_, bool>(0)?;
         if !there {

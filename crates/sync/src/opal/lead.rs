@@ -3,10 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{
-    Host, SourceSettings,
-    source::follow,
-};
+use super::{Host, SourceSettings, source::follow};
 
 /// How often is asked whether this host follows the source.
 const LEAD: Duration = Duration::from_secs(1);

@@ -29,7 +29,9 @@ async fn turning_away() -> (String, Arc<Mutex<Vec<String>>>) {
                     seen.lock().unwrap().push(token.trim().to_owned());
                 }
                 let _gone = stream
-                    .write_all(b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+                    .write_all(
+                        b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+                    )
                     .await;
             });
         }
@@ -55,7 +57,11 @@ async fn syn_2_one_gateway_of_two_follows_an_opal_server_and_the_other_takes_ove
     let secret = tempfile::tempdir().unwrap();
     let file = url_file(secret.path(), &cluster.database("placet"));
     let mapping = secret.path().join("opal.toml");
-    std::fs::write(&mapping, "[[map]]\npath = \"/users/{id}\"\nperson = { id = \"{id}\", standing = \"/active\" }\n").unwrap();
+    std::fs::write(
+        &mapping,
+        "[[map]]\npath = \"/users/{id}\"\nperson = { id = \"{id}\", standing = \"/active\" }\n",
+    )
+    .unwrap();
     let (one, two) = (token(secret.path(), "one"), token(secret.path(), "two"));
     let opal = format!(
         "[[opal]]\nname = \"hr\"\nurl = \"{url}\"\ntoken = {{ file = \"{one}\" }}\ntenant = \"acme\"\nmapping = \"{}\"\n",
