@@ -37,7 +37,7 @@ peers: ## real MCP clients and servers through the gateway, real OPAL on both si
 	@bash peers/install.sh
 	@$(CARGO) build --quiet --bin placet
 	$(CARGO) run --quiet --package xtask -- peers
-	$(CARGO) nextest run --workspace --run-ignored only --no-fail-fast -E 'package(placet-sync) or package(placet-policy)'
+	$(CARGO) nextest run --workspace --run-ignored only --no-fail-fast -E 'package(placet-sync) or package(placet-policy) or package(placet-verify)'
 
 bench: ## criterion benches and `placet bench`, in release
 	$(CARGO) bench --workspace

@@ -134,8 +134,8 @@ const ATTEMPT: &[Member] = &[
         Shape::Or(&Shape::Object(&[
             must(
                 "arguments",
-                Shape::Text,
-                "the arguments as they came, or their digest where they were too long",
+                Shape::Or(&Shape::Text),
+                "the arguments as they came, or their digest where they were too long; null where they are sealed",
             ),
             LOOKUPS,
             must("offered", Shape::Text, "the digest of the tool's definition, `absent` or `unread`"),

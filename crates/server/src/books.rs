@@ -171,6 +171,10 @@ pub trait Offers: Send + Sync + 'static {
     fn protocol(&self, _upstream: &Name) -> &'static str {
         "mcp"
     }
+    /// What its calls would be shown by its settings, as a catalog's `credential` says it: a proposal.
+    fn credential(&self, _upstream: &Name) -> Option<&str> {
+        None
+    }
     /// Reads the definitions of an upstream anew: name, digest, definition. `None`: there is no such upstream.
     fn pull<'a>(&'a self, upstream: &'a Name) -> Pending<'a, Option<Result<Vec<Offer>, String>>>;
 }

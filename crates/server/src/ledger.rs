@@ -1,6 +1,9 @@
 //! The administration's books, kept by the gateway's ledger and its search index.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use placet_core::{DecisionId, Digest, Name, RelationModel, Revision, Timestamp};
 use placet_facts::{ChangeError, Live, Transaction, World};
@@ -227,6 +230,8 @@ pub(crate) struct LiveOffers {
     pub(crate) upstreams: Arc<Upstreams>,
     pub(crate) ledger: Ledger,
     pub(crate) effects: Effects,
+    /// What calls of each upstream would be shown, as its settings have it.
+    pub(crate) credentials: BTreeMap<Name, String>,
 }
 
 impl Offers for LiveOffers {
@@ -251,6 +256,9 @@ impl Offers for LiveOffers {
             .circuits()
             .map(|(name, circuit, opened)| (name.clone(), word(circuit), opened))
             .collect()
+    }
+    fn credential(&self, upstream: &Name) -> Option<&str> {
+        self.credentials.get(upstream).map(String::as_str)
     }
     fn protocol(&self, upstream: &Name) -> &'static str {
         if self.upstreams.is_rest(upstream) { "rest" } else { "mcp" }

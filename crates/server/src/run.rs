@@ -284,6 +284,7 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
             upstreams: Arc::clone(&upstreams),
             ledger: ledger.clone(),
             effects: effects.clone(),
+            credentials: settings.upstreams.iter().map(Upstream::credential).collect(),
         }),
         door: Door {
             audience: server.admin_url.clone(),

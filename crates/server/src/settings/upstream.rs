@@ -36,6 +36,21 @@ pub struct Upstream {
     pub line: usize,
 }
 
+impl Upstream {
+    /// Its name, and what its calls are probably to be shown, as a catalog's `credential` says it: a process has what
+    /// it needs, and what opens the door to its list opens it to its tools.
+    #[must_use]
+    pub fn credential(&self) -> (Name, String) {
+        let credential = match (&self.transport, &self.list_with) {
+            (Transport::Stdio { .. }, _) => "process".to_owned(),
+            (_, ListWith::CallToken) => "call-token".to_owned(),
+            (_, ListWith::Vault(name)) => format!("vault:{name}"),
+            (_, ListWith::Nothing) => "none".to_owned(),
+        };
+        (self.name.clone(), credential)
+    }
+}
+
 /// With what an upstream's tools are listed: that is nobody's call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ListWith {

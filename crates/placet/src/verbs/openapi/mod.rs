@@ -52,6 +52,12 @@ impl<'d> Document<'d> {
     }
 }
 
+/// A tool's own schema of one argument as the catalog writes a type, without braces, and what of it isn't in there.
+pub(super) fn argument(root: &Value, schema: &Value, name: &str) -> Result<(String, Vec<String>), String> {
+    let typed = Document(root).typed(schema, name, schema::Stands::Elsewhere)?;
+    Ok((typed.keys, typed.remarks))
+}
+
 /// Reads the file and drafts entries for this upstream.
 pub(super) fn pull(upstream: &str, file: &Path) -> Result<Draft, Failure> {
     let named = upstream.len() <= 32
