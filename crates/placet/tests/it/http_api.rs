@@ -176,5 +176,5 @@ fn diff_of_a_running_server(behind: &Behind) {
     placet(server.dir(), &["key", "generate", "stranger.pem"]).expect(0);
     let stranger = ask(&["--server", &server.admin, "--key", "stranger.pem"]).expect(2);
     assert!(stranger.err.contains("isn't signed by a key that is known here"), "{}", stranger.err);
-    ask(&["--server", &server.admin, "--data", "data"]).expect(2);
+    placet(server.dir(), &["diff", "release", "stricter", "--server", &server.admin]).expect(2);
 }
