@@ -258,7 +258,7 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
     let archived = Arc::clone(&books);
     let (opal_listener, opal_addr, opal_url) = bind_opal(&settings).await?;
     let opal::Started { opal, sources, app: opal_app } =
-        opal::prepare(&settings, variables, &lifecycle, &metrics, opal_url.as_deref())
+        opal::prepare(&settings, variables, &lifecycle, &metrics, opal_url.as_deref(), commons.as_ref())
             .map_err(StartError::Opal)?;
     let databases = Arc::new(Databases::new(commons.as_ref(), &ledger));
     let tables =

@@ -201,7 +201,10 @@ mod tests {
 
     const KIND: &str = "multipart/form-data; boundary=x";
 
-    fn fields(body: &str) -> Result<Vec<(String, Option<String>, String)>, &'static str> {
+    /// Name, name of the file, content.
+    type Plain = (String, Option<String>, String);
+
+    fn fields(body: &str) -> Result<Vec<Plain>, &'static str> {
         let fields = read(KIND, body.as_bytes())?;
         Ok(fields
             .into_iter()

@@ -366,7 +366,7 @@ fn file_name(text: &str) -> Result<Part, String> {
         Part::Fixed(text) if !is_file_name(&text) => Err(format!(
             "`{text}` is no name of a file: 1 to 255 bytes without slash, quote or control character"
         )),
-        part => Ok(part),
+        part @ (Part::Fixed(_) | Part::Argument(_)) => Ok(part),
     }
 }
 

@@ -104,7 +104,7 @@ pub(super) fn weight(value: &Value, left: usize) -> Option<usize> {
             Value::String(text) => sum = sum.checked_add(text.len())?,
             // Of a number some twenty digits; a longer one is of an arithmetic that the memory's own bound ends.
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::Undefined => {
-                sum = sum.checked_add(20)?
+                sum = sum.checked_add(20)?;
             }
             Value::Array(items) => stack.extend(items.iter()),
             Value::Set(items) => stack.extend(items.iter()),
@@ -182,7 +182,7 @@ fn range(arguments: &[Value]) -> Result<(), String> {
 }
 
 fn shift(arguments: &[Value]) -> Result<(), String> {
-    match arguments.get(1).map(|by| by.as_u64()) {
+    match arguments.get(1).map(Value::as_u64) {
         Some(Ok(by)) if by > MAX_BITS => Err(format!("would shift by more than {MAX_BITS} bits")),
         Some(_) | None => render(arguments),
     }

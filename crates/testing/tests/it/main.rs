@@ -19,6 +19,7 @@ mod feeds;
 mod gateways;
 mod holds;
 mod http_parts;
+mod leading;
 mod limits;
 mod live;
 mod lookups;
