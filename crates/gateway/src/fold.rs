@@ -25,8 +25,8 @@ use crate::{
     effects::{UnknownEffect, Unresolved},
     erase::{self, Erasing, Erasure},
     keep::{FORMAT, Moments, Parts},
-    sealing::{Sealed, seal_parts},
     lives::{Entry, Lives, Step},
+    sealing::{Sealed, seal_parts},
     sources::{self, Gaps, SourceSays, Told},
     writes,
 };
@@ -366,8 +366,16 @@ impl State {
     /// All that is kept of a settled state.
     fn parts(&self) -> Parts {
         let Self { world, open, unresolved, keys, release, lives, erased_at, gaps, seen, .. } = self;
-        let Seen { open: _, unresolved: _, remediable, release: _, lives: _, keys: _, moments: _, erasing: _ } =
-            &**seen;
+        let Seen {
+            open: _,
+            unresolved: _,
+            remediable,
+            release: _,
+            lives: _,
+            keys: _,
+            moments: _,
+            erasing: _,
+        } = &**seen;
         let remediable = {
             let Remediable { at, order } = &*remediable.lock().unwrap_or_else(PoisonError::into_inner);
             order.iter().filter_map(|id| Some((id.clone(), *at.get(id)?))).collect()

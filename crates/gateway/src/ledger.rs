@@ -30,8 +30,8 @@ use crate::{
     flood::{Floods, Summary},
     fold::{Commit, Ended, Over, Refusal, Reservation, Seen, State},
     keep::position_at,
-    sealing::Sealed,
     lives::{Entry as LifeEntry, Lives, Step},
+    sealing::Sealed,
     sources::{SourceReport, SourceSays, Told},
 };
 

@@ -163,7 +163,8 @@ impl Books for LedgerBooks {
         let release = |digest: Digest| {
             self.ledger.archives().load(digest).map(Arc::new).map_err(|error| error.to_string())
         };
-        placet_audit::explain_in(self.ledger.reader(), self.ledger.subjects(), id, &release).map_err(|error| error.to_string())
+        placet_audit::explain_in(self.ledger.reader(), self.ledger.subjects(), id, &release)
+            .map_err(|error| error.to_string())
     }
     fn in_flight(&self) -> Result<Vec<InFlight>, String> {
         self.ledger.in_flight()

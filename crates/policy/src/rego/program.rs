@@ -236,7 +236,8 @@ impl Program {
                 m.references.iter().filter_map(|r| super::lint::input_path(parsed, r, &m.locals))
             })
             .fold(Around::default(), |around, path| around.and(Around::of_path(&path)));
-        let program = Self { engine, compiled: None, entries, reads_facts, asks, reads_totals, reads_days, around };
+        let program =
+            Self { engine, compiled: None, entries, reads_facts, asks, reads_totals, reads_days, around };
         program.prepare().map_err(|error| {
             Finding::error("release.toml", (0, 0), format!("the policies can't be prepared: {error}"), "")
         })

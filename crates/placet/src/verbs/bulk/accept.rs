@@ -71,8 +71,10 @@ pub(in super::super) fn accept(review: &Path, release: &Path) -> Result<Accepted
                 continue;
             }
             Some(_) => {
-                return Err(Failure::new(format!("the catalog has `{name}` already, with another definition"))
-                    .remedy("look at `placet catalog diff`, and add the digest to its `accepts`"));
+                return Err(Failure::new(format!(
+                    "the catalog has `{name}` already, with another definition"
+                ))
+                .remedy("look at `placet catalog diff`, and add the digest to its `accepts`"));
             }
             None => {}
         }
@@ -98,8 +100,10 @@ pub(in super::super) fn accept(review: &Path, release: &Path) -> Result<Accepted
     }
     // What doesn't load isn't written: the release stays as it was.
     let built = Release::build(&tree).map_err(|refused| {
-        Failure::new(format!("with these entries the release would be refused; nothing was written\n{refused}"))
-            .remedy(format!("correct them in `{shown}`"))
+        Failure::new(format!(
+            "with these entries the release would be refused; nothing was written\n{refused}"
+        ))
+        .remedy(format!("correct them in `{shown}`"))
     })?;
     accepted.findings = built
         .findings()
@@ -122,7 +126,9 @@ pub(in super::super) fn accept(review: &Path, release: &Path) -> Result<Accepted
 /// The digests that the catalog accepts, by tool.
 fn catalogued(tree: &placet_policy::Tree) -> BTreeMap<String, Vec<toml::Value>> {
     let mut known = BTreeMap::new();
-    for (_, bytes) in tree.iter().filter(|(path, _)| path.contains("catalog/") && path.ends_with(".toml")) {
+    for (_, bytes) in
+        tree.iter().filter(|(path, _)| path.contains("catalog/") && path.strip_suffix(".toml").is_some())
+    {
         let Ok(table) = toml::from_str::<toml::Table>(&String::from_utf8_lossy(bytes)) else { continue };
         for (name, tool) in table.get("tool").and_then(toml::Value::as_table).into_iter().flatten() {
             let digests = tool.get("accepts").and_then(toml::Value::as_array).cloned().unwrap_or_default();

@@ -70,7 +70,8 @@ fn member(text: &str, at: usize, name: &str) -> Option<Range<usize>> {
     let mut at = skip_space(text, open(text, at, '{')?);
     while text.get(at..)?.starts_with('"') {
         let key_end = at.checked_add(string_end(text.get(at..)?))?;
-        let key = placet_json::parse(text.get(at..key_end)?.as_bytes(), &placet_json::Limits::MESSAGE).ok()?;
+        let key =
+            placet_json::parse(text.get(at..key_end)?.as_bytes(), &placet_json::Limits::MESSAGE).ok()?;
         let colon = skip_space(text, key_end);
         let value = skip_space(text, open(text, colon, ':')?);
         let end = value_end(text, value)?;
@@ -152,8 +153,8 @@ mod tests {
     fn a_value_is_found_where_it_stands() {
         let text = r#"{ "x": [{"mcp": 1}], "mcp": { "servers": {"a": {"b": "}"}} , "z": 2 } }"#;
         let at = place(text, &["mcp", "servers"]).unwrap();
-        assert_eq!(&text[at], r#"{"a": {"b": "}"}}"#);
-        assert_eq!(&text[place(text, &["mcp", "z"]).unwrap()], "2");
+        assert_eq!(text.get(at).unwrap(), r#"{"a": {"b": "}"}}"#);
+        assert_eq!(text.get(place(text, &["mcp", "z"]).unwrap()).unwrap(), "2");
         assert!(place(text, &["mcp", "none"]).is_none());
         assert!(place("{\"a\": ", &["a"]).is_none());
     }
