@@ -16,6 +16,7 @@ pub(crate) mod decide;
 pub(crate) mod demo;
 pub(crate) mod diff;
 pub(crate) mod doctor;
+pub(crate) mod draft;
 pub(crate) mod effects;
 pub(crate) mod envelope;
 pub(crate) mod erase;

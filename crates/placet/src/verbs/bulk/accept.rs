@@ -126,7 +126,9 @@ pub(in super::super) fn accept(review: &Path, release: &Path) -> Result<Accepted
 /// The digests that the catalog accepts, by tool.
 fn catalogued(tree: &placet_policy::Tree) -> BTreeMap<String, Vec<toml::Value>> {
     let mut known = BTreeMap::new();
-    for (_, bytes) in tree.iter().filter(|(path, _)| path.contains("catalog/") && path.ends_with(".toml")) {
+    for (_, bytes) in
+        tree.iter().filter(|(path, _)| path.contains("catalog/") && path.strip_suffix(".toml").is_some())
+    {
         let Ok(table) = toml::from_str::<toml::Table>(&String::from_utf8_lossy(bytes)) else { continue };
         for (name, tool) in table.get("tool").and_then(toml::Value::as_table).into_iter().flatten() {
             let digests = tool.get("accepts").and_then(toml::Value::as_array).cloned().unwrap_or_default();

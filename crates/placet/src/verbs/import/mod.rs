@@ -114,8 +114,7 @@ impl Import {
         if self.write {
             rewrite(&self.file, &read, &entry, &backup)?;
         }
-        let told =
-            Told { import: &self, read: &read, dir: &dir, seeded: &seeded, entry: &entry, human: &human };
+        let told = Told { import: &self, read: &read, dir: &dir, seeded: &seeded, entry: &entry };
         show(self.format, &told.document(), |_| told.text(&backup))?;
         Ok(Answer::of(seeded.silent.is_empty()))
     }
@@ -146,7 +145,8 @@ impl Import {
         } else {
             base
         };
-        let (mut servers, mut left): (Vec<Server>, Vec<String>) = Default::default();
+        let mut servers: Vec<Server> = Vec::new();
+        let mut left: Vec<String> = Vec::new();
         for (name, server) in found {
             match client::read(name, server, base)? {
                 Some(read) if servers.iter().any(|other| other.name == read.name) => {
@@ -241,7 +241,6 @@ struct Told<'t> {
     dir: &'t Path,
     seeded: &'t Seeded,
     entry: &'t Value,
-    human: &'t HumanId,
 }
 
 impl Told<'_> {
@@ -274,7 +273,7 @@ impl Told<'_> {
             match (offered, self.seeded.silent.get(&server.name)) {
                 (Some(offered), _) => say(format_args!("\n{}: {} tools", server.name, offered.len())),
                 (None, Some(why)) => {
-                    say(format_args!("\n{}: doesn't say what it offers: {why}", server.name))
+                    say(format_args!("\n{}: doesn't say what it offers: {why}", server.name));
                 }
                 (None, None) => say(format_args!("\n{}: not started", server.name)),
             }
@@ -320,9 +319,8 @@ impl Told<'_> {
             ));
         }
         say(format_args!(
-            "  placet agent enrol {} --type assistant --owner {}\n  placet facts apply facts.json\n  PLACET_ENROL=… placet connect …      # once, with the code that was printed; then the client does",
-            project::AGENT,
-            self.human
+            "  placet facts apply facts.json\n  placet agent enrol {}\n  PLACET_ENROL=… placet connect …      # once, with the code that was printed; then the client does",
+            project::AGENT
         ));
         text
     }
