@@ -167,7 +167,7 @@ mod tests {
     async fn a_damaged_place_is_told_and_can_be_set_anew() {
         let dir = tempfile::tempdir().unwrap();
         let cursors = Cursors::files(dir.path());
-        drop(cursors.hold("siem", 5).await.unwrap());
+        assert!(cursors.hold("siem", 5).await.unwrap().is_some());
         for damaged in ["", "5", "5 0", "x 0\n", "-1 0\n"] {
             std::fs::write(dir.path().join("streams/siem"), damaged).unwrap();
             assert!(matches!(cursors.hold("siem", 0).await, Err(CursorError::Damaged(_))), "{damaged:?}");

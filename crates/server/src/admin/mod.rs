@@ -25,6 +25,7 @@ mod lives;
 mod moves;
 mod opal;
 mod openapi;
+mod outside;
 mod read;
 mod relations;
 mod releases;
@@ -161,6 +162,7 @@ pub fn routes(admin: Arc<Admin>) -> Router {
         .route("/v1/releases/shadow", get(lives::shadow).post(lives::end_shadow))
         .route("/v1/releases/candidates", get(opal::candidates))
         .route("/v1/databases", get(databases::list))
+        .route("/v1/outside-authority", post(outside::tell))
         .route("/v1/streams", get(streams::list))
         .route("/v1/streams/{stream}/rewind", post(streams::rewind))
         .route("/v1/opal", get(opal::status))
