@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use placet_core::{Decimal, Timestamp};
+use placet_core::{Decimal, Digest, Timestamp};
 use placet_json::{Limits, Value, object};
 use placet_record::{AskedRecord, DecisionRecord, EffectRecord, Kind};
 use placet_store::ReadError;
@@ -56,6 +56,17 @@ pub struct OneSided {
     pub time: Timestamp,
     /// The tool, and what was compared.
     pub what: String,
+    /// The tool alone, where the log names it.
+    pub tool: Option<String>,
+    /// What stands for this call of the upstream's log in the ledger: the same for the same line, however often it is
+    /// compared. Empty on our own side.
+    pub digest: String,
+}
+
+impl OneSided {
+    fn ours(which: String, time: Timestamp, what: String) -> Self {
+        Self { which, time, what, tool: None, digest: String::new() }
+    }
 }
 
 /// What the comparison came to.
@@ -100,6 +111,7 @@ pub fn reconcile(
     };
     let mut ours = sent(data, upstream, mapping)?;
     let mut report = Reconciled::default();
+    let mut alike: BTreeMap<(u64, Key), u64> = BTreeMap::new();
     for row in theirs {
         let candidates = ours.get_mut(&row.key);
         let near = candidates.and_then(|candidates| {
@@ -112,14 +124,28 @@ pub fn reconcile(
             Some(ours) => {
                 report.matched = report.matched.saturating_add(1);
                 if ours.ending == "unknown" && report.unknown_happened.len() < MAX_FINDINGS {
-                    report.unknown_happened.push(OneSided { which: ours.id, time, what: ours.what });
+                    report.unknown_happened.push(OneSided::ours(ours.id, time, ours.what));
                 }
             }
             None => {
                 report.not_through_us_count = report.not_through_us_count.saturating_add(1);
                 if report.not_through_us.len() < MAX_FINDINGS {
-                    let which = format!("line {}", row.line);
-                    report.not_through_us.push(OneSided { which, time, what: row.key.join(" ") });
+                    let tool = mapping.tool.as_ref().and_then(|_| row.key.first().cloned());
+                    let same = (row.time, row.key.clone());
+                    let nth = alike.entry(same).or_insert(0_u64);
+                    *nth = nth.saturating_add(1);
+                    // Lines that are alike are told apart by their order.
+                    let text = Value::from(object! {
+                        "key" => Value::Array(row.key.iter().map(|it| Value::from(it.as_str())).collect()),
+                        "nth" => *nth, "time" => row.time, "upstream" => upstream,
+                    });
+                    report.not_through_us.push(OneSided {
+                        which: format!("line {}", row.line),
+                        time,
+                        what: row.key.join(" "),
+                        tool,
+                        digest: Digest::of(text.to_string().as_bytes()).to_string(),
+                    });
                 }
             }
         }
@@ -129,11 +155,10 @@ pub fn reconcile(
     left.retain(|ours| ours.ending == "done" && span.contains(&ours.time));
     left.sort_by_key(|ours| ours.time);
     report.not_there_count = u64::try_from(left.len()).unwrap_or(u64::MAX);
-    let found = left.into_iter().take(MAX_FINDINGS).map(|Ours { time, id, what, ending: _ }| OneSided {
-        which: id,
-        time: Timestamp::from_millis(time),
-        what,
-    });
+    let found = left
+        .into_iter()
+        .take(MAX_FINDINGS)
+        .map(|Ours { time, id, what, ending: _ }| OneSided::ours(id, Timestamp::from_millis(time), what));
     report.not_there = found.collect();
     Ok(report)
 }

@@ -105,6 +105,10 @@ pub trait Books: Send + Sync + 'static {
     ) -> Pending<'_, Result<Option<Revision>, Unwritten>>;
     /// Records a deed.
     fn deed(&self, deed: Deed) -> Pending<'_, Result<u64, Unwritten>>;
+    /// Whether an act of this verb is in the ledger already.
+    fn acted(&self, _verb: &str) -> Result<bool, String> {
+        Ok(false)
+    }
     /// Erases a subject's data for good, as an act of the ledger.
     fn erase(&self, by: Name, whom: Erasable, why: String) -> Pending<'_, Result<Erased, Unwritten>>;
     /// The legal holds in force.

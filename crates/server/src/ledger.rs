@@ -75,6 +75,11 @@ impl Books for LedgerBooks {
             async move { self.ledger.act(Act { by, verb, refused, why, tenant }).await.map_err(unwritten) },
         )
     }
+    fn acted(&self, verb: &str) -> Result<bool, String> {
+        let row = Row { action: Some(verb.to_owned()), ..Row::default() };
+        let filter = Filter { kinds: vec![Kind::Act.tag()], row, limit: Some(1), ..Filter::default() };
+        Ok(!self.search(&filter)?.is_empty())
+    }
     fn erase(&self, by: Name, whom: Erasable, why: String) -> Pending<'_, Result<Erased, Unwritten>> {
         Box::pin(async move { self.ledger.erase(by, whom, why).await.map_err(unwritten) })
     }

@@ -24,6 +24,7 @@ pub struct Metrics {
     lookups: Counter,
     found_out: Counter,
     sign_ins: Counter,
+    outside: Counter,
     http_answers: Counter,
     stages: Mutex<BTreeMap<&'static str, Histogram>>,
     gauges: Mutex<BTreeMap<&'static str, u64>>,
@@ -71,6 +72,10 @@ impl Metrics {
     /// Whether a call of unknown end had its effect, and who found out.
     pub fn found_out(&self, finding: &str, by: &str) {
         self.found_out.add(finding, by);
+    }
+    /// A call in an upstream's own log that no decision permitted.
+    pub fn outside_authority(&self, upstream: &str) {
+        self.outside.add(upstream, "");
     }
     /// The state of each upstream's breaker, and how often it opened, in the place of the last ones.
     pub fn circuits<'a>(&self, circuits: impl Iterator<Item = (&'a str, &'static str, u64)>) {
@@ -138,6 +143,12 @@ impl Metrics {
             "placet_effects_found_out_total",
             "Calls of unknown end of which it was found out whether they had their effect.",
             ("finding", "by"),
+        );
+        self.outside.render(
+            &mut out,
+            "placet_outside_authority_total",
+            "Calls in upstreams' own logs that no decision permitted, as they were recorded.",
+            ("upstream", ""),
         );
         self.http_answers.render(
             &mut out,

@@ -27,6 +27,7 @@ mod lives;
 mod moves;
 mod opal;
 mod openapi;
+mod outside;
 mod read;
 mod relations;
 mod releases;
@@ -166,6 +167,7 @@ pub fn routes(admin: Arc<Admin>) -> Router {
         .route("/v1/releases/diff", post(diff::diff))
         .route("/v1/releases/candidates", get(opal::candidates))
         .route("/v1/databases", get(databases::list))
+        .route("/v1/outside-authority", post(outside::tell))
         .route("/v1/streams", get(streams::list))
         .route("/v1/streams/{stream}/rewind", post(streams::rewind))
         .route("/v1/opal", get(opal::status))

@@ -353,6 +353,12 @@ pub(super) const OPERATIONS: &[Operation] = &[
         )
     },
     read("/v1/releases/candidates", "Releases that came of policy bundles"),
+    act(
+        "/v1/outside-authority",
+        "Record calls of an upstream's own log that no decision permitted, each once",
+        "200",
+        &[("upstream", "string", true), ("calls", "array", true), WHY],
+    ),
     read("/v1/streams", "Streams out of the ledger: how far each has come"),
     act(
         "/v1/streams/{stream}/rewind",

@@ -319,6 +319,14 @@ async fn session(inner: &Inner, stream: &Stream, sink: &mut Sink, most: &mut usi
         status.held = true;
         status.position = held.position;
     });
+    // At several gateways this one may only be behind; then it is tried again.
+    let last = inner.ledger.reader().last();
+    if held.position > last {
+        return Err(Failure::of(format!(
+            "its place, record {}, lies beyond the ledger's end, {last}: it was another ledger's; see `placet stream rewind`",
+            held.position
+        )));
+    }
     sink.begin(held.position);
     let mut read = held.position;
     let mut looked = Instant::now();
@@ -328,7 +336,8 @@ async fn session(inner: &Inner, stream: &Stream, sink: &mut Sink, most: &mut usi
         if !batch.events.is_empty() {
             // Another gateway may hold it by now, or it was set anew; then this isn't ours to send.
             if inner.cursors.hold(name, first).await.map_err(failed)? != Some(held) {
-                return lost(stream);
+                lost(stream);
+                return Ok(());
             }
             let dropped = sink.send(&batch.events, batch.to).await?;
             if dropped > 0 {
@@ -346,10 +355,14 @@ async fn session(inner: &Inner, stream: &Stream, sink: &mut Sink, most: &mut usi
         if acknowledged > held.position && (!batch.events.is_empty() || due || sink.waits()) {
             match inner.cursors.keep(name, held, acknowledged).await.map_err(failed)? {
                 Some(still) => held = still,
-                None => return lost(stream),
+                None => {
+                    lost(stream);
+                    return Ok(());
+                }
             }
         } else if due && inner.cursors.hold(name, first).await.map_err(failed)? != Some(held) {
-            return lost(stream);
+            lost(stream);
+            return Ok(());
         }
         if due {
             looked = Instant::now();
@@ -371,10 +384,9 @@ async fn session(inner: &Inner, stream: &Stream, sink: &mut Sink, most: &mut usi
     }
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "the end of a session, as its caller ends")]
-fn lost(stream: &Stream) -> Result<(), Failure> {
+/// The stream isn't held here any more, or was set anew.
+fn lost(stream: &Stream) {
     stream.change(|status| status.held = false);
-    Ok(())
 }
 
 /// The next records as events, read on a thread that may block.
@@ -421,7 +433,7 @@ mod tests {
     #[test]
     fn a_pause_is_never_longer_than_it_is_and_never_shorter_than_half() {
         for _ in 0..200 {
-            let pause = jitter(Duration::from_millis(1000));
+            let pause = jitter(Duration::from_secs(1));
             assert!((500..=1000).contains(&pause.as_millis()), "{pause:?}");
         }
     }

@@ -85,7 +85,7 @@ fn record(event: &Event) -> Value {
                     all.iter().filter_map(Value::as_str).map(|text| object! { "stringValue" => text }.into());
                 object! { "arrayValue" => object! { "values" => Value::Array(all.collect()) } }
             }
-            other => match other.as_u64() {
+            Value::Null | Value::Number(_) | Value::Object(_) => match value.as_u64() {
                 Some(number) => object! { "intValue" => number.to_string() },
                 None => continue,
             },

@@ -59,7 +59,7 @@ impl Sink {
             StreamTo::Syslog { host, port, tls, ca, settle_ms } => {
                 let settle = Duration::from_millis(*settle_ms);
                 let to = (host.clone(), *port);
-                Ok(Self::Syslog(Syslog::open(to, tls.then_some(ca.as_deref()), settle, limit, server)?))
+                Ok(Self::Syslog(Syslog::open(to, (*tls, ca.as_deref()), settle, limit, server)?))
             }
         }
     }

@@ -47,20 +47,19 @@ trait Line: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Line for T {}
 
 impl Syslog {
-    /// `tls`: none without it; the inner one names the authorities, instead of the system's.
+    /// `ca` names the authorities of TLS, instead of the system's.
     pub(super) fn open(
         to: (String, u16),
-        tls: Option<Option<&Path>>,
+        (tls, ca): (bool, Option<&Path>),
         settle: Duration,
         limit: Duration,
         server: &Server,
     ) -> Result<Self, String> {
-        let tls = match tls {
-            None => None,
-            Some(ca) => {
-                let name = ServerName::try_from(to.0.clone()).map_err(|error| error.to_string())?;
-                Some((TlsConnector::from(Arc::new(client(ca)?)), name))
-            }
+        let tls = if tls {
+            let name = ServerName::try_from(to.0.clone()).map_err(|error| error.to_string())?;
+            Some((TlsConnector::from(Arc::new(client(ca)?)), name))
+        } else {
+            None
         };
         let host = url::Url::parse(&server.public_url)
             .ok()
@@ -151,9 +150,8 @@ async fn ended(line: &mut Box<dyn Line>) -> Option<String> {
     std::future::poll_fn(|context: &mut Context<'_>| {
         let mut buffer = ReadBuf::new(&mut bytes);
         Poll::Ready(match Pin::new(&mut *line).poll_read(context, &mut buffer) {
-            Poll::Pending => None,
             Poll::Ready(Ok(())) if buffer.filled().is_empty() => Some("closed the connection".to_owned()),
-            Poll::Ready(Ok(())) => None,
+            Poll::Pending | Poll::Ready(Ok(())) => None,
             Poll::Ready(Err(error)) => Some(error.to_string()),
         })
     })

@@ -457,6 +457,55 @@ async fn led_1_a_server_killed_between_sending_and_its_place_sends_again() {
     assert!(again > 0 && all.len() > distinct.len(), "what wasn't acknowledged came again");
 }
 
+/// A call that an upstream's own log knows and no decision of ours permitted.
+fn around(line: usize, digit: char) -> String {
+    let digest = digit.to_string().repeat(64);
+    format!(
+        r#"{{"which":"line {line}","time":"2026-01-01T00:00:00Z","tool":"refund","digest":"sha256:{digest}"}}"#
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_outside_authority_is_recorded_once_counted_and_told() {
+    let consumer = Consumer::start(Mode::Takes("")).await;
+    let stage = StageBuilder::default().settings(&consumer.settings("records = [\"act\"]")).start().await;
+    let tell =
+        |calls: &str| format!(r#"{{"upstream":"billing","calls":[{calls}],"why":"the nightly comparison"}}"#);
+    for (calls, recorded, known) in [
+        (format!("{},{}", around(3, 'a'), around(4, 'b')), 2, 0),
+        (format!("{},{}", around(3, 'a'), around(5, 'c')), 1, 1),
+    ] {
+        let answer = stage.admin.act("/v1/outside-authority", &tell(&calls)).await;
+        assert_eq!((number(&answer, "recorded"), number(&answer, "known")), (recorded, known));
+    }
+    for (upstream, calls, status) in [
+        ("nobody", around(3, 'a'), 404),
+        ("billing", r#"{"which":"line 1"}"#.to_owned(), 400),
+        ("billing", "7".to_owned(), 400),
+    ] {
+        let body = tell(&calls).replace("billing", upstream);
+        assert_eq!(stage.admin.ask("/v1/outside-authority", &body).await.status, status, "{body}");
+    }
+    let told = || {
+        let texts = consumer.texts();
+        lines(texts.as_bytes())
+            .into_iter()
+            .filter(|event| event.get("class_uid").and_then(Value::as_u64) == Some(2004))
+            .collect::<Vec<_>>()
+    };
+    until("each once", || told().len() >= 3).await;
+    assert_eq!(told().len(), 3);
+    for event in told() {
+        assert_eq!(text(&event, "severity"), "High");
+        assert!(text(&event, "message").contains("of `refund`"), "{event}");
+    }
+    assert!(metrics(&stage).await.1.contains("placet_outside_authority_total{upstream=\"billing\"} 3"));
+    stage.settle().await;
+    let acts = stage.ledger().after(0);
+    let acts = acts.iter().filter(|entry| entry.gist().starts_with("act outside_authority billing sha256:"));
+    assert_eq!(acts.count(), 3);
+}
+
 fn signal(child: &Child, signal: &str) {
     assert!(Command::new("kill").arg(signal).arg(child.id().to_string()).status().unwrap().success());
 }
@@ -577,6 +626,8 @@ async fn others_validators_take_every_event_and_every_log_record() {
         stage.end_in(60_000)
     );
     stage.admin.act("/v1/facts", &granted).await;
+    let body = format!(r#"{{"upstream":"billing","calls":[{}]}}"#, around(1, 'd'));
+    stage.admin.act("/v1/outside-authority", &body).await;
     // A flood of refusals becomes a finding.
     for _ in 0..40 {
         drop(agent.call("billing__refund", r#"{"case_id":"CASE-9001","amount":40}"#).await);
@@ -585,7 +636,7 @@ async fn others_validators_take_every_event_and_every_log_record() {
     let last = stage.ledger().last();
     siem.has(last).await;
     let counts = judged("ocsf", &siem.texts());
-    for class in ["api_activity", "authorize_session", "entity_management"] {
+    for class in ["api_activity", "authorize_session", "entity_management", "detection_finding"] {
         assert!(counts.get(class).and_then(Value::as_u64).unwrap_or_default() > 0, "{class}: {counts}");
     }
     until("the collector has them", || {
