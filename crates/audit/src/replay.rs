@@ -15,11 +15,12 @@ use placet_facts::Snapshot;
 use placet_json::Value;
 use placet_policy::Release;
 use placet_record::{AskedRecord, DecisionRecord};
-use placet_store::Record;
+use placet_store::{ReadError, Record};
 
 use crate::{
     Data, DataError,
     again::{Case, again},
+    base::{Begin, begin},
     compare::is_fault,
     past::{Folded, Past},
     report::{Difference, Outcome, ReplayReport, What},
@@ -77,7 +78,7 @@ pub fn replay(
     let threads = thread::available_parallelism().map_or(1, NonZero::get);
     let (cases, waiting) = sync_channel(QUEUE);
     let waiting = Mutex::new(waiting);
-    thread::scope(|threads_of| {
+    let from = thread::scope(|threads_of| {
         for _ in 0..threads {
             threads_of.spawn(|| work(&waiting, data, other, &report));
         }
@@ -93,6 +94,7 @@ pub fn replay(
         walked
     })?;
     let mut report = report.into_inner().unwrap_or_else(PoisonError::into_inner);
+    report.archived = from.saturating_sub(1);
     report.finish();
     Ok(report)
 }
@@ -102,34 +104,62 @@ pub(crate) enum Found<'r> {
     Unreadable(&'r Record, String),
 }
 
+/// Answers the first record that was looked at.
 pub(crate) fn walk(
     data: &Data,
     scope: &Scope,
     against: bool,
     progress: &mut dyn FnMut(u64, u64),
-    mut found: impl FnMut(Found<'_>),
-) -> Result<(), DataError> {
-    let mut past = Past::new(WINDOW, data.subjects().clone());
+    found: impl FnMut(Found<'_>),
+) -> Result<u64, DataError> {
+    let Begin { past, from } = begin(data, WINDOW)?;
     let last = scope.to.map_or(data.last(), |to| to.min(data.last()));
-    for record in data.records(last)? {
-        let record = record?;
-        if record.sequence.is_multiple_of(STEP) {
-            progress(record.sequence, last);
-        }
-        match past.fold(&record) {
-            Folded::Decision(decision)
-                if scope.holds(&record)
-                    && scope.decision.as_ref().is_none_or(|only| *only == decision.id) =>
-            {
-                found(Found::Case(case(&past, &record, decision, against)));
+    let journal = Journal { records: data.records(from, last)?, last, past };
+    let told = |at, of| {
+        progress(at, of);
+        true
+    };
+    journal.walk(scope, against, told, found)?;
+    Ok(from)
+}
+
+/// Records in order, and what came before them.
+pub(crate) struct Journal<R> {
+    pub(crate) records: R,
+    pub(crate) last: u64,
+    pub(crate) past: Past,
+}
+
+impl<R: Iterator<Item = Result<Record, ReadError>>> Journal<R> {
+    /// Ends early where `go_on`, which hears how many records of how many are read, says so.
+    pub(crate) fn walk(
+        self,
+        scope: &Scope,
+        against: bool,
+        mut go_on: impl FnMut(u64, u64) -> bool,
+        mut found: impl FnMut(Found<'_>),
+    ) -> Result<(), DataError> {
+        let Self { records, last, mut past } = self;
+        for record in records {
+            let record = record?;
+            if record.sequence.is_multiple_of(STEP) && !go_on(record.sequence, last) {
+                return Ok(());
             }
-            // It can't be told which decision it is.
-            Folded::Unreadable(why) if scope.holds(&record) => found(Found::Unreadable(&record, why)),
-            Folded::Decision(_) | Folded::Unreadable(_) | Folded::Other => {}
+            match past.fold(&record) {
+                Folded::Decision(decision)
+                    if scope.holds(&record)
+                        && scope.decision.as_ref().is_none_or(|only| *only == decision.id) =>
+                {
+                    found(Found::Case(case(&past, &record, decision, against)));
+                }
+                // It can't be told which decision it is.
+                Folded::Unreadable(why) if scope.holds(&record) => found(Found::Unreadable(&record, why)),
+                Folded::Decision(_) | Folded::Unreadable(_) | Folded::Other => {}
+            }
         }
+        go_on(last, last);
+        Ok(())
     }
-    progress(last, last);
-    Ok(())
 }
 
 /// `against`: it is made again by another release than its own.

@@ -107,6 +107,8 @@ pub trait Books: Send + Sync + 'static {
     fn deed(&self, deed: Deed) -> Pending<'_, Result<u64, Unwritten>>;
     /// Erases a subject's data for good, as an act of the ledger.
     fn erase(&self, by: Name, whom: Erasable, why: String) -> Pending<'_, Result<Erased, Unwritten>>;
+    /// The legal holds in force.
+    fn holds(&self) -> Result<placet_audit::Holds, String>;
     /// How many keys of subjects there are, and how many were erased.
     fn subject_keys(&self) -> (usize, usize);
     /// Records that a source of facts has a gap or that it is closed, or notes that it was seen: for every gateway.
@@ -136,6 +138,15 @@ pub trait Books: Send + Sync + 'static {
     fn uses(&self) -> Result<placet_audit::Uses, String>;
     /// Why a decision came out so, and what would have permitted it; the inner error says why that can't be told.
     fn explain(&self, id: &DecisionId) -> Result<Result<placet_audit::Explained, String>, String>;
+    /// Two releases asked about the ledger's decisions, one reading of it at a time. `go_on` hears how many records of how
+    /// many are read; where it says no, nobody waits for the answer any more, and there is none.
+    fn compare(
+        &self,
+        scope: &placet_audit::Scope,
+        a: &Release,
+        b: &Release,
+        go_on: &mut dyn FnMut(u64, u64) -> bool,
+    ) -> Result<Option<placet_audit::LedgerDiff>, String>;
     /// The calls on their way, the newest first; bounded.
     fn in_flight(&self) -> Result<Vec<InFlight>, String>;
     /// The release in force itself, for what it says of workflows and of people's acts.

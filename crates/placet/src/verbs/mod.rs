@@ -1,6 +1,7 @@
 //! One file a verb.
 
 pub(crate) mod access;
+mod archive;
 pub(crate) mod audit;
 pub(crate) mod authority;
 pub(crate) mod backup;
@@ -29,6 +30,7 @@ pub(crate) mod moves;
 pub(crate) mod opal;
 mod openapi;
 pub(crate) mod people;
+pub(crate) mod probe;
 pub(crate) mod promote;
 mod reconcile;
 pub(crate) mod relations;
@@ -37,8 +39,10 @@ pub(crate) mod review;
 pub(crate) mod risk;
 pub(crate) mod rollback;
 mod rotate;
+pub(crate) mod scan;
 pub(crate) mod scim;
 pub(crate) mod serve;
+pub(crate) mod stream;
 pub(crate) mod symbolic;
 pub(crate) mod test;
 pub(crate) mod tool_proxy;

@@ -6,13 +6,13 @@ use std::{
 };
 
 use clap::{Args, Subcommand};
-use placet_json::{Object, object};
+use placet_json::{Object, Value, object};
 
-use super::common::{Remote, Why, cell, listing};
+use super::common::{Remote, Why, cell};
 use crate::{
     admin::block_on,
     failure::{Failure, OrFail},
-    output::{Answer, show},
+    output::{Answer, show, table},
 };
 
 /// The longest secret.
@@ -92,20 +92,7 @@ impl Vault {
             }
             Verb::List { remote } => {
                 let answer = block_on(remote.server.open()?.get("/v1/vault"))?;
-                show(remote.format, &answer, |answer| {
-                    listing(
-                        answer,
-                        "secrets",
-                        &[
-                            ("TENANT", "tenant"),
-                            ("NAME", "upstream"),
-                            ("OF", "holder"),
-                            ("HUMAN", "human"),
-                            ("VERSION", "version"),
-                            ("SINCE", "since"),
-                        ],
-                    )
-                })?;
+                show(remote.format, &answer, listed)?;
             }
             Verb::Remove { place, why, remote } => {
                 let answer =
@@ -115,6 +102,23 @@ impl Vault {
         }
         Ok(Answer::Yes)
     }
+}
+
+/// The secrets as a table.
+fn listed(answer: &Value) -> String {
+    let secrets = answer.get("secrets").and_then(Value::as_array).unwrap_or_default();
+    if secrets.is_empty() {
+        return "no secrets".to_owned();
+    }
+    let columns = ["tenant", "upstream", "holder", "human", "version", "since"];
+    let rows: Vec<Vec<String>> = secrets
+        .iter()
+        .map(|secret| {
+            let age = secret.get("age_s").and_then(Value::as_u64).unwrap_or_default();
+            columns.iter().map(|name| cell(secret, name)).chain([format!("{} d", age / 86_400)]).collect()
+        })
+        .collect();
+    table(&["TENANT", "NAME", "OF", "HUMAN", "VERSION", "SINCE", "AGE"], &rows)
 }
 
 fn secret(file: Option<PathBuf>) -> Result<String, Failure> {

@@ -8,6 +8,7 @@
     reason = "a test that can't go on has failed"
 )]
 
+mod archive;
 mod cancel;
 mod check;
 #[path = "../../../testing/src/cluster.rs"]
@@ -18,10 +19,14 @@ mod disk;
 mod guide;
 mod ledger;
 mod lifecycle;
+mod memory;
 mod onboard;
 mod openapi;
+mod order;
 mod postgres;
+mod probe;
 mod pure;
+mod scan;
 mod server;
 mod support;
 mod telemetry;

@@ -24,6 +24,8 @@ pub struct Upstream {
     pub secret_header: HeaderName,
     /// `secret_prefix`: what stands before it.
     pub secret_prefix: String,
+    /// `secret_query`: the parameter of the query that it is instead, of an HTTP API.
+    pub secret_query: Option<String>,
     /// `list_with`: with what its tools are listed.
     pub list_with: ListWith,
     /// `breaker_failures`: failures of transport in a row after which it is left alone; 0: never.
@@ -164,6 +166,18 @@ fn one(mut section: Section<'_, '_>) -> Option<Upstream> {
         |text| Some(text.to_owned()),
         "write what stands before the secret",
     );
+    let secret_query = section.optional_word(
+        "secret_query",
+        |text| (!text.is_empty() && text.len() <= 128).then(|| text.to_owned()),
+        "write the name of the query's parameter",
+    );
+    if matches!(secret_query, Some(Some(_))) && protocol != Some(Protocol::Rest) {
+        section.problem(
+            "secret_query",
+            "only an HTTP API takes its secret in the query",
+            "say `protocol = \"rest\"`, or use `secret_header`",
+        );
+    }
     let list_with =
         section.word("list_with", "none", list_with, "write `none`, `call-token` or `vault:NAME`");
     let breaker_failures = section.number("breaker_failures", 5, 0..=1_000);
@@ -175,6 +189,7 @@ fn one(mut section: Section<'_, '_>) -> Option<Upstream> {
         call_token_audience: audience?,
         secret_header: secret_header?,
         secret_prefix: secret_prefix?,
+        secret_query: secret_query?,
         list_with: list_with?,
         breaker_failures: breaker_failures?,
         breaker_rest_ms: breaker_rest_ms?,

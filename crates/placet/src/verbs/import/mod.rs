@@ -114,7 +114,8 @@ impl Import {
         if self.write {
             rewrite(&self.file, &read, &entry, &backup)?;
         }
-        let told = Told { import: &self, read: &read, dir: &dir, seeded: &seeded, entry: &entry };
+        let told =
+            Told { import: &self, read: &read, dir: &dir, seeded: &seeded, entry: &entry };
         show(self.format, &told.document(), |_| told.text(&backup))?;
         Ok(Answer::of(seeded.silent.is_empty()))
     }
@@ -145,8 +146,7 @@ impl Import {
         } else {
             base
         };
-        let mut servers: Vec<Server> = Vec::new();
-        let mut left: Vec<String> = Vec::new();
+        let (mut servers, mut left): (Vec<Server>, Vec<String>) = Default::default();
         for (name, server) in found {
             match client::read(name, server, base)? {
                 Some(read) if servers.iter().any(|other| other.name == read.name) => {
@@ -273,7 +273,7 @@ impl Told<'_> {
             match (offered, self.seeded.silent.get(&server.name)) {
                 (Some(offered), _) => say(format_args!("\n{}: {} tools", server.name, offered.len())),
                 (None, Some(why)) => {
-                    say(format_args!("\n{}: doesn't say what it offers: {why}", server.name));
+                    say(format_args!("\n{}: doesn't say what it offers: {why}", server.name))
                 }
                 (None, None) => say(format_args!("\n{}: not started", server.name)),
             }
