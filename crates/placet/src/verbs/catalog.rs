@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use placet_json::{Value, object};
 
 use super::{
-    bulk::{self, Offered},
+    bulk::{self, Offered, PACKS, Pack},
     common::{Remote, cell, texts},
     openapi,
 };
@@ -57,6 +57,20 @@ enum Verb {
         #[arg(long, value_enum, default_value = "text")]
         format: Format,
     },
+    /// Print reviewed entries of a well-known server, or list which there are
+    #[command(
+        after_help = "Examples:\n  placet catalog pack\n  placet catalog pack git --upstream repo > release/catalog/repo.toml"
+    )]
+    Pack {
+        /// The pack; without it all are listed
+        name: Option<String>,
+        /// The upstream's name, where it isn't the pack's
+        #[arg(long, value_name = "NAME", requires = "name")]
+        upstream: Option<String>,
+        /// How to print
+        #[arg(long, value_enum, default_value = "text")]
+        format: Format,
+    },
     /// Compare what is accepted with what is offered; exit status 1 where they differ
     #[command(after_help = "Example:\n  placet catalog diff billing")]
     Diff {
@@ -70,6 +84,7 @@ enum Verb {
 impl Catalog {
     pub(crate) fn run(self) -> Result<Answer, Failure> {
         match self.verb {
+            Verb::Pack { name, upstream, format } => pack(name.as_deref(), upstream.as_deref(), format),
             Verb::Accept { review, release, format } => accepted(&review, &release, format),
             Verb::Pull { upstream, review: Some(file), remote, .. } => review(upstream, &file, &remote),
             Verb::Pull { upstream, openapi: Some(file), remote, .. } => {
@@ -142,6 +157,26 @@ impl Catalog {
             }
         }
     }
+}
+
+/// Reviewed entries, or which there are.
+fn pack(name: Option<&str>, upstream: Option<&str>, format: Format) -> Result<Answer, Failure> {
+    if let Some(name) = name {
+        let pack = Pack::named(name)?;
+        let text = pack.as_upstream(upstream.unwrap_or(pack.name))?;
+        let document = object! { "pack" => pack.name, "of" => pack.of, "catalog" => text.as_str() };
+        show(format, &document.into(), |_| text.clone())?;
+        return Ok(Answer::Yes);
+    }
+    let row = |pack: &Pack| vec![pack.name.to_owned(), pack.tools().to_string(), pack.of.to_owned()];
+    let packs = PACKS.iter().map(|pack| {
+        let tools = u64::try_from(pack.tools()).unwrap_or(u64::MAX);
+        Value::from(object! { "name" => pack.name, "tools" => tools, "of" => pack.of })
+    });
+    show(format, &object! { "packs" => Value::Array(packs.collect()) }.into(), |_| {
+        table(&["PACK", "TOOLS", "REVIEWED AGAINST"], &PACKS.iter().map(row).collect::<Vec<_>>())
+    })?;
+    Ok(Answer::Yes)
 }
 
 /// One file with a line a tool, of one upstream or all that answer.

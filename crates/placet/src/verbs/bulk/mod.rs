@@ -5,11 +5,13 @@
 //! looked. Everything that can't be known from a definition stands there as a proposal and is marked as one.
 
 mod accept;
+mod packs;
 mod propose;
 
 use placet_json::Value;
 
 pub(super) use accept::accept;
+pub(super) use packs::{PACKS, Pack};
 pub(super) use propose::propose;
 
 /// The section with a line a tool.

@@ -234,8 +234,7 @@ impl Server {
     }
 
     fn process(&mut self, words: Vec<String>, given: Vec<(String, String)>, cwd: Option<String>) {
-        let mut env: Vec<(String, Source)> = Vec::new();
-        let mut vars: Vec<(String, String)> = Vec::new();
+        let (mut env, mut vars): (Vec<(String, Source)>, Vec<(String, String)>) = Default::default();
         for (name, value) in given {
             let source = Source::of(&value);
             if named(&name) || looks_so(&value) || !matches!(source, Source::Plain(_)) {
@@ -267,9 +266,13 @@ impl Server {
             };
             let header =
                 value.split_once(':').is_some_and(|(name, _)| named(name.trim()) && !name.contains('/'));
-            let said = option.is_none() && (expected || (header && value.contains(' ')));
-            let is_secret =
-                at > 0 && !value.is_empty() && (said || option.is_some_and(named) || looks_so(value));
+            let is_secret = at > 0
+                && !value.is_empty()
+                && (option.is_none() || option.is_some_and(named) || looks_so(value))
+                && (expected
+                    || option.is_some_and(named)
+                    || looks_so(value)
+                    || (header && value.contains(' ')));
             expected = option.is_none() && word.starts_with('-') && named(word);
             if is_secret && !value.starts_with('-') {
                 let variable = format!("PLACET_ARGUMENT_{at}");
