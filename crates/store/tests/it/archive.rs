@@ -270,7 +270,7 @@ impl Moto {
         let host = self.1.strip_prefix("http://").unwrap();
         let mut stream = std::net::TcpStream::connect(host).unwrap();
         let head = format!(
-            "{method} {path} HTTP/1.1\r\nhost: {host}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+            "{method} {path} HTTP/1.1\r\nhost: {host}\r\nauthorization: AWS4-HMAC-SHA256 Credential=testing/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
             body.len()
         );
         stream.write_all(&[head.as_bytes(), body].concat()).unwrap();
@@ -319,7 +319,7 @@ fn a_bucket_takes_segments_gives_them_back_and_its_damage_is_found() {
         !String::from_utf8_lossy(&fs::read(dir.path().join("journal/archived")).unwrap()).contains("testing")
     );
 
-    // Somebody who can write to the bucket puts something else there.
+    // Somebody who can write to the bucket (this server checks no signature) puts something else there.
     let object = format!("/ledger/desk/{}", moved[0].name());
     assert!(moto.raw("PUT", &object, b"something else").starts_with("HTTP/1.1 200"));
     let report = verify_with(dir.path(), ORGANISATION, public(), Some(&bucket));
