@@ -11,7 +11,7 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 peers=$(dirname "$here")/.peers
 uv_version=0.13.9
-python_sets=(mcp1 mcp2 atlassian feeds opal engines tokens)
+python_sets=(mcp1 mcp2 atlassian feeds opal engines tokens ocsf s3)
 # OPA as a library. Its wheel asks for a newer Python than its few lines of ctypes need.
 opa_bindings=opa-golib-python-bindings==0.4.4
 
@@ -36,6 +36,8 @@ need_tools() {
   command -v python3 >/dev/null || apt_install python3 python3-venv
   python3 -c 'import ensurepip, venv' 2>/dev/null || apt_install python3-venv
   command -v npm >/dev/null || apt_install nodejs npm
+  # Shows in which order a server syncs and sends.
+  command -v strace >/dev/null || apt_install strace
 }
 
 install_uv() {
@@ -78,6 +80,20 @@ install_token_judges() {
   ln -sfn "$peers/tokens-node/node_modules" "$here/tokens/node_modules"
 }
 
+# A provider of people, OAuth clients and the driver of a browser: a set of its own.
+install_web() {
+  local want
+  want=$(stamp "$here/web/package.json" "$here/web/package-lock.json")
+  if ! fresh web "$want"; then
+    say "web: $(grep -c '"node_modules/' "$here/web/package-lock.json") packages"
+    mkdir -p "$peers/web"
+    cp "$here/web/package.json" "$here/web/package-lock.json" "$peers/web/"
+    npm ci --prefix "$peers/web" --silent --no-audit --no-fund --prefer-offline
+    echo "$want" >"$peers/web.stamp"
+  fi
+  ln -sfn "$peers/web/node_modules" "$here/web/node_modules"
+}
+
 install_python() {
   local set=$1 lock="$here/requirements-$1.txt" want
   want=$(stamp "$lock")
@@ -103,6 +119,7 @@ main() {
   local jobs=() failed=0
   install_node & jobs+=($!)
   install_token_judges & jobs+=($!)
+  install_web & jobs+=($!)
   for set in "${python_sets[@]}"; do install_python "$set" & jobs+=($!); done
   for job in "${jobs[@]}"; do wait "$job" || failed=1; done
   [ "$failed" = 0 ] || { say "failed"; exit 2; }

@@ -106,8 +106,9 @@ def torn(data, at, sequence):
 
 def journal(directory, visit):
     """Calls visit(sequence, kind, tree, payload, body) for each record, checked one by one and by the chain."""
-    sequence, link, ident = 1, None, None
-    paths = sorted(glob.glob(os.path.join(glob.escape(directory), "journal", "*.seg")))
+    places = re.findall("^at (.+)$", open(note).read(), re.M) if os.path.exists(note := os.path.join(directory, "journal", "archived")) else []
+    files = {os.path.basename(p)[:12]: p for place in [*places, os.path.dirname(note)] for p in glob.glob(os.path.join(glob.escape(place), "*.seg"))}
+    sequence, link, ident, paths = 1, None, None, [files[first] for first in sorted(files)]
     for path in paths:
         data, name, at, entry = open(path, "rb").read(), os.path.basename(path), 512, []
         need(data[:16] == b"placetj1" + struct.pack("<II", 1, 0) and data[72:512] == sha(data[:72]) + bytes(408), f"{name}: its header")
@@ -184,8 +185,7 @@ def verify_pack(path, key, organisation):
     return gaps + [f"{len(records)} records in {len(manifest['trees'])} trees, as {organisation} signed them"]
 
 parser = argparse.ArgumentParser(usage=__doc__)
-for option in ("--key", "--organisation"):
-    parser.add_argument(option)
+parser.add_argument("--key"), parser.add_argument("--organisation")
 parser.add_argument("ledgers", nargs="+")
 order, status = parser.parse_args(), 0
 for path in order.ledgers:

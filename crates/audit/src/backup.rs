@@ -30,6 +30,8 @@ use crate::{VerifyReport, organisation, verify};
 /// The tree of the records that belong to no tenant.
 pub(crate) const ORGANISATION: &str = "organisation";
 const MANIFEST: &str = "manifest.json";
+/// Names what of the journal is in an archive.
+const ARCHIVED: &str = "archived";
 /// Made again by itself, or only of the moment.
 const LEFT_OUT: [&str; 4] = ["lock", "state", "used", "lost+found"];
 const INDEX: &str = "index.sqlite";
@@ -191,6 +193,8 @@ impl Packing {
         let name = newest.strip_prefix(data).unwrap_or(newest).to_string_lossy().into_owned();
         append(&mut self.out, &name, bytes.len(), bytes.as_slice()).map_err(at(newest))?;
         self.add(name, u64::try_from(bytes.len()).unwrap_or(u64::MAX), Digest::of(&bytes));
+        // After the segments: it names whatever was archived before they were copied.
+        self.file(data, &dir.join(ARCHIVED))?;
         Ok(last)
     }
 }

@@ -9,8 +9,9 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use placet_core::Digest;
+use placet_ledger::checkpoint::VerifyingKey;
 use placet_policy::{MAX_ARCHIVE, Release};
-use placet_store::{ReadError, Reader, Record, Subjects, SubjectsError};
+use placet_store::{Archive, ReadError, Reader, Record, Subjects, SubjectsError};
 
 use crate::Pack;
 
@@ -23,6 +24,9 @@ pub enum DataError {
     /// The journal can't be read, or isn't what was written.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// What came before is archived, and can't be done without.
+    #[error("{0}")]
+    Archived(String),
     /// The keys of what is sealed.
     #[error(transparent)]
     Subjects(#[from] SubjectsError),
@@ -43,6 +47,8 @@ pub struct Data {
     subjects: Subjects,
     /// An evidence pack, in place of a journal.
     pack: Option<Pack>,
+    /// Whose kept state the facts before what is archived are taken from.
+    signer: Option<(String, VerifyingKey)>,
     releases: Mutex<BTreeMap<Digest, Loaded>>,
 }
 
@@ -68,8 +74,26 @@ impl Data {
             reader: Reader::open(dir)?,
             subjects: Subjects::read(dir, master)?,
             pack: None,
+            signer: None,
             releases: Mutex::default(),
         })
+    }
+    /// The same, which reads what is archived there.
+    #[must_use]
+    pub fn with_archive(self, archive: Option<Archive>) -> Self {
+        Self { reader: self.reader.with_archive(archive), ..self }
+    }
+    /// The same, with the organisation and the key of its checkpoints: where the beginning is archived, the facts are taken
+    /// from a kept state that this key signed.
+    #[must_use]
+    pub fn trusting(self, organisation: String, key: VerifyingKey) -> Self {
+        Self { signer: Some((organisation, key)), ..self }
+    }
+    pub(crate) fn signer(&self) -> Option<&(String, VerifyingKey)> {
+        self.signer.as_ref()
+    }
+    pub(crate) fn is_pack(&self) -> bool {
+        self.pack.is_some()
     }
     /// The keys of what is sealed.
     #[must_use]
@@ -84,15 +108,17 @@ impl Data {
             subjects: Subjects::none(),
             dir,
             pack: Some(pack),
+            signer: None,
             releases: Mutex::default(),
         })
     }
-    /// All records up to this position, in order; those of a pack have gaps between them.
+    /// All records from one position to another, in order; those of a pack have gaps between them.
     pub(crate) fn records(
         &self,
+        from: u64,
         last: u64,
     ) -> Result<Box<dyn Iterator<Item = Result<Record, ReadError>> + '_>, ReadError> {
-        let Some(pack) = &self.pack else { return Ok(Box::new(self.reader.range(1, last))) };
+        let Some(pack) = &self.pack else { return Ok(Box::new(self.reader.range(from, last))) };
         let unreadable = |error| ReadError::Io { path: self.dir.clone(), error };
         let records = pack.records().map_err(unreadable)?;
         Ok(Box::new(

@@ -17,7 +17,8 @@ use placet_store::{Reader, Subjects};
 use crate::{
     Data, DataError,
     again::{Case, Now, by},
-    replay::{Found, Journal, QUEUE, Scope, walk},
+    past::Past,
+    replay::{Found, Journal, QUEUE, Scope, WINDOW, walk},
 };
 
 /// The most changed decisions that are told one by one.
@@ -262,7 +263,7 @@ pub fn diff(
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<LedgerDiff, DataError> {
     let threads = thread::available_parallelism().map_or(1, NonZero::get);
-    compare(a, b, threads, |found| walk(data, scope, true, progress, found))
+    compare(a, b, threads, |found| walk(data, scope, true, progress, found).map(drop))
 }
 
 /// The same of a ledger that is being written, up to where it is now. Half of the processors decide. Where `go_on` says
@@ -282,7 +283,7 @@ pub fn diff_in(
         whole = go_on(at, of);
         whole
     };
-    let journal = Journal { records: reader.range(1, last), last, subjects };
+    let journal = Journal { records: reader.range(1, last), last, past: Past::new(WINDOW, subjects.clone()) };
     let diff = compare(a, b, threads, |found| journal.walk(scope, true, told, found))?;
     Ok(whole.then_some(diff))
 }

@@ -13,6 +13,7 @@ use placet_store::{ReadError, Reader, Subjects};
 use crate::{
     Data, DataError,
     again::{Now, once},
+    base::{Begin, begin},
     compare::is_fault,
     past::{Folded, Past},
     replay::WINDOW,
@@ -50,7 +51,8 @@ type Releases<'a> = &'a dyn Fn(Digest) -> Result<Arc<Release>, String>;
 /// Explains the decision `id` of a data directory; the inner error says why it can't be.
 pub fn explain(data: &Data, id: &DecisionId) -> Result<Result<Explained, String>, DataError> {
     let release = |digest: Digest| data.release(digest).map_err(|why| why.to_string());
-    Ok(explain_in(data.reader(), data.subjects(), id, &release)?)
+    let Begin { past, from } = begin(data, WINDOW)?;
+    Ok(explain_from(past, from, data.reader(), id, &release)?)
 }
 
 /// Explains the decision `id` of a journal, which is read up to it.
@@ -60,8 +62,17 @@ pub fn explain_in(
     id: &DecisionId,
     releases: Releases<'_>,
 ) -> Result<Result<Explained, String>, ReadError> {
-    let mut past = Past::new(WINDOW, subjects.clone());
-    for record in reader.range(1, reader.last()) {
+    explain_from(Past::new(WINDOW, subjects.clone()), 1, reader, id, releases)
+}
+
+fn explain_from(
+    mut past: Past,
+    from: u64,
+    reader: &Reader,
+    id: &DecisionId,
+    releases: Releases<'_>,
+) -> Result<Result<Explained, String>, ReadError> {
+    for record in reader.range(from, reader.last()) {
         let record = record?;
         let Folded::Decision(decision) = past.fold(&record) else { continue };
         if decision.id == *id {

@@ -11,7 +11,10 @@ use placet_record::{
 };
 use placet_store::{Record, Subjects};
 
-use crate::bodies::opened;
+use crate::{
+    base::{Begin, begin},
+    bodies::opened,
+};
 
 /// The worlds of the last so many journal positions.
 #[derive(Debug)]
@@ -20,6 +23,8 @@ pub(crate) struct Past {
     worlds: BTreeMap<u64, World>,
     window: u64,
     promoted: BTreeSet<Digest>,
+    /// The last of them.
+    release: Option<Digest>,
     broken: Option<String>,
     subjects: Subjects,
     /// Why some facts are missing.
@@ -42,10 +47,22 @@ impl Past {
             worlds: BTreeMap::from([(0, World::new())]),
             window,
             promoted: BTreeSet::new(),
+            release: None,
             broken: None,
             subjects,
             shut: None,
         }
+    }
+
+    /// From a world on, which is that after the record `at`.
+    pub(crate) fn at(window: u64, subjects: Subjects, (at, world): (u64, World), shut: Option<Shut>) -> Self {
+        Self { worlds: BTreeMap::from([(at, world)]), shut, ..Self::new(window, subjects) }
+    }
+
+    /// This release was in force at some time.
+    pub(crate) fn promote(&mut self, release: Digest) {
+        self.promoted.insert(release);
+        self.release = Some(release);
     }
 
     /// Why some of the facts up to here are missing; none where all are there.
@@ -141,7 +158,7 @@ impl Past {
             },
             Some(Kind::Release) => match released(record) {
                 Some(digest) => {
-                    self.promoted.insert(digest);
+                    self.promote(digest);
                 }
                 None => self.push(at, Err(format!("the record {at} of a release names none"))),
             },
@@ -197,16 +214,11 @@ fn decision(record: &Record, subjects: &Subjects) -> Result<DecisionRecord, BadR
 pub(crate) fn newest(
     data: &crate::Data,
 ) -> Result<Result<(World, Option<Digest>), String>, crate::DataError> {
-    let mut past = Past::new(0, data.subjects().clone());
-    let mut release = None;
-    for record in data.reader().range(1, data.reader().last()) {
-        let record = record?;
-        if Kind::from_tag(record.kind) == Some(Kind::Release) {
-            release = released(&record).or(release);
-        }
-        past.fold(&record);
+    let Begin { mut past, from } = begin(data, 0)?;
+    for record in data.reader().range(from, data.reader().last()) {
+        past.fold(&record?);
     }
-    Ok(past.newest().cloned().map(|world| (world, release)))
+    Ok(past.newest().cloned().map(|world| (world, past.release)))
 }
 
 /// The world after a transaction, and why some of its facts are missing.
@@ -254,7 +266,7 @@ fn finding(world: &World, record: &Record) -> Result<World, String> {
     Ok(world.found(record.sequence, &found.tenant, found.at, found.returned))
 }
 
-fn released(record: &Record) -> Option<Digest> {
+pub(crate) fn released(record: &Record) -> Option<Digest> {
     let document = placet_json::parse(&record.payload, &Limits::RESULT).ok()?;
     document.get("release").and_then(Value::as_str).and_then(Digest::parse)
 }

@@ -15,11 +15,12 @@ use placet_facts::Snapshot;
 use placet_json::Value;
 use placet_policy::Release;
 use placet_record::{AskedRecord, DecisionRecord};
-use placet_store::{ReadError, Record, Subjects};
+use placet_store::{ReadError, Record};
 
 use crate::{
     Data, DataError,
     again::{Case, again},
+    base::{Begin, begin},
     compare::is_fault,
     past::{Folded, Past},
     report::{Difference, Outcome, ReplayReport, What},
@@ -77,7 +78,7 @@ pub fn replay(
     let threads = thread::available_parallelism().map_or(1, NonZero::get);
     let (cases, waiting) = sync_channel(QUEUE);
     let waiting = Mutex::new(waiting);
-    thread::scope(|threads_of| {
+    let from = thread::scope(|threads_of| {
         for _ in 0..threads {
             threads_of.spawn(|| work(&waiting, data, other, &report));
         }
@@ -93,6 +94,7 @@ pub fn replay(
         walked
     })?;
     let mut report = report.into_inner().unwrap_or_else(PoisonError::into_inner);
+    report.archived = from.saturating_sub(1);
     report.finish();
     Ok(report)
 }
@@ -102,30 +104,33 @@ pub(crate) enum Found<'r> {
     Unreadable(&'r Record, String),
 }
 
+/// Answers the first record that was looked at.
 pub(crate) fn walk(
     data: &Data,
     scope: &Scope,
     against: bool,
     progress: &mut dyn FnMut(u64, u64),
     found: impl FnMut(Found<'_>),
-) -> Result<(), DataError> {
+) -> Result<u64, DataError> {
+    let Begin { past, from } = begin(data, WINDOW)?;
     let last = scope.to.map_or(data.last(), |to| to.min(data.last()));
-    let journal = Journal { records: data.records(last)?, last, subjects: data.subjects() };
+    let journal = Journal { records: data.records(from, last)?, last, past };
     let told = |at, of| {
         progress(at, of);
         true
     };
-    journal.walk(scope, against, told, found)
+    journal.walk(scope, against, told, found)?;
+    Ok(from)
 }
 
-/// Records in order, and what opens them.
-pub(crate) struct Journal<'a, R> {
+/// Records in order, and what came before them.
+pub(crate) struct Journal<R> {
     pub(crate) records: R,
     pub(crate) last: u64,
-    pub(crate) subjects: &'a Subjects,
+    pub(crate) past: Past,
 }
 
-impl<R: Iterator<Item = Result<Record, ReadError>>> Journal<'_, R> {
+impl<R: Iterator<Item = Result<Record, ReadError>>> Journal<R> {
     /// Ends early where `go_on`, which hears how many records of how many are read, says so.
     pub(crate) fn walk(
         self,
@@ -134,8 +139,7 @@ impl<R: Iterator<Item = Result<Record, ReadError>>> Journal<'_, R> {
         mut go_on: impl FnMut(u64, u64) -> bool,
         mut found: impl FnMut(Found<'_>),
     ) -> Result<(), DataError> {
-        let Self { records, last, subjects } = self;
-        let mut past = Past::new(WINDOW, subjects.clone());
+        let Self { records, last, mut past } = self;
         for record in records {
             let record = record?;
             if record.sequence.is_multiple_of(STEP) && !go_on(record.sequence, last) {

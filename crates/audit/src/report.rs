@@ -141,6 +141,8 @@ pub struct ReplayReport {
     pub cannot_tell: u64,
     /// Decisions whose bodies were erased.
     pub erased: u64,
+    /// Records up to here weren't looked at: they are archived, or the facts of then are. 0: all were.
+    pub archived: u64,
     /// Refusals that came before any decision.
     pub not_decided: u64,
     /// How many differ in what: a decision that differs in two ways counts for both.
@@ -239,6 +241,7 @@ impl ReplayReport {
         report.insert("cannot_tell", self.cannot_tell);
         report.insert("erased", self.erased);
         report.insert("not_decided", self.not_decided);
+        report.insert("archived", self.archived);
         report
             .insert("release", self.against.map_or(Value::Null, |release| Value::from(release.to_string())));
         report.insert("details", details.collect::<Vec<_>>());
@@ -271,6 +274,9 @@ impl fmt::Display for ReplayReport {
         if !self.by_what.is_empty() {
             let all: Vec<_> = self.by_what.iter().map(|(what, count)| format!("{what} {count}")).collect();
             writeln!(f, "what differs: {}", all.join(", "))?;
+        }
+        if self.archived > 0 {
+            writeln!(f, "archived: records 1 to {} weren't decided again; `--archive` does", self.archived)?;
         }
         if let Some(release) = self.against {
             writeln!(f, "against release {release}:")?;

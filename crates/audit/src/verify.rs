@@ -7,7 +7,7 @@ use placet_json::{Value, object};
 use placet_ledger::checkpoint::VerifyingKey;
 use placet_ledger::note;
 use placet_record::{Amendment, DecisionRecord, EffectRecord, Gap, Kind, Refusals};
-use placet_store::{Reader, Record};
+use placet_store::{Archive, Reader, Record};
 
 use crate::{
     handover::{self, Handover, Keys},
@@ -92,6 +92,7 @@ impl VerifyReport {
             "segments" => u64::try_from(ledger.segments).unwrap_or(u64::MAX),
             "trees" => trees.collect::<Vec<_>>(),
             "torn" => ledger.torn.map_or(Value::Null, |torn| Value::from(object! { "segment" => torn.segment, "offset" => torn.offset, "sequence" => torn.sequence })),
+            "archived" => ledger.archived.as_ref().map_or(Value::Null, |it| Value::from(object! { "last" => it.last, "segments" => u64::try_from(it.segments).unwrap_or(u64::MAX), "at" => it.location.as_str(), "verified" => it.read })),
             "followed" => *followed, "permits" => *permits, "denials" => *denials, "counted" => *counted, "effects" => *effects,
             "open" => open.collect::<Vec<_>>(),
             "misfits" => misfits.collect::<Vec<_>>(),
@@ -118,6 +119,11 @@ impl fmt::Display for VerifyReport {
                 "torn write at the end, of which nothing was acknowledged: segment {}, offset {}, before record {}",
                 torn.segment, torn.offset, torn.sequence
             )?;
+        }
+        if let Some(archived) = &ledger.archived {
+            let (last, segments, at) = (archived.last, archived.segments, &archived.location);
+            let told = if archived.read { "verified there" } else { "not read; `--archive` does" };
+            writeln!(f, "archived: records 1 to {last}, {segments} segments, at `{at}`: {told}")?;
         }
         for warrant in open {
             writeln!(
@@ -172,17 +178,33 @@ impl fmt::Display for VerifyReport {
 /// check out.
 #[must_use]
 pub fn verify(data: &Path, organisation: &str, key: VerifyingKey) -> VerifyReport {
+    verify_with(data, organisation, key, None)
+}
+
+/// The same; what is archived is read and followed there, if an archive is given.
+#[must_use]
+pub fn verify_with(
+    data: &Path,
+    organisation: &str,
+    key: VerifyingKey,
+    archive: Option<&Archive>,
+) -> VerifyReport {
     let keys = handover::keys(data, organisation, key).unwrap_or_else(|_| Keys {
         newest: key,
         all: vec![key],
         unvouched: Vec::new(),
     });
-    let ledger = placet_store::verify(data, organisation, keys.newest);
+    let ledger = placet_store::verify_with(data, organisation, keys.newest, archive);
     let (sound, unvouched) = (ledger.records, keys.unvouched.clone());
-    let (mut all, mut seen) = (Followed::new(organisation, keys), 0_u64);
+    // Permits of the archived part may have ended here.
+    let unread =
+        ledger.archived.as_ref().filter(|archived| !archived.read).map_or(0, |archived| archived.last);
+    let (mut all, mut seen) = (Followed { unread, ..Followed::new(organisation, keys) }, unread);
     // A record that can't be read is the ledger's finding already, and nothing behind it is believed.
-    let reader = Reader::open(data);
-    for record in reader.iter().flat_map(|reader| reader.range(1, sound)).map_while(Result::ok) {
+    let reader = Reader::open(data).map(|reader| reader.with_archive(archive.cloned()));
+    for record in
+        reader.iter().flat_map(|reader| reader.range(unread.saturating_add(1), sound)).map_while(Result::ok)
+    {
         seen = record.sequence;
         all.record(&record);
     }
@@ -215,6 +237,8 @@ pub(crate) struct Followed {
     pub(crate) gaps: Vec<(u64, Gap)>,
     organisation: String,
     keys: Keys,
+    /// Records up to here weren't seen.
+    unread: u64,
 }
 
 impl Followed {
@@ -230,6 +254,7 @@ impl Followed {
             gaps: Vec::new(),
             organisation: organisation.to_owned(),
             keys,
+            unread: 0,
         }
     }
 
@@ -311,6 +336,9 @@ fn follow(report: &mut Followed, record: &Record) -> Result<(), String> {
         Some(Kind::Effect) => {
             report.effects = report.effects.saturating_add(1);
             let effect = EffectRecord::read(&record.payload).map_err(|error| error.to_string())?;
+            if effect.at <= report.unread {
+                return Ok(());
+            }
             let warrant = report.open.remove(&effect.at).ok_or_else(|| {
                 format!(
                     "the effect of a permit at {} that isn't there before it, or has ended already",
@@ -329,6 +357,9 @@ fn follow(report: &mut Followed, record: &Record) -> Result<(), String> {
         }
         Some(Kind::Amendment) => {
             let found = Amendment::read(&record.payload).map_err(|error| error.to_string())?;
+            if found.at <= report.unread {
+                return Ok(());
+            }
             let fits = report.unknown.remove(&found.at).is_some_and(|warrant| {
                 warrant.decision == found.decision.as_str() && warrant.tenant == record.tree
             });

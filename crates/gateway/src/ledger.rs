@@ -18,10 +18,12 @@ use placet_core::{
 };
 use placet_facts::{ChangeError, Live, Mode, Place, Transaction, World};
 use placet_json::{Value, object};
+use placet_ledger::frame::Frame;
 use placet_policy::Release;
 use placet_record::{Amendment, DecisionRecord, Kind, denied, ended, permitted, returns};
 use placet_store::{
-    Commons, DatabaseError, Journal, OpenError, OpenReport, Options, Reader, Receipt, Subjects, SubmitError,
+    Candidate, Commons, DatabaseError, Journal, OpenError, OpenReport, Options, Reader, Receipt, ShelveError,
+    Shelved, Subjects, SubmitError,
 };
 
 use crate::{
@@ -505,6 +507,20 @@ impl Ledger {
             }
         }
         self.inner.journal.checkpoint()
+    }
+
+    /// Moves old segments that `goes` lets go into the archive, once they are signed; blocks. `margin`: how many records
+    /// the facts of a decision may be behind it. `None`: there is no archive.
+    pub fn shelve(
+        &self,
+        margin: u64,
+        goes: impl FnMut(&Candidate) -> bool,
+        mark: impl FnMut(&Frame<'_>) -> Option<String>,
+    ) -> Option<Result<Shelved, ShelveError>> {
+        if let Err(error) = self.inner.journal.checkpoint() {
+            tracing::warn!(error, "what isn't signed isn't archived");
+        }
+        self.inner.journal.shelve(margin, false, goes, mark)
     }
 
     /// The keys of what is sealed.

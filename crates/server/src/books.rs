@@ -107,6 +107,8 @@ pub trait Books: Send + Sync + 'static {
     fn deed(&self, deed: Deed) -> Pending<'_, Result<u64, Unwritten>>;
     /// Erases a subject's data for good, as an act of the ledger.
     fn erase(&self, by: Name, whom: Erasable, why: String) -> Pending<'_, Result<Erased, Unwritten>>;
+    /// The legal holds in force.
+    fn holds(&self) -> Result<placet_audit::Holds, String>;
     /// How many keys of subjects there are, and how many were erased.
     fn subject_keys(&self) -> (usize, usize);
     /// Records that a source of facts has a gap or that it is closed, or notes that it was seen: for every gateway.

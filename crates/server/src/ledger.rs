@@ -33,7 +33,7 @@ pub(crate) struct LedgerBooks {
 
 impl LedgerBooks {
     /// Searches the index, brought up to the last durable entry first.
-    fn search(&self, filter: &Filter) -> Result<Vec<placet_store::Found>, String> {
+    pub(crate) fn search(&self, filter: &Filter) -> Result<Vec<placet_store::Found>, String> {
         let mut index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
         index.catch_up(self.ledger.reader(), placet_audit::extract).map_err(|error| error.to_string())?;
         index.search(filter).map_err(|error| error.to_string())
@@ -77,6 +77,9 @@ impl Books for LedgerBooks {
     }
     fn erase(&self, by: Name, whom: Erasable, why: String) -> Pending<'_, Result<Erased, Unwritten>> {
         Box::pin(async move { self.ledger.erase(by, whom, why).await.map_err(unwritten) })
+    }
+    fn holds(&self) -> Result<placet_audit::Holds, String> {
+        crate::retention::holds(self)
     }
     fn subject_keys(&self) -> (usize, usize) {
         self.ledger.subject_keys()

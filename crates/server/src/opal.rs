@@ -15,6 +15,7 @@ use placet_jose::{Algorithm, SigningKey};
 use placet_json::{Limits, Value, object};
 use placet_policy::{Release, Severity, Tree};
 use placet_record::Kind;
+use placet_store::Commons;
 use placet_sync::opal::{
     Host, Mapping, Owned, Pending, PolicyOf, Shown, SourceSettings, State, Untaken,
     fleet::{Fleet, FleetHost, FleetSettings, routes},
@@ -103,6 +104,7 @@ pub(crate) fn prepare(
     lifecycle: &Lifecycle,
     metrics: &Arc<Metrics>,
     opal_url: Option<&str>,
+    commons: Option<&Commons>,
 ) -> Result<Started, String> {
     let (data, ledger) = (&settings.server.data, lifecycle.ledger());
     let fleet = match (&settings.opal_server, opal_url) {
@@ -123,6 +125,7 @@ pub(crate) fn prepare(
                 ReleaseSource::None | ReleaseSource::Archive(_) => None,
             },
             promote: source.promote,
+            commons: commons.cloned(),
         };
         let wrong = |why: String| format!("`[[opal]] {}`: {why}", source.name);
         let read = one(source, data, variables).map_err(wrong)?;
@@ -263,6 +266,12 @@ struct SourceHost {
     tenant: TenantId,
     base: Option<PathBuf>,
     promote: Promote,
+    commons: Option<Commons>,
+}
+
+/// The name of a source's task among the gateways.
+fn task(source: &Name) -> String {
+    format!("opal:{source}")
 }
 
 impl Host for SourceHost {
@@ -271,6 +280,14 @@ impl Host for SourceHost {
     }
     fn transact(&self, transaction: Transaction) -> Pending<'_, Result<Revision, Untaken>> {
         Box::pin(async move {
+            // A gateway that slept may have been replaced meanwhile: it must not undo what the other one wrote.
+            if let Some(commons) = &self.commons {
+                match commons.lead(transaction.source.as_str()).await {
+                    Ok(true) => {}
+                    Ok(false) => return Err(Untaken::Down("another gateway follows the source".to_owned())),
+                    Err(error) => return Err(Untaken::Down(error.to_string())),
+                }
+            }
             self.ledger.transact(transaction).await.map_err(|refused| match refused {
                 Refused::Change(error) => Untaken::Change(error),
                 Refused::Down(why) => Untaken::Down(why),
@@ -285,6 +302,46 @@ impl Host for SourceHost {
                 .await
                 .map_err(|error| error.to_string())?
         })
+    }
+    fn leads(&self, source: &Name) -> Pending<'_, Result<bool, String>> {
+        let source = task(source);
+        Box::pin(async move {
+            match &self.commons {
+                Some(commons) => commons.lead(&source).await.map_err(|error| error.to_string()),
+                None => Ok(true),
+            }
+        })
+    }
+    fn kept(&self, source: &Name) -> Pending<'_, Result<Option<Vec<u8>>, String>> {
+        let source = task(source);
+        Box::pin(async move {
+            match &self.commons {
+                Some(commons) => commons.kept(&source).await.map_err(|error| error.to_string()),
+                None => Ok(None),
+            }
+        })
+    }
+    fn keep(&self, source: &Name, document: Vec<u8>) -> Pending<'_, Result<(), String>> {
+        let source = task(source);
+        Box::pin(async move {
+            match &self.commons {
+                Some(commons) => match commons.keep(&source, &document).await {
+                    Ok(true) => Ok(()),
+                    Ok(false) => Err("another gateway follows the source".to_owned()),
+                    Err(error) => Err(error.to_string()),
+                },
+                None => Ok(()),
+            }
+        })
+    }
+    fn left(&self, source: &Name) {
+        self.opal.sources.lock().unwrap_or_else(PoisonError::into_inner).remove(source);
+        // What this gateway missed is the other's to know; what it doesn't say any more ages.
+        if let Ok(label) = label(source)
+            && let Err(error) = self.ledger.live().sources().closed(&label)
+        {
+            tracing::error!(source = %label, %error, "the age of its facts can't be told");
+        }
     }
     fn candidate(&self, policy: PolicyOf) -> Pending<'_, Result<String, String>> {
         Box::pin(self.take(policy))
@@ -517,6 +574,7 @@ mod tests {
             tenant: TenantId::new("acme").unwrap(),
             base: Some(base),
             promote,
+            commons: None,
         }
     }
     fn policy(hash: &str, modules: &[(&str, &str)]) -> PolicyOf {

@@ -42,8 +42,10 @@ use crate::{
     oauth::{self, OAuth},
     opal,
     outside::{Outside, OutsideError},
+    people::{self, Seals},
+    retention,
     settings::{Limits, ListWith, SecretError, Server, Settings, Transport, Upstream, Variables},
-    shared, transparency,
+    shared, stream, transparency,
     uses::Uses,
     vault::{VaultFile, VaultFileError},
     window::{FileWindow, Outlasts},
@@ -92,6 +94,9 @@ pub enum StartError {
     /// What others saw of the ledger.
     #[error(transparent)]
     Outside(#[from] OutsideError),
+    /// The archive of old segments.
+    #[error("`retention.archive`: {0}")]
+    Archive(String),
     /// The search index.
     #[error("the search index: {0}; run `placet doctor --rebuild`")]
     Index(#[from] placet_store::ProjectionError),
@@ -118,6 +123,12 @@ pub enum StartError {
     /// An identity feed.
     #[error(transparent)]
     Feed(#[from] feeds::FeedError),
+    /// A stream out of the ledger.
+    #[error("{0}; see `[[stream]]` in the settings")]
+    Stream(#[from] stream::StreamError),
+    /// A provider by which people sign in.
+    #[error(transparent)]
+    Identity(#[from] people::IdentityError),
     /// A listener.
     #[error("can't listen on {address}: {error}")]
     Listen {
@@ -210,7 +221,8 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
         every: CHECKPOINT,
     };
     let outside = Outside::of(&settings, &notary, variables)?;
-    let options = Options::new(wall, notary);
+    let options =
+        Options { archive: retention::archive(&settings, variables)?, ..Options::new(wall, notary) };
     if commons.is_none() {
         outside.before().await?;
     }
@@ -225,6 +237,14 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
     let metrics = Arc::new(Metrics::default());
     let (access_to_vault, vault) = open_vault(&data, master, commons.clone())?;
 
+    let (streams, sending) = stream::open(stream::Parts {
+        settings: &settings,
+        variables,
+        data: &data,
+        commons: commons.as_ref(),
+        ledger: ledger.clone(),
+        vault: Arc::clone(&access_to_vault),
+    })?;
     let senders = Senders { call, sender, vault: access_to_vault };
     let (gateway, upstreams) = gateway(&settings, variables, &ledger, senders, &metrics)?;
     let effects = gateway.effects().clone();
@@ -235,16 +255,18 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
         index: Mutex::new(Projection::open(&data)?),
         reading: Mutex::default(),
     });
+    let archived = Arc::clone(&books);
     let (opal_listener, opal_addr, opal_url) = bind_opal(&settings).await?;
     let opal::Started { opal, sources, app: opal_app } =
-        opal::prepare(&settings, variables, &lifecycle, &metrics, opal_url.as_deref())
+        opal::prepare(&settings, variables, &lifecycle, &metrics, opal_url.as_deref(), commons.as_ref())
             .map_err(StartError::Opal)?;
     let databases = Arc::new(Databases::new(commons.as_ref(), &ledger));
     let tables =
         databases::prepare(&settings, variables, &ledger, &databases).map_err(StartError::Postgres)?;
     let fleet = opal.fleet().cloned();
     let now = ledger.now().secs();
-    let Windows { proofs, oauth: asserted, admin: signed } = windows(&data, commons.as_ref(), now)?;
+    let Windows { proofs, oauth: asserted, admin: signed, people: seen } =
+        windows(&data, commons.as_ref(), now)?;
     let codes = Arc::new(Codes::of(commons.clone()));
     let keys = KeySet::of(token.public());
     let server = &settings.server;
@@ -270,12 +292,21 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
         streams: settings.limits.streams,
         body_read: Duration::from_millis(settings.limits.body_read_ms),
     }));
+    let people = people::open(people::Parts {
+        settings: &settings,
+        variables,
+        books: books.clone(),
+        metrics: Arc::clone(&metrics),
+        seals: Seals::new(&session),
+        window: seen,
+    })?;
     let oauth = token_service(
         server,
         token,
         keys,
         (books.clone(), Arc::clone(&codes), Arc::clone(&metrics)),
         asserted,
+        people.serves(),
     )?;
     let follows = lifecycle::Follows::default();
     let admin = Arc::new(Admin {
@@ -300,6 +331,7 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
         git: follows.clone(),
         opal,
         databases,
+        streams: Some(streams),
         metrics: Arc::clone(&metrics),
         environment: server.environment.as_str(),
         public_url: server.public_url.clone(),
@@ -309,6 +341,7 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
 
     let mut app =
         Router::new().merge(mcp::routes(endpoint)).merge(oauth::routes(oauth)).merge(feeds.agents());
+    app = app.merge(people::routes(people));
     if settings.ledger.publish {
         let (witnessed, host) =
             (!settings.ledger.witnesses.is_empty(), authority_of(&settings.server.public_url));
@@ -328,6 +361,17 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
         });
     }
     tasks.spawn(flood::sweep(ledger.clone(), Arc::clone(&metrics), stop.subscribe()));
+    let retains = settings.retention.archive.is_some();
+    if retains {
+        let (books, stopped) = (archived, stop.subscribe());
+        tasks.spawn(retention::work(
+            settings.retention.clone(),
+            ledger.clone(),
+            books,
+            Arc::clone(&metrics),
+            stopped,
+        ));
+    }
     tasks.spawn(outside.follow(metrics, stop.subscribe()));
     if !every.is_zero() {
         let stopped = told(stop.subscribe());
@@ -345,6 +389,15 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
     });
     let feeds_addr = feeds.address();
     feeds.work(&mut tasks, &stop, settings.limits.header_bytes);
+    for work in sending {
+        let stopped = told(stop.subscribe());
+        tasks.spawn(async move {
+            tokio::select! {
+                () = work.run() => {}
+                () = stopped => {}
+            }
+        });
+    }
     opal::start(&mut tasks, sources, fleet, || Box::pin(told(stop.subscribe())));
     databases::start(&mut tasks, tables, || Box::pin(told(stop.subscribe())));
     if let (Some(listener), Some(app)) = (opal_listener, opal_app) {
@@ -387,6 +440,7 @@ struct Windows {
     proofs: Uses,
     oauth: Uses,
     admin: Uses,
+    people: Uses,
 }
 
 /// In files, or in the database of several gateways.
@@ -403,6 +457,7 @@ fn windows(data: &Path, commons: Option<&Commons>, now: u64) -> Result<Windows, 
         proofs: open("proofs", mcp::MAX_PROOFS, Outlasts::Process)?,
         oauth: open("oauth", WINDOW, Outlasts::Machine)?,
         admin: open("admin", WINDOW, Outlasts::Machine)?,
+        people: open("people", WINDOW, Outlasts::Machine)?,
     })
 }
 
@@ -467,6 +522,7 @@ fn token_service(
     keys: KeySet,
     (books, codes, metrics): (Arc<LedgerBooks>, Arc<Codes>, Arc<Metrics>),
     window: Uses,
+    consents: bool,
 ) -> Result<Arc<OAuth>, StartError> {
     let token_endpoint = format!("{}/oauth/token", server.public_url);
     Ok(Arc::new(OAuth {
@@ -483,9 +539,14 @@ fn token_service(
             resource: server.resource(),
             token_endpoint,
             jwks_uri: format!("{}/oauth/jwks", server.public_url),
+            consent: consents.then(|| {
+                let at = |path: &str| format!("{}/oauth/{path}", server.public_url);
+                (at("authorize"), at("par"))
+            }),
             scopes: vec![SCOPE.to_owned()],
         },
         enrol_url: url(&format!("{}/oauth/enrol", server.public_url))?,
+        par_url: url(&format!("{}/oauth/par", server.public_url))?,
         keys,
         codes,
         window,

@@ -19,6 +19,12 @@ pub enum Point {
     Hashes,
     /// Replacing a tree's checkpoint.
     Checkpoint,
+    /// Keeping a segment in the archive.
+    Archive,
+    /// Writing down what is archived.
+    Manifest,
+    /// Removing the file of an archived segment.
+    Remove,
 }
 
 /// What happens there.

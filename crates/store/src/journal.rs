@@ -14,8 +14,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use futures::channel::oneshot;
+use placet_ledger::frame::Frame;
 use placet_ledger::segment::START;
 
+use crate::archive::{Archive, Candidate, History, Manifest, ShelveError, Shelved, Shelving, shelve};
 use crate::disk::{self, Disk};
 use crate::fault::Faults;
 use crate::fold::{Fold, Receipt};
@@ -51,6 +53,8 @@ pub struct Options {
     /// Entries after which the folded state is kept again, 16,384, and at least as many bytes as the last one had: what a
     /// start or a look back folds at most.
     pub keep_every: u64,
+    /// Where segments are that aren't kept here any more.
+    pub archive: Option<Archive>,
     /// Faults on purpose, none outside tests.
     pub faults: Faults,
 }
@@ -64,6 +68,7 @@ impl Options {
             segment_bytes: 16 << 20,
             queue: 4096,
             keep_every: KEEP_EVERY,
+            archive: None,
             faults: Faults::none(),
         }
     }
@@ -132,6 +137,11 @@ struct Inner<F: Fold> {
     shared: Arc<Shared>,
     health: Health,
     threads: Vec<JoinHandle<()>>,
+    notary: Notary,
+    archive: Option<Archive>,
+    faults: Faults,
+    /// One archiving at a time.
+    shelving: Mutex<()>,
     /// The database of a shared journal: the lease ends with the last handle.
     commons: Option<Commons>,
     /// Held until all threads have ended.
@@ -161,7 +171,12 @@ impl<F: Fold> Journal<F> {
         let disk = Disk::open(data, segment_bytes, options.faults.clone()).map_err(io)?;
         let public = options.notary.key.public();
         let states = KeptStates::new(data, &options.notary.organisation, public, F::FORMAT);
-        let (walked, checks, kept) = replay(data, &options.notary, &states, &mut fold)?;
+        let manifest = Manifest::verified(data, &options.notary.organisation, &public)?;
+        states.pin(manifest.as_ref().map_or(0, |manifest| manifest.state));
+        let history = History { manifest: manifest.map(Arc::new), archive: options.archive.clone() };
+        let mut remade = None;
+        let (walked, checks, kept) =
+            replay(data, &options.notary, &states, (&history, &mut remade), &mut fold)?;
         let (segments, encoder) = resume(disk, &walked, None).map_err(io)?;
         let report = OpenReport {
             records: walked.records,
@@ -180,6 +195,14 @@ impl<F: Fold> Journal<F> {
         let (jobs, to_keep) = mpsc::sync_channel(1);
         let pace = Arc::new(Pace::default());
         let keeper = Keeper::new(states.clone(), Arc::clone(&options.notary.key), Arc::clone(&pace));
+        if let Some(remade) = remade {
+            pace.begin();
+            if jobs.try_send(remade).is_err() {
+                pace.end();
+            }
+        }
+        let (notary, archive, faults) =
+            (options.notary.clone(), options.archive.clone(), options.faults.clone());
         let follower = Follower::new(data, options.notary, options.faults, checks.trees, Arc::clone(&health));
         let writer = Writer::new(Parts {
             fold,
@@ -213,6 +236,10 @@ impl<F: Fold> Journal<F> {
             shared,
             health,
             threads,
+            notary,
+            archive,
+            faults,
+            shelving: Mutex::default(),
             commons: None,
             _lock: lock,
         };
@@ -257,6 +284,7 @@ impl<F: Fold> Journal<F> {
         let (jobs, to_keep) = mpsc::sync_channel(1);
         let pace = Arc::new(Pace::default());
         let keeper = Keeper::new(states.clone(), Arc::clone(&options.notary.key), Arc::clone(&pace));
+        let (notary, faults) = (options.notary.clone(), options.faults.clone());
         let follower = Follower::new(data, options.notary, options.faults, joined.trees, Arc::clone(&health));
         let (entries, queue) = mpsc::sync_channel(options.queue.max(1));
         let bounds = bounds(segment_bytes);
@@ -293,6 +321,10 @@ impl<F: Fold> Journal<F> {
             shared,
             health,
             threads,
+            notary,
+            archive: None,
+            faults,
+            shelving: Mutex::default(),
             commons: Some(commons.clone()),
             _lock: lock,
         };
@@ -340,6 +372,24 @@ impl<F: Fold> Journal<F> {
     #[must_use]
     pub fn reader(&self) -> Reader {
         Reader::live(&self.inner.data, Arc::clone(&self.inner.shared))
+            .with_archive(self.inner.archive.clone())
+    }
+
+    /// Moves the oldest segments that `goes` lets go into the archive; blocks. `mark` is what is to be remembered of an
+    /// archived record. `None`: no archive was named, or the journal is a database's.
+    pub fn shelve(
+        &self,
+        margin: u64,
+        dry_run: bool,
+        goes: impl FnMut(&Candidate) -> bool,
+        mark: impl FnMut(&Frame<'_>) -> Option<String>,
+    ) -> Option<Result<Shelved, ShelveError>> {
+        let Inner { data, notary, archive, states, faults, .. } = &*self.inner;
+        let archive = archive.as_ref()?;
+        let _one = self.inner.shelving.lock().unwrap_or_else(PoisonError::into_inner);
+        let faults = faults.clone();
+        let shelving = Shelving { notary, archive, states, margin, dry_run, faults };
+        Some(shelve(data, &shelving, goes, mark))
     }
 
     /// Time of the last durable entry, of any gateway, Unix ms; 0 before the first.

@@ -66,6 +66,8 @@ pub struct KeptStates {
     format: &'static str,
     /// States up to here hold what was erased since; also one that is only being written.
     floor: Arc<AtomicU64>,
+    /// The one that what is here is folded from, since what came before is archived; 0: none.
+    pinned: Arc<AtomicU64>,
 }
 
 /// A state on its way to the disk.
@@ -94,8 +96,19 @@ pub(crate) struct Keeper {
 
 impl KeptStates {
     pub(crate) fn new(data: &Path, organisation: &str, key: VerifyingKey, format: &'static str) -> Self {
-        let floor = Arc::default();
-        Self { dir: data.join(DIR), origin: origin(organisation, TREE), key, format, floor }
+        let (floor, pinned) = (Arc::default(), Arc::default());
+        Self { dir: data.join(DIR), origin: origin(organisation, TREE), key, format, floor, pinned }
+    }
+
+    /// The states of a directory, whatever fold wrote them, for who knows how to read a part of them.
+    #[must_use]
+    pub fn of_any(data: &Path, organisation: &str, key: VerifyingKey) -> Self {
+        Self::new(data, organisation, key, "")
+    }
+
+    /// This one isn't thinned out.
+    pub(crate) fn pin(&self, sequence: u64) {
+        self.pinned.store(sequence, Ordering::Release);
     }
 
     /// The newest state that holds no record after `at`; those that can't be read or aren't ours are passed over.
@@ -170,7 +183,7 @@ impl KeptStates {
     fn header(&self, first: &str, sequence: u64) -> Option<(Hash, u64)> {
         let mut parts = first.split(' ');
         let ours = parts.next()? == MAGIC
-            && parts.next()? == self.format
+            && parts.next().is_some_and(|format| self.format.is_empty() || format == self.format)
             && parts.next()? == env!("CARGO_PKG_VERSION")
             && parts.next()? == sequence.to_string();
         let link = hex(parts.next()?)?;
@@ -280,7 +293,8 @@ impl Keeper {
     fn thin(&self) {
         let files = self.states.files();
         if files.len() > MAX_FILES {
-            for (sequence, _) in files.iter().take(MAX_FILES / 2).step_by(2) {
+            let pinned = self.states.pinned.load(Ordering::Acquire);
+            for (sequence, _) in files.iter().take(MAX_FILES / 2).step_by(2).filter(|(at, _)| *at != pinned) {
                 self.states.discard(*sequence);
             }
         }
@@ -305,7 +319,7 @@ impl Write for Hashing {
     }
 }
 
-fn hex(text: &str) -> Option<Hash> {
+pub(crate) fn hex(text: &str) -> Option<Hash> {
     let digits = text.as_bytes();
     if digits.len() != 64 {
         return None;

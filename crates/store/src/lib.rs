@@ -6,17 +6,21 @@
 //! |---|---|
 //! | `lock` | locked by the process that serves the directory |
 //! | `journal/NNNNNNNNNNNN.seg` | segments, named by their first sequence; `journal/next` is the one being filled ahead |
+//! | `journal/archived` | which segments are in the archive instead, signed |
 //! | `tree/<tree>/hashes` | the tree's stored nodes, 32 bytes each, only growing |
 //! | `tree/<tree>/checkpoint` | the newest signed tree head |
 //! | `tree/<tree>/cosigned` | the newest one that enough witnesses cosigned |
 //! | `state/NNNNNNNNNNNN.state` | what the journal folds to up to that sequence, signed; thrown away where it doesn't fit |
 //! | `subjects` | the keys under which what is about people is sealed, wrapped |
+//! | `streams/<name>` | how far a stream out of the journal has come |
 //! | `index.sqlite` | the search index, a projection that can be rebuilt |
 //!
 //! The journal is the truth and the single commit point; everything else follows it and can be made again from it.
 //! What a record means isn't known here: a [`Fold`] decides what is admitted, callbacks say what is indexed.
 
 mod append;
+mod archive;
+mod cursor;
 mod disk;
 mod fault;
 mod fold;
@@ -35,6 +39,11 @@ mod walk;
 mod writer;
 
 pub use append::{Addition, AppendError, append};
+pub use archive::{
+    Archive, ArchiveError, ArchivedSegment, Because, Candidate, Manifest, ManifestError, ShelveError,
+    Shelved, Shelving, Variable, shelve_alone,
+};
+pub use cursor::{CursorError, Cursors, Held};
 pub use disk::LOCK;
 pub use fault::{Fault, Faults, Point};
 pub use fold::{At, Fold, FrameSink, Receipt, Written};
@@ -51,5 +60,5 @@ pub use published::{Anchor, Heads, cosigned, fresh_seed, keep_cosigned, resign};
 pub use reader::{ReadError, Reader, Record};
 pub use subjects::{MAX_SUBJECT, Opening, SubjectKeyId, Subjects, SubjectsError, is_subject};
 pub use trees::{TreeReader, copy_tree, trees};
-pub use verify::{Finding, TreeReport, VerifyReport, verify};
+pub use verify::{Archived, Finding, TreeReport, VerifyReport, verify, verify_with};
 pub use walk::Place;

@@ -8,12 +8,13 @@ use aws_lc_rs::rand;
 use placet_ledger::frame::{self, Encoder};
 use placet_ledger::segment::{Damage, START, SegmentHeader};
 
+use crate::archive::{History, ManifestError};
 use crate::disk::{self, Disk};
 use crate::fold::Fold;
 use crate::follower::Notary;
-use crate::kept::{KeptState, KeptStates};
+use crate::kept::{Job, KeptState, KeptStates};
 use crate::trees::{Disagreement, TreeChecks, TreeFault};
-use crate::walk::{Place, WalkError, Walked, walk};
+use crate::walk::{Place, Start, WalkError, Walked, walk_in};
 use crate::writer::{Segments, fill};
 
 /// Why a journal isn't opened. No record, hash or checkpoint was changed.
@@ -65,6 +66,21 @@ pub enum OpenError {
         /// The first record that differs, where the stored hashes still tell.
         sequence: Option<u64>,
     },
+    /// What is archived isn't known.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// No kept state fits, so the archived records are needed, and don't come.
+    #[error(
+        "no kept state fits (an upgrade or an erasure ends them), so the start needs the records 1 to {last} of the archive `{location}`: {error}; name it in `[retention] archive`, and see that it can be read"
+    )]
+    Archived {
+        /// The last record that is archived.
+        last: u64,
+        /// Where.
+        location: String,
+        /// What the archive said.
+        error: io::Error,
+    },
     /// The database of a shared journal.
     #[error(transparent)]
     Database(#[from] crate::postgres::DatabaseError),
@@ -106,23 +122,26 @@ pub(crate) fn replay<F: Fold>(
     data: &Path,
     notary: &Notary,
     states: &KeptStates,
+    past: (&History, &mut Option<Job>),
     fold: &mut F,
 ) -> Result<(Walked, TreeChecks, u64), OpenError> {
-    let begun = begin(data, notary, states, fold)?;
+    let begun = begin(data, notary, states, past, fold)?;
     agree(data, &begun.1)?;
     Ok(begun)
 }
 
-/// The same, without holding the result against the checkpoints.
+/// The same, without holding the result against the checkpoints. Where the archive is read, the state that spares the
+/// next start from it is made again.
 pub(crate) fn begin<F: Fold>(
     data: &Path,
     notary: &Notary,
     states: &KeptStates,
+    (history, remade): (&History, &mut Option<Job>),
     fold: &mut F,
 ) -> Result<(Walked, TreeChecks, u64), OpenError> {
     let mut newest = if F::FORMAT.is_empty() { None } else { states.newest(u64::MAX) };
     while let Some(kept) = newest {
-        match replay_from(data, notary, Some(&kept), fold)? {
+        match replay_from(data, notary, (history, remade), Some(&kept), fold)? {
             Ok((walked, checks)) => return Ok((walked, checks, kept.sequence)),
             Err(why) => {
                 tracing::warn!(sequence = kept.sequence, why, "a kept state doesn't fit the journal");
@@ -131,7 +150,7 @@ pub(crate) fn begin<F: Fold>(
             }
         }
     }
-    match replay_from(data, notary, None, fold)? {
+    match replay_from(data, notary, (history, remade), None, fold)? {
         Ok((walked, checks)) => Ok((walked, checks, 0)),
         Err(why) => Err(OpenError::Replay { sequence: 0, message: why }),
     }
@@ -141,16 +160,34 @@ pub(crate) fn begin<F: Fold>(
 fn replay_from<F: Fold>(
     data: &Path,
     notary: &Notary,
+    (history, remade): (&History, &mut Option<Job>),
     kept: Option<&KeptState>,
     fold: &mut F,
 ) -> Result<Result<(Walked, TreeChecks), String>, OpenError> {
     let from = kept.map_or(0, |kept| kept.sequence);
     let mut taken = kept.is_none();
+    let (base, pinned) = history.manifest.as_ref().map_or((1, 0), |manifest| (manifest.base, manifest.state));
+    // A fold without states wants to know nothing of what came before.
+    let spared = F::FORMAT.is_empty() || from.saturating_add(1) >= base;
+    let start = if base > 1 && spared { Start::Base } else { Start::First };
+    *remade = None;
     let io = |error| OpenError::Io { path: data.join("tree"), error };
     let mut checks = TreeChecks::open(data, &notary.organisation, notary.key.public(), true)
         .map_err(io)?
         .map_err(disagreement)?;
-    let walked = walk(data, |frame| {
+    if let Some(manifest) = history.manifest.as_ref().filter(|_| start == Start::Base) {
+        checks.skip(&manifest.trees).map_err(io)?;
+        if let Some(kept) = kept.filter(|kept| kept.sequence.saturating_add(1) == base) {
+            if kept.link != manifest.link {
+                return Ok(Err("it is of another journal".to_owned()));
+            }
+            if let Err(error) = fold.restore(kept.sequence, kept.body()) {
+                return Ok(Err(error.to_string()));
+            }
+            taken = true;
+        }
+    }
+    let walked = walk_in(data, history, start, |frame| {
         checks.leaf(frame.tree, frame.sequence, frame.leaf).map_err(Stop::Io)?;
         if frame.sequence <= from {
             if let Some(kept) = kept.filter(|kept| kept.sequence == frame.sequence) {
@@ -163,12 +200,29 @@ fn replay_from<F: Fold>(
             return Ok(());
         }
         fold.replay(frame)
-            .map_err(|error| Stop::Fold { sequence: frame.sequence, message: error.to_string() })
+            .map_err(|error| Stop::Fold { sequence: frame.sequence, message: error.to_string() })?;
+        if frame.sequence == pinned {
+            *remade = fold.keep().map(|state| Job {
+                sequence: frame.sequence,
+                link: frame.link,
+                time_ms: frame.time_ms,
+                state,
+            });
+        }
+        Ok(())
     });
     let walked = match walked {
         Ok(walked) => walked,
         Err(WalkError::Visitor(Stop::Unfit(why))) => return Ok(Err(why)),
-        Err(WalkError::Io { path, error }) => return Err(OpenError::Io { path, error }),
+        Err(WalkError::Io { path, error }) => {
+            return Err(match &history.manifest {
+                Some(manifest) if start == Start::First && !path.exists() => {
+                    let (last, location) = (base.saturating_sub(1), manifest.location.clone());
+                    OpenError::Archived { last, location, error }
+                }
+                _ => OpenError::Io { path, error },
+            });
+        }
         Err(WalkError::Damage(damage)) => return Err(OpenError::Damaged(damage)),
         Err(WalkError::Visitor(Stop::Io(error))) => return Err(io(error)),
         Err(WalkError::Visitor(Stop::Fold { sequence, message })) => {

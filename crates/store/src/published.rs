@@ -38,6 +38,7 @@ pub fn resign(data: &Path, mut sign: impl FnMut(&str, &str) -> io::Result<String
             signed = signed.saturating_add(1);
         }
     }
+    crate::archive::Manifest::resign(data, &mut sign)?;
     Ok(signed)
 }
 

@@ -13,9 +13,12 @@ use placet_ledger::Hash;
 use placet_ledger::frame::{self, Fault, HEADER};
 use placet_ledger::segment::{Damage, DamageKind, Frames, START};
 
+use crate::archive::{Archive, ArchivedSegment, History, Manifest};
 use crate::disk::{self, SegmentFile};
 use crate::writer::Shared;
 
+/// Archived segments that are held in memory at most.
+const HELD: usize = 4;
 /// Where a segment's header has the link before its first frame.
 const LINK_IN_HEADER: u32 = 40;
 
@@ -54,6 +57,18 @@ pub enum ReadError {
     /// The journal's bytes aren't what was written.
     #[error(transparent)]
     Damaged(Damage),
+    /// The record is in the archive, which wasn't named or doesn't give it.
+    #[error("record {sequence} is only in the archive `{location}`, in `{}`{}", .segment.name(), .error.as_ref().map_or_else(|| "; name the archive with `--archive`, or in `[retention]`".to_owned(), |error| format!(": {error}")))]
+    Archived {
+        /// The record.
+        sequence: u64,
+        /// Where it is.
+        location: String,
+        /// The archived segment.
+        segment: Box<ArchivedSegment>,
+        /// What the archive said. `None`: no archive was named.
+        error: Option<io::Error>,
+    },
 }
 
 /// Reads records by their sequence. Shareable between threads.
@@ -62,6 +77,7 @@ pub struct Reader {
     data: PathBuf,
     end: End,
     segments: Mutex<BTreeMap<u64, Arc<Segment>>>,
+    archive: Option<Archive>,
 }
 
 #[derive(Debug)]
@@ -75,14 +91,37 @@ enum End {
 struct Segment {
     first: u64,
     path: PathBuf,
-    file: File,
+    bytes: Bytes,
     offsets: Mutex<Vec<u32>>,
+}
+
+/// A segment's content.
+#[derive(Debug)]
+enum Bytes {
+    File(File),
+    /// From the archive.
+    Held(Vec<u8>),
+}
+
+impl Bytes {
+    fn read_exact_at(&self, to: &mut [u8], at: u64) -> io::Result<()> {
+        match self {
+            Self::File(file) => file.read_exact_at(to, at),
+            Self::Held(bytes) => {
+                let from = usize::try_from(at).unwrap_or(usize::MAX);
+                let part = bytes.get(from..).and_then(|rest| rest.get(..to.len()));
+                to.copy_from_slice(part.ok_or(io::ErrorKind::UnexpectedEof)?);
+                Ok(())
+            }
+        }
+    }
 }
 
 impl Reader {
     /// Opens a directory that need not be served by anybody; what lies behind a torn write isn't there.
     pub fn open(data: &Path) -> Result<Self, ReadError> {
-        let reader = Self { data: data.to_owned(), end: End::Fixed(0), segments: Mutex::default() };
+        let reader =
+            Self { data: data.to_owned(), end: End::Fixed(0), segments: Mutex::default(), archive: None };
         let Some(last) = reader.files()?.pop() else { return Ok(reader) };
         let bytes = std::fs::read(&last.path).map_err(|error| ReadError::Io { path: last.path, error })?;
         let damaged =
@@ -96,7 +135,24 @@ impl Reader {
     }
 
     pub(crate) fn live(data: &Path, shared: Arc<Shared>) -> Self {
-        Self { data: data.to_owned(), end: End::Live(shared), segments: Mutex::default() }
+        Self { data: data.to_owned(), end: End::Live(shared), segments: Mutex::default(), archive: None }
+    }
+
+    /// The same, which reads archived segments there.
+    #[must_use]
+    pub fn with_archive(self, archive: Option<Archive>) -> Self {
+        Self { archive, ..self }
+    }
+
+    /// What of the journal is archived, as the directory says; unverified.
+    pub fn manifest(&self) -> io::Result<Option<Manifest>> {
+        Manifest::read(&self.data)
+    }
+
+    /// The archive that was named.
+    #[must_use]
+    pub fn archive(&self) -> Option<&Archive> {
+        self.archive.as_ref()
     }
 
     /// The last sequence that can be read; 0 in an empty journal.
@@ -120,7 +176,13 @@ impl Reader {
         }
         // The journal has gone on to a segment that isn't open yet.
         self.refresh()?;
-        let Some(segment) = self.known(sequence) else { return Ok(None) };
+        let segment = match self.known(sequence).filter(|segment| !segment.is_archived()) {
+            Some(segment) => segment,
+            None => match self.archived(sequence)? {
+                Some(segment) => segment,
+                None => return Ok(None),
+            },
+        };
         match segment.extent(sequence)? {
             Some(extent) => segment.read(sequence, extent).map(Some),
             None => Err(segment.damaged(0, sequence, DamageKind::Hole)),
@@ -147,15 +209,49 @@ impl Reader {
         for SegmentFile { first, path } in files {
             if let Entry::Vacant(entry) = open.entry(first) {
                 let file = File::open(&path).map_err(|error| ReadError::Io { path: path.clone(), error })?;
-                let offsets = Mutex::new(vec![u32::try_from(START).unwrap_or_default()]);
-                entry.insert(Arc::new(Segment { first, path, file, offsets }));
+                entry.insert(Arc::new(Segment::new(first, path, Bytes::File(file))));
             }
         }
         Ok(())
     }
+
+    /// The archived segment with this record.
+    fn archived(&self, sequence: u64) -> Result<Option<Arc<Segment>>, ReadError> {
+        let journal = self.data.join("journal");
+        let history =
+            History::of(&self.data).map_err(|error| ReadError::Io { path: journal.clone(), error })?;
+        let (Some(manifest), Some(segment)) = (&history.manifest, history.segment(sequence)) else {
+            return Ok(None);
+        };
+        let refused = |error| ReadError::Archived {
+            sequence,
+            location: manifest.location.clone(),
+            segment: Box::new(segment.clone()),
+            error,
+        };
+        let archive = self.archive.as_ref().ok_or_else(|| refused(None))?;
+        let bytes = archive.fetch(segment).map_err(|error| refused(Some(error)))?;
+        let found = Arc::new(Segment::new(segment.first, journal.join(segment.name()), Bytes::Held(bytes)));
+        let mut open = self.segments.lock().unwrap_or_else(PoisonError::into_inner);
+        let held: Vec<_> = open.values().filter(|one| one.is_archived()).map(|one| one.first).collect();
+        for first in held.into_iter().rev().skip(HELD.saturating_sub(1)) {
+            open.remove(&first);
+        }
+        open.insert(found.first, Arc::clone(&found));
+        Ok(Some(found))
+    }
 }
 
 impl Segment {
+    fn new(first: u64, path: PathBuf, bytes: Bytes) -> Self {
+        let offsets = Mutex::new(vec![u32::try_from(START).unwrap_or_default()]);
+        Self { first, path, bytes, offsets }
+    }
+
+    const fn is_archived(&self) -> bool {
+        matches!(self.bytes, Bytes::Held(_))
+    }
+
     /// Where the frame starts and where it ends. `None`: the segment's frames end before it.
     fn extent(&self, sequence: u64) -> Result<Option<(u32, u32)>, ReadError> {
         let at = usize::try_from(sequence.saturating_sub(self.first)).unwrap_or(usize::MAX);
@@ -168,7 +264,7 @@ impl Segment {
             let here = self.first.saturating_add(known).saturating_sub(1);
             let from = offsets.last().copied().unwrap_or_default();
             let mut start = [0; HEADER + 8];
-            match self.file.read_exact_at(&mut start, from.into()) {
+            match self.bytes.read_exact_at(&mut start, from.into()) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
                 Err(error) => return Err(self.io(error)),
@@ -188,7 +284,7 @@ impl Segment {
         let first = usize::try_from(from).is_ok_and(|from| from == START);
         let lead = if first { LINK_IN_HEADER } else { from.saturating_sub(32) };
         let mut bytes = vec![0; usize::try_from(to.saturating_sub(lead)).unwrap_or_default()];
-        self.file.read_exact_at(&mut bytes, lead.into()).map_err(|error| self.io(error))?;
+        self.bytes.read_exact_at(&mut bytes, lead.into()).map_err(|error| self.io(error))?;
         let skip = usize::try_from(from.saturating_sub(lead)).unwrap_or_default();
         let (link, frame) = match (bytes.first_chunk::<{ Hash::LEN }>(), bytes.get(skip..)) {
             (Some(link), Some(frame)) => (Hash(*link), frame),

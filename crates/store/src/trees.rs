@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader, Read, Seek as _, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -147,6 +147,20 @@ impl TreeChecks {
         Ok(Ok(checks))
     }
 
+    /// Begins behind so many records of each tree instead of at its first: their hashes stay here whole, and whether they
+    /// are those that were signed shows when the checkpoint's root is compared.
+    pub(crate) fn skip(&mut self, sizes: &BTreeMap<String, u64>) -> io::Result<()> {
+        for (tree, size) in sizes {
+            let tree: Arc<str> = tree.as_str().into();
+            let check = self
+                .trees
+                .entry(Arc::clone(&tree))
+                .or_insert_with(|| TreeCheck::new(tree_dir(&self.data, &tree), None, None));
+            check.skip(*size)?;
+        }
+        Ok(())
+    }
+
     fn load(&self, tree: &str) -> io::Result<Result<TreeCheck, NoteError>> {
         let dir = tree_dir(&self.data, tree);
         let checkpoint = match read_if_there(&dir.join(CHECKPOINT))? {
@@ -198,6 +212,19 @@ impl TreeCheck {
             root_differs: false,
             last_sequence: 0,
         }
+    }
+
+    fn skip(&mut self, size: u64) -> io::Result<()> {
+        let reader = TreeReader::open_dir(&self.dir)?;
+        self.frontier = Frontier::load(&reader, size)?;
+        self.agreed = nodes_of(size);
+        if let Some(stored) = &mut self.stored {
+            stored.seek(SeekFrom::Start(offset_of(self.agreed)))?;
+        }
+        if let Some(checkpoint) = self.checkpoint.as_ref().filter(|checkpoint| checkpoint.size <= size) {
+            self.root_differs = reader.root(checkpoint.size)? != checkpoint.root;
+        }
+        Ok(())
     }
 
     fn leaf(&mut self, sequence: u64, leaf: Hash, keep: bool) -> io::Result<()> {

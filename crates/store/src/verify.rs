@@ -2,12 +2,14 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use placet_ledger::checkpoint::VerifyingKey;
 use placet_ledger::segment::Damage;
 
+use crate::archive::{Archive, History, Manifest, ManifestError};
 use crate::trees::{Disagreement, TreeChecks, TreeFault};
-use crate::walk::{Place, WalkError, walk};
+use crate::walk::{Place, Start, WalkError, walk_in};
 
 /// What a verification saw.
 #[derive(Debug)]
@@ -20,8 +22,24 @@ pub struct VerifyReport {
     pub trees: Vec<TreeReport>,
     /// A torn write at the end, of which nothing was acknowledged; the next start cuts it.
     pub torn: Option<Place>,
+    /// What of the ledger is in an archive.
+    pub archived: Option<Archived>,
     /// The first thing that is wrong. `None`: nothing is.
     pub finding: Option<Finding>,
+}
+
+/// The beginning of a ledger that is in an archive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Archived {
+    /// Its last record.
+    pub last: u64,
+    /// Segments.
+    pub segments: usize,
+    /// Where.
+    pub location: String,
+    /// Whether it was read there and verified with the rest. Else the rest was verified against what the signed manifest
+    /// and the trees' hashes, which stay whole, say of it.
+    pub read: bool,
 }
 
 /// A tree in a [`VerifyReport`].
@@ -74,6 +92,9 @@ pub enum Finding {
         /// What is wrong with it.
         message: String,
     },
+    /// What is archived isn't known.
+    #[error("{0}")]
+    Manifest(String),
     /// A file can't be read.
     #[error("cannot read `{}`: {error}", .path.display())]
     Unreadable {
@@ -97,8 +118,26 @@ impl VerifyReport {
 /// being written may show as torn.
 #[must_use]
 pub fn verify(data: &Path, organisation: &str, key: VerifyingKey) -> VerifyReport {
-    let mut report = VerifyReport { records: 0, segments: 0, trees: Vec::new(), torn: None, finding: None };
-    match check(data, organisation, key, &mut report) {
+    verify_with(data, organisation, key, None)
+}
+
+/// The same; what is archived is read and verified there, if an archive is given.
+#[must_use]
+pub fn verify_with(
+    data: &Path,
+    organisation: &str,
+    key: VerifyingKey,
+    archive: Option<&Archive>,
+) -> VerifyReport {
+    let mut report = VerifyReport {
+        records: 0,
+        segments: 0,
+        trees: Vec::new(),
+        torn: None,
+        archived: None,
+        finding: None,
+    };
+    match check(data, (organisation, key), archive, &mut report) {
         Ok(finding) => report.finding = finding,
         Err(error) => report.finding = Some(Finding::Unreadable { path: data.to_owned(), error }),
     }
@@ -107,15 +146,32 @@ pub fn verify(data: &Path, organisation: &str, key: VerifyingKey) -> VerifyRepor
 
 fn check(
     data: &Path,
-    organisation: &str,
-    key: VerifyingKey,
+    (organisation, key): (&str, VerifyingKey),
+    archive: Option<&Archive>,
     report: &mut VerifyReport,
 ) -> io::Result<Option<Finding>> {
+    let manifest = match Manifest::verified(data, organisation, &key) {
+        Ok(manifest) => manifest.map(Arc::new),
+        Err(ManifestError::Io(error)) => return Err(error),
+        Err(error @ ManifestError::Unsigned(_)) => return Ok(Some(Finding::Manifest(error.to_string()))),
+    };
+    report.archived = manifest.as_ref().map(|manifest| Archived {
+        last: manifest.base.saturating_sub(1),
+        segments: manifest.segments.len(),
+        location: manifest.location.clone(),
+        read: archive.is_some(),
+    });
+    let start = if manifest.is_some() && archive.is_none() { Start::Base } else { Start::First };
     let mut trees = match TreeChecks::open(data, organisation, key, false)? {
         Ok(trees) => trees,
         Err(fault) => return Ok(Some(finding(fault))),
     };
-    let walked = walk(data, |frame| {
+    if let Some(manifest) = manifest.as_ref().filter(|_| start == Start::Base) {
+        trees.skip(&manifest.trees)?;
+        report.records = manifest.base.saturating_sub(1);
+    }
+    let history = History { manifest, archive: archive.cloned() };
+    let walked = walk_in(data, &history, start, |frame| {
         report.records = frame.sequence;
         trees.leaf(frame.tree, frame.sequence, frame.leaf)
     });

@@ -185,12 +185,8 @@ fn with_secret(target: &Uri, name: &str, secret: &SecretString) -> Result<Uri, U
     }
     let encoded = |text: &str| utf8_percent_encode(text, RESERVED).to_string();
     let joint = if query.is_empty() { "" } else { "&" };
-    let whole = format!(
-        "{}?{query}{joint}{}={}",
-        target.path(),
-        encoded(name),
-        encoded(secret.expose_secret())
-    );
+    let whole =
+        format!("{}?{query}{joint}{}={}", target.path(), encoded(name), encoded(secret.expose_secret()));
     whole.parse().map_err(|_| UpstreamError::protocol("the credential can't be put into a query"))
 }
 

@@ -239,3 +239,37 @@ async fn led_3_effects_that_follow_no_permit_are_named() {
     );
     assert!(report.to_string().contains("open: record"), "{report}");
 }
+
+#[tokio::test]
+async fn other_engines_are_told_where_something_differs_and_nowhere_else() {
+    let dir = morning().await;
+    let (now, then) =
+        (format!("\"engine\":\"{}\"", placet_core::ENGINE), "\"engine\":\"placet/0 regorus/0.1.0\"");
+    let of = |id: &'static str, also: Option<(&'static str, &'static str)>| {
+        let now = now.clone();
+        move |_: u64, kind: u8, text: String| {
+            let this = kind == Kind::Decision.tag() && text.contains(&format!("\"id\":\"{id}\",\"input\""));
+            if !this {
+                return (kind, text);
+            }
+            assert!(text.contains(&now), "{text}");
+            let text = text.replace(&now, then);
+            (kind, also.map_or_else(|| text.clone(), |(from, to)| text.replace(from, to)))
+        }
+    };
+    // The same answer by other engines is the same answer.
+    let report = again(&rewritten(&dir, of("dc_2", None)));
+    assert_eq!(report.differs, 0, "{report}");
+    // Another answer may be theirs: that is told first.
+    let code = ("\"code\":\"manager_approval_missing\"", "\"code\":\"no_rule_allows\"");
+    let report = again(&rewritten(&dir, of("dc_2", Some(code))));
+    let differing = differing(&report);
+    assert_eq!(differing.len(), 1, "{report}");
+    assert_eq!(
+        (differing[0].0, &differing[0].1[..2]),
+        ("dc_2", &[What::Engine, What::Reasons][..]),
+        "{report}"
+    );
+    let told = format!("engine differs: recorded placet/0 regorus/0.1.0; now {}", placet_core::ENGINE);
+    assert!(report.to_string().contains(&told), "{report}");
+}

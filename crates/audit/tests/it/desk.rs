@@ -23,14 +23,14 @@ use placet_core::{
 };
 use placet_core::{Approval, Code, Facts as _, Standing};
 use placet_facts::{Change, Place, Transaction, parse_file};
-use placet_gateway::Ledger;
+use placet_gateway::{Erasable, Ledger};
 use placet_json::{Limits, Object, Value, object};
 use placet_ledger::{
     checkpoint::{SigningKey, VerifyingKey},
     frame::{Frame, FrameError},
 };
 use placet_policy::{Release, Tree};
-use placet_store::{At, Fold, FrameSink, Journal, Notary, Options, Receipt};
+use placet_store::{Archive, At, Fold, FrameSink, Journal, Notary, Options, Receipt, Shelved, Subjects};
 use tempfile::TempDir;
 
 /// The desk's one policy.
@@ -99,11 +99,38 @@ pub(crate) struct Desk {
 impl Desk {
     /// Opens it at half past nine, with its facts and its release.
     pub(crate) async fn open() -> Self {
+        Self::open_with(None, None, |_, text| text).await
+    }
+    /// The same, with small segments, many kept states and an archive.
+    pub(crate) async fn archiving(archive: Archive) -> Self {
+        Self::open_with(Some(archive), None, |_, text| text).await
+    }
+    /// The same, where notes are personal.
+    pub(crate) async fn sealing(archive: Archive, master: &[u8; 32]) -> Self {
+        let edit = |path: &str, text: String| {
+            if path == "catalog/crm.toml" {
+                format!("{text}\n[personal.note]\nattributes = [\"text\"]\n")
+            } else {
+                text
+            }
+        };
+        Self::open_with(Some(archive), Some(master), edit).await
+    }
+    async fn open_with(
+        archive: Option<Archive>,
+        master: Option<&[u8; 32]>,
+        edit: impl Fn(&str, String) -> String,
+    ) -> Self {
         let dir = TempDir::new().unwrap();
         let clock = Arc::new(AtomicU64::new(Timestamp::parse("2026-03-01T09:30:00Z").unwrap().millis()));
         let wall = Arc::clone(&clock);
-        let (ledger, _) =
-            Ledger::open(dir.path(), options(move || wall.load(Ordering::Relaxed), key())).unwrap();
+        let mut options = options(move || wall.load(Ordering::Relaxed), key());
+        if archive.is_some() {
+            options = Options { segment_bytes: 64 << 10, keep_every: 8, archive, ..options };
+        }
+        let subjects =
+            master.map_or_else(Subjects::none, |master| Subjects::open(dir.path(), master).unwrap());
+        let (ledger, _) = Ledger::open_sealing(dir.path(), options, subjects).unwrap();
         let facts =
             Path::new(env!("CARGO_MANIFEST_DIR")).join("../../policies/support/tests/facts/support.json");
         let mut facts = placet_json::parse(&fs::read(facts).unwrap(), &Limits::RESULT).unwrap();
@@ -114,7 +141,7 @@ impl Desk {
         for transaction in parse_file(&facts).unwrap() {
             ledger.transact(transaction).await.unwrap();
         }
-        let release = Arc::new(release(|_, text| text));
+        let release = Arc::new(release(edit));
         ledger.promote(Arc::clone(&release), &name("operator"), "the first").await.unwrap();
         let authority = Authority::new(
             ledger.releases().clone(),
@@ -258,6 +285,44 @@ impl Desk {
             idempotency_key: None,
         };
         self.ledger.transact(transaction).await.unwrap();
+    }
+
+    /// Archives what ends before this record, as a server does.
+    pub(crate) fn shelve(&self, before: u64) -> Shelved {
+        let goes = |candidate: &placet_store::Candidate| candidate.segment.last < before;
+        self.ledger.shelve(20, goes, placet_audit::mark).unwrap().unwrap()
+    }
+    /// Whether the facts as they were after this record have a text in them.
+    pub(crate) fn knew(&self, at: u64, text: &str) -> bool {
+        let world = self.ledger.as_of(placet_core::Revision(at)).unwrap();
+        world.documents().any(|document| document.to_string().contains(text))
+    }
+    /// Erases the note.
+    pub(crate) async fn erase_note(&self) {
+        let whom = Erasable::Subject(TenantId::new("acme").unwrap(), name("note"), name("N-1"));
+        assert_eq!(self.ledger.erase(name("operator"), whom, "asked for".to_owned()).await.unwrap().keys, 1);
+    }
+    pub(crate) fn last(&self) -> u64 {
+        self.ledger.reader().last()
+    }
+    /// The case's note, told anew.
+    pub(crate) async fn note(&self, text: &str) {
+        let change =
+            format!(r#"{{"resource_set":{{"type":"note","id":"N-1","attributes":{{"text":"{text}"}}}}}}"#);
+        let change = placet_json::parse(change.as_bytes(), &Limits::RESULT).unwrap();
+        let place = Place::Tenant(TenantId::new("acme").unwrap());
+        let change = Change::from_value(&change, &place).unwrap();
+        self.change(place, change).await;
+    }
+    pub(crate) async fn act(&self, verb: &str, why: &str) {
+        let act = placet_gateway::Act {
+            by: name("operator"),
+            verb: verb.to_owned(),
+            refused: false,
+            why: why.to_owned(),
+            tenant: Some(TenantId::new("acme").unwrap()),
+        };
+        self.ledger.act(act).await.unwrap();
     }
 
     /// A morning: 4 permits, 8 denials that were decided on something, and one that wasn't. Then it closes.

@@ -7,6 +7,7 @@
 )]
 
 mod alterations;
+mod archived;
 mod desk;
 mod golden;
 mod reading;

@@ -109,6 +109,7 @@ async fn two_releases_are_asked_about_the_same_morning() {
         "{:?}",
         changed.by_rule
     );
+    assert_eq!(placet_audit::LedgerDiff::from_value(&changed.to_value()), Some(changed.clone()));
     let example = &changed.examples[0];
     assert!(example.was.permits && !example.now.permits && example.now.code == "manager_approval_missing");
     // The other way round they are newly permitted.

@@ -38,7 +38,8 @@ pub(super) fn write(
     files: &BTreeMap<String, File>,
     arguments: &Object,
 ) -> Result<Sent, Unfit> {
-    let whole = Value::Object(rest.clone()).canonical().map_err(|_| unfit("body", "has no canonical form"))?;
+    let whole =
+        Value::Object(rest.clone()).canonical().map_err(|_| unfit("body", "has no canonical form"))?;
     let digest = Digest::of(whole.as_bytes()).to_string();
     let digits: String = digest.rsplit(':').next().unwrap_or_default().chars().take(40).collect();
     let boundary = format!("placet-{digits}");
@@ -76,7 +77,8 @@ fn file_name(file: &File, arguments: &Object) -> Result<String, Unfit> {
             if is_file_name(&text) {
                 Ok(text)
             } else {
-                let demand = "must be the name of a file: 1 to 255 bytes without slash, quote or control character";
+                let demand =
+                    "must be the name of a file: 1 to 255 bytes without slash, quote or control character";
                 Err(unfit(argument, demand))
             }
         }
@@ -122,7 +124,8 @@ pub(super) fn read(kind: &str, body: &[u8]) -> Result<Vec<Field>, &'static str> 
         }
     }
     let boundary = boundary.ok_or("it has no boundary")?;
-    let mut rest = body.strip_prefix(format!("--{boundary}").as_bytes()).ok_or("it doesn't begin with its boundary")?;
+    let mut rest =
+        body.strip_prefix(format!("--{boundary}").as_bytes()).ok_or("it doesn't begin with its boundary")?;
     let line = format!("\r\n--{boundary}");
     let mut fields = Vec::new();
     loop {
@@ -132,8 +135,10 @@ pub(super) fn read(kind: &str, body: &[u8]) -> Result<Vec<Field>, &'static str> 
         if fields.len() >= MAX_FIELDS {
             return Err("it has too many parts");
         }
-        let (part, after) =
-            rest.strip_prefix(b"\r\n").and_then(|part| cut(part, line.as_bytes())).ok_or("a part doesn't end")?;
+        let (part, after) = rest
+            .strip_prefix(b"\r\n")
+            .and_then(|part| cut(part, line.as_bytes()))
+            .ok_or("a part doesn't end")?;
         let (head, content) = cut(part, b"\r\n\r\n").ok_or("a part has no head")?;
         let (name, file) = head_of(head)?;
         fields.push(Field { name, file, content: content.to_vec() });
@@ -196,7 +201,10 @@ mod tests {
 
     const KIND: &str = "multipart/form-data; boundary=x";
 
-    fn fields(body: &str) -> Result<Vec<(String, Option<String>, String)>, &'static str> {
+    /// Name, name of the file, content.
+    type Plain = (String, Option<String>, String);
+
+    fn fields(body: &str) -> Result<Vec<Plain>, &'static str> {
         let fields = read(KIND, body.as_bytes())?;
         Ok(fields
             .into_iter()
@@ -212,7 +220,8 @@ mod tests {
         )
         .unwrap();
         let rest = rest.as_object().unwrap();
-        let file = File { name: Part::Fixed("a.bin".into()), kind: "application/octet-stream".into(), base64: true };
+        let file =
+            File { name: Part::Fixed("a.bin".into()), kind: "application/octet-stream".into(), base64: true };
         let files = BTreeMap::from([("data".to_owned(), file.clone())]);
         let (kind, body) = write(rest, &files, rest).unwrap();
         let again = write(rest, &files, rest).unwrap();
@@ -251,8 +260,11 @@ mod tests {
         ] {
             assert!(fields(bad).is_err(), "{bad}");
         }
-        for kind in ["multipart/form-data", "multipart/form-data; boundary=", "multipart/form-data; boundary=x; boundary=y"]
-        {
+        for kind in [
+            "multipart/form-data",
+            "multipart/form-data; boundary=",
+            "multipart/form-data; boundary=x; boundary=y",
+        ] {
             assert!(read(kind, one.as_bytes()).is_err(), "{kind}");
         }
     }

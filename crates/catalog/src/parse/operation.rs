@@ -363,16 +363,17 @@ fn files(reader: &mut Reader<'_>, item: Item<'_, '_>) -> BTreeMap<String, File> 
 
 fn file_name(text: &str) -> Result<Part, String> {
     match part(text)? {
-        Part::Fixed(text) if !is_file_name(&text) => {
-            Err(format!("`{text}` is no name of a file: 1 to 255 bytes without slash, quote or control character"))
-        }
-        part => Ok(part),
+        Part::Fixed(text) if !is_file_name(&text) => Err(format!(
+            "`{text}` is no name of a file: 1 to 255 bytes without slash, quote or control character"
+        )),
+        part @ (Part::Fixed(_) | Part::Argument(_)) => Ok(part),
     }
 }
 
 fn media_type(text: &str) -> Result<String, String> {
     let token = |part: &str| {
-        !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$&^_.+-".contains(&byte))
+        !part.is_empty()
+            && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$&^_.+-".contains(&byte))
     };
     match text.split_once('/') {
         Some((kind, sub)) if text.len() <= 127 && token(kind) && token(sub) => Ok(text.to_ascii_lowercase()),

@@ -8,7 +8,7 @@ use placet_core::{DecisionId, TenantId, Timestamp};
 use placet_json::{Value, object};
 use placet_ledger::checkpoint::VerifyingKey;
 use placet_record::Kind;
-use placet_store::{Postgres, Row};
+use placet_store::{Archive, Manifest, Postgres, Row};
 
 use super::{common::cell, release::open};
 use crate::{
@@ -65,6 +65,19 @@ enum Verb {
     )]
     RotateKey(super::rotate::RotateKey),
     Witness(super::witness::Witness),
+    /// Move segments that are older than what is promised to be replayed here into an archive
+    #[command(
+        after_help = "Examples:\n  placet audit archive --to /mnt/archive --keep 400 --dry-run\n  placet audit archive --to 's3://ledger/placet?region=eu-central-1' --keep 400 --keep-tenant acme=3650"
+    )]
+    Archive(super::archive::Archive),
+    /// Hold what belongs to a tenant or a workflow, for a court or an auditor: it stays here, and isn't erased
+    #[command(
+        after_help = "Examples:\n  placet audit hold acme --why 'case 12 O 345/26'\n  placet audit hold acme --workflow wf-9 --why 'claim of 2026-03-01'\n  placet audit hold acme --end --why 'settled'"
+    )]
+    Hold(super::archive::Hold),
+    /// List the holds in force
+    #[command(after_help = "Example:\n  placet audit holds")]
+    Holds(super::archive::HoldsVerb),
 }
 
 /// Where the ledger is.
@@ -81,13 +94,16 @@ pub(super) struct Directory {
     /// has one. Without it what is personal stays shut
     #[arg(long, value_name = "FILE")]
     master_key: Option<PathBuf>,
+    /// Read what is archived, too, and where; without a place, where it was archived to
+    #[arg(long, env = "PLACET_ARCHIVE", num_args = 0..=1, require_equals = true, default_missing_value = "", value_name = "WHERE")]
+    archive: Option<String>,
     /// How to print
     #[arg(long, value_enum, default_value = "text")]
     pub(super) format: Format,
 }
 
 /// Whose checkpoints are believed.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(super) struct Signer {
     /// The key that signs the checkpoints: a C2SP verifier key, PEM, or a server's own key file; by default the data
     /// directory's
@@ -209,6 +225,8 @@ struct Replay {
     pack: Option<PathBuf>,
     #[command(flatten)]
     directory: Directory,
+    #[command(flatten)]
+    signer: Signer,
 }
 
 impl Audit {
@@ -223,6 +241,9 @@ impl Audit {
             Verb::Vkey(verb) => verb.run(),
             Verb::RotateKey(verb) => verb.run(),
             Verb::Witness(verb) => verb.run(),
+            Verb::Archive(verb) => verb.run(),
+            Verb::Hold(verb) => verb.run(),
+            Verb::Holds(verb) => verb.run(),
         }
     }
 }
@@ -306,7 +327,8 @@ impl Search {
 
 impl Replay {
     fn run(self) -> Result<Answer, Failure> {
-        let Self { decision, tenant, from, to, since, until, release, allow_erased, pack, directory } = self;
+        let Self { decision, tenant, from, to, since, until, release, allow_erased, pack, directory, signer } =
+            self;
         let other = match &release {
             None => None,
             Some(path) => match open(path, directory.format)? {
@@ -321,7 +343,13 @@ impl Replay {
         let data = match &pack {
             None => {
                 copy = directory.copy()?;
-                directory.open(copy.dir())?
+                let data = directory.open(copy.dir())?;
+                // Needed only where the beginning is archived, and asked for then.
+                match signer.of(&directory.data) {
+                    Ok((organisation, key)) => data.trusting(organisation, key),
+                    Err(failure) if signer.is_named() => return Err(failure),
+                    Err(_) => data,
+                }
             }
             Some(pack) => {
                 let pack = super::verify::open_pack(pack)?;
@@ -391,6 +419,10 @@ impl Signer {
         let key = self.key.as_ref().map(|path| placet_audit::read_key(path));
         key.transpose().map_err(|error| Failure::new(error.to_string()))
     }
+    /// Whether anything was named.
+    pub(super) const fn is_named(&self) -> bool {
+        self.key.is_some() || self.organisation.is_some()
+    }
     /// The organisation, if one is named.
     pub(super) fn organisation(&self) -> Option<&str> {
         self.organisation.as_deref()
@@ -412,6 +444,17 @@ impl Signer {
 }
 
 impl Directory {
+    /// The archive, if what is in it is to be read.
+    pub(super) fn archive(&self, dir: &Path) -> Result<Option<Archive>, Failure> {
+        let named = match self.archive.as_deref() {
+            Some("") => {
+                Manifest::read(dir).or_fail("can't read what is archived")?.map(|found| found.location)
+            }
+            named => named.map(str::to_owned),
+        };
+        named.map(|location| super::archive::open(&location)).transpose()
+    }
+
     /// Opens the directory, or the copy of it, with the master key.
     pub(super) fn open(&self, dir: &Path) -> Result<Data, Failure> {
         if !dir.join("journal").is_dir() {
@@ -427,7 +470,9 @@ impl Directory {
                 Some(placet_audit::master_key(&text).map_err(wrong)?)
             }
         };
-        Data::open_with(dir, master.as_ref()).map_err(|error| {
+        let archive = self.archive(dir)?;
+        let data = Data::open_with(dir, master.as_ref()).map(|data| data.with_archive(archive));
+        data.map_err(|error| {
             Failure::new(error.to_string())
                 .remedy("`placet audit verify` tells the first place that is wrong")
         })
@@ -438,8 +483,13 @@ pub(super) fn open_data(dir: &Path) -> Result<Data, Failure> {
     if !dir.join("journal").is_dir() {
         return Err(no_data(dir));
     }
-    Data::open(dir).map_err(|error| {
+    let data = Data::open(dir).map_err(|error| {
         Failure::new(error.to_string()).remedy("`placet audit verify` tells the first place that is wrong")
+    })?;
+    // Where the beginning is archived, a look back begins at a kept state that the directory's own key signed.
+    Ok(match Signer::default().of(dir) {
+        Ok((organisation, key)) => data.trusting(organisation, key),
+        Err(_) => data,
     })
 }
 

@@ -193,7 +193,9 @@ pub(super) async fn offered(
     for upstream in names {
         match tools(admin, &upstream).await {
             Ok(answer) if cell(&answer, "protocol") == "rest" => {
-                let why = format!("`{upstream}` is an HTTP API; draft it with `placet catalog pull {upstream} --openapi FILE`");
+                let why = format!(
+                    "`{upstream}` is an HTTP API; draft it with `placet catalog pull {upstream} --openapi FILE`"
+                );
                 silent.insert(upstream, why);
             }
             Ok(answer) => {
@@ -220,7 +222,11 @@ fn accepted(review: &Path, release: &Path, format: Format) -> Result<Answer, Fai
             "accepted {} tools, {} stay out{}\n",
             accepted.written.len(),
             accepted.out.len(),
-            if accepted.there.is_empty() { String::new() } else { format!(", {} were accepted before", accepted.there.len()) }
+            if accepted.there.is_empty() {
+                String::new()
+            } else {
+                format!(", {} were accepted before", accepted.there.len())
+            }
         );
         for file in &files {
             let _infallible = writeln!(text, "  {file}");

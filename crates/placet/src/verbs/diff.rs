@@ -44,7 +44,7 @@ pub(crate) struct Diff {
     #[arg(long, env = "PLACET_DATA", default_value = "data", value_name = "DIR")]
     data: PathBuf,
     /// The administrators' listener of a running server, whose ledger is asked in place of `--data`
-    #[arg(long, requires = "ledger", conflicts_with = "data", value_name = "URL")]
+    #[arg(long, requires = "ledger", value_name = "URL")]
     server: Option<String>,
     /// The operator's private key, with `--server`
     #[arg(long, env = "PLACET_KEY", default_value = "data/keys/operator.pem", value_name = "FILE")]

@@ -112,11 +112,12 @@ impl Doctor {
                 let status = admin.get("/v1/status").await?;
                 let upstreams = admin.get("/v1/upstreams").await?;
                 let waivers = admin.get("/v1/waivers").await?;
+                let streams = admin.get("/v1/streams").await?;
                 let databases = admin.get("/v1/databases").await?;
-                Ok((status, upstreams, waivers, databases))
+                Ok((status, upstreams, waivers, databases, streams))
             })
         });
-        let (status, upstreams, waivers, databases) = match answer {
+        let (status, upstreams, waivers, databases, streams) = match answer {
             Ok(answer) => answer,
             Err(failure) => return vec![Looked { what, problem: Some(failure.to_string()) }],
         };
@@ -135,6 +136,20 @@ impl Doctor {
             looked.push(Looked {
                 what: format!("upstream `{}`", cell(upstream, "name")),
                 problem: (!answers).then(|| cell(upstream, "why")),
+            });
+        }
+        for stream in streams.get("streams").and_then(Value::as_array).unwrap_or_default() {
+            let failing = cell(stream, "state") == "failing";
+            looked.push(Looked {
+                what: format!("stream `{}`", cell(stream, "name")),
+                problem: failing.then(|| {
+                    format!(
+                        "{}; {} records wait in the ledger, the oldest for {} ms",
+                        cell(stream, "why"),
+                        cell(stream, "lag"),
+                        cell(stream, "lag_ms")
+                    )
+                }),
             });
         }
         for waiver in waivers.get("waivers").and_then(Value::as_array).unwrap_or_default() {

@@ -7,7 +7,7 @@ use placet_audit::{ExportError, Selection};
 use placet_core::{TenantId, Timestamp};
 use placet_json::{Value, object};
 
-use super::audit::{Directory, Signer, open_data};
+use super::audit::{Directory, Signer};
 use crate::{
     clock,
     failure::{Failure, OrFail},
@@ -47,7 +47,7 @@ impl Export {
     pub(super) fn run(self) -> Result<Answer, Failure> {
         let copy = self.directory.copy()?;
         let (organisation, key) = self.signer.of(&self.directory.data)?;
-        let data = open_data(copy.dir())?;
+        let data = self.directory.open(copy.dir())?;
         let keys = placet_audit::keys(copy.dir(), &organisation, key).or_fail("can't read the handovers")?;
         let selection = Selection {
             tenant: self.tenant.as_str().to_owned(),

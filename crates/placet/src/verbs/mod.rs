@@ -1,6 +1,7 @@
 //! One file a verb.
 
 pub(crate) mod access;
+mod archive;
 pub(crate) mod audit;
 pub(crate) mod authority;
 pub(crate) mod backup;
@@ -40,6 +41,7 @@ mod rotate;
 pub(crate) mod scan;
 pub(crate) mod scim;
 pub(crate) mod serve;
+pub(crate) mod stream;
 pub(crate) mod symbolic;
 pub(crate) mod test;
 pub(crate) mod tool_proxy;

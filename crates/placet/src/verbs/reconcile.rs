@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use placet_audit::Mapping;
 
-use super::audit::{Directory, coloured, open_data};
+use super::audit::{Directory, coloured};
 use crate::{
     failure::{Failure, OrFail},
     output::{Answer, show},
@@ -48,7 +48,7 @@ impl Reconcile {
             window_ms: self.window.saturating_mul(1000),
         };
         let copy = self.directory.copy()?;
-        let data = open_data(copy.dir())?;
+        let data = self.directory.open(copy.dir())?;
         let shown = self.log.display();
         let log = std::fs::read_to_string(&self.log).or_fail(format_args!("can't read `{shown}`"))?;
         let report = placet_audit::reconcile(&data, &self.upstream, &log, &mapping)

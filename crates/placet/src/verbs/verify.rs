@@ -6,7 +6,7 @@ use clap::Args;
 use placet_audit::{OpenPackError, Pack, ProveError};
 use placet_json::{Value, object};
 
-use super::audit::{Directory, Signer, coloured, no_data, open_data};
+use super::audit::{Directory, Signer, coloured, no_data};
 use crate::{
     failure::{Failure, OrFail},
     output::{Answer, Format, show},
@@ -53,12 +53,17 @@ impl Verify {
         }
         let part = self.record.is_some() || self.from.is_some() || self.to.is_some();
         if !part && self.checkpoint.is_empty() {
-            let report = placet_audit::verify(copy.dir(), &organisation, key);
+            let report = placet_audit::verify_with(
+                copy.dir(),
+                &organisation,
+                key,
+                self.directory.archive(copy.dir())?.as_ref(),
+            );
             show(format, &report.to_value(), |_| coloured(&report.to_string(), report.is_sound()))?;
             return Ok(Answer::of(report.is_sound()));
         }
         let keys = placet_audit::keys(copy.dir(), &organisation, key).or_fail("can't read the handovers")?;
-        let data = open_data(copy.dir())?;
+        let data = self.directory.open(copy.dir())?;
         if !self.checkpoint.is_empty() {
             let mut held = Vec::new();
             for path in &self.checkpoint {

@@ -135,12 +135,13 @@ pub(crate) fn road_with(further: &str, variables: &[(&str, &str)]) -> Road {
 }
 
 /// An address that passes everything on to this one, and keeps what was sent there.
-fn tap(to: SocketAddr, sent: Arc<Mutex<Vec<u8>>>) -> SocketAddr {
+pub(crate) fn tap(to: SocketAddr, sent: Arc<Mutex<Vec<u8>>>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
         for from in listener.incoming().map(Result::unwrap) {
-            let there = TcpStream::connect(to).unwrap();
+            // Whoever comes before it is there is turned away.
+            let Ok(there) = TcpStream::connect(to) else { continue };
             let (mut back, mut client) = (there.try_clone().unwrap(), from.try_clone().unwrap());
             std::thread::spawn(move || {
                 drop(std::io::copy(&mut back, &mut client));

@@ -10,8 +10,10 @@ use placet_json::{Value, object};
 
 use crate::{
     connect::{Client, INITIALIZE, Road, connect, road_with},
-    support::{exchange, status},
+    support::{Serving, exchange, status},
 };
+
+const CALL: &[u8] = b"tools/call";
 
 /// A server whose journal fails while [`Faulty::switch`] says so.
 struct Faulty {
@@ -52,8 +54,11 @@ impl Faulty {
         let answer = exchange(host.parse().unwrap(), request.as_bytes());
         (status(&answer), answer)
     }
+    /// Calls that were sent to the tool. The gateway asks it by itself for its list of tools now and then, which may be
+    /// just now, and is none.
     fn sent(&self) -> usize {
-        self.road.sent.lock().unwrap().len()
+        let sent = self.road.sent.lock().unwrap();
+        sent.windows(CALL.len()).filter(|window| *window == CALL).count()
     }
     /// Facts of nearly a megabyte; whether they were taken.
     fn fill(&self) -> (bool, String) {
@@ -86,6 +91,7 @@ fn led_2_a_failing_sync_stops_every_call_before_the_tool_and_readiness_says_so()
     assert_eq!(case(&call(&mut client, 2)), Some("CASE-1837"));
     assert_eq!(faulty.ready().0, 200);
     let (calls, sent) = (faulty.road.sample.calls(), faulty.sent());
+    assert!(sent >= usize::try_from(calls).unwrap() && calls > 0, "{sent} of {calls}");
 
     faulty.switch("eio", true);
     let answer = call(&mut client, 3);
@@ -108,6 +114,47 @@ fn led_2_a_failing_sync_stops_every_call_before_the_tool_and_readiness_says_so()
         &["audit", "verify", "--data", data.to_str().unwrap()],
     );
     assert_eq!(verified.code, 0, "{verified:?}");
+}
+
+#[test]
+fn led_1_killed_at_any_step_from_the_decision_to_the_answer_nothing_is_sent_that_is_not_recorded() {
+    let mut faulty = faulty();
+    let dir = faulty.road.server.dir().to_owned();
+    let data = dir.join("data");
+    let verified = || {
+        let arguments = ["audit", "verify", "--format", "json", "--data", data.to_str().unwrap()];
+        let report = crate::support::placet(&dir, &arguments).expect(0).json();
+        let number = |name: &str| report.get(name).and_then(Value::as_u64).unwrap();
+        (number("permits"), number("effects"))
+    };
+    let (library, faults) = (faulty.faults.path().join("faulty.so"), faulty.faults.path().to_owned());
+    let variables =
+        [("LD_PRELOAD", library.to_str().unwrap()), ("PLACET_TEST_FAULTS", faults.to_str().unwrap())];
+    let (mut killed, mut unsent, mut sent) = (0, 0, 0);
+    for step in 1..40 {
+        let mut client = Client::start(connect(&faulty.road.server, &[]));
+        client.ask(1, "initialize", INITIALIZE);
+        let (before, calls) = (verified().0, faulty.road.sample.calls());
+        std::fs::write(faults.join("kill"), step.to_string()).unwrap();
+        let answer = call(&mut client, 2);
+        let is_gone = faulty.road.server.serving.is_gone_within(Duration::from_millis(500));
+        std::fs::remove_file(faults.join("kill")).unwrap();
+        client.end();
+        if !is_gone {
+            assert_eq!(case(&answer), Some("CASE-1837"), "step {step}");
+            break;
+        }
+        killed = step;
+        let called = faulty.road.sample.calls() - calls;
+        faulty.road.server.serving = Serving::start_with(&dir, &["serve"], &variables, "serves agents at");
+        // Whatever the tool heard was recorded before, and every permit has an end.
+        let (permits, effects) = verified();
+        let recorded = permits - before;
+        assert!(called <= recorded && recorded <= 1, "step {step}: {called} {recorded}");
+        assert_eq!(permits, effects, "step {step}");
+        if called == 0 { unsent += 1 } else { sent += 1 }
+    }
+    assert!(killed >= 8 && killed < 39 && unsent >= 4 && sent >= 2, "{killed} {unsent} {sent}");
 }
 
 #[test]

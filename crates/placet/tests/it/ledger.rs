@@ -110,7 +110,7 @@ impl Desk {
     }
 }
 
-fn outsider(dir: &Path, arguments: &[&str]) -> (i32, String) {
+pub(crate) fn outsider(dir: &Path, arguments: &[&str]) -> (i32, String) {
     let tool = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tools/verify_ledger.py");
     let output = Command::new("python3").arg(tool).args(arguments).current_dir(dir).output().unwrap();
     let said = [output.stdout, output.stderr].concat();

@@ -8,6 +8,7 @@
     reason = "a test that can't go on has failed"
 )]
 
+mod archive;
 mod cancel;
 mod check;
 #[path = "../../../testing/src/cluster.rs"]
@@ -15,12 +16,15 @@ mod check;
 mod cluster;
 mod connect;
 mod disk;
+mod gitops;
 mod guide;
+mod http_api;
 mod ledger;
 mod lifecycle;
 mod memory;
 mod onboard;
 mod openapi;
+mod order;
 mod postgres;
 mod probe;
 mod pure;

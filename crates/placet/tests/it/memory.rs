@@ -17,7 +17,10 @@ const HOSTILE: &[(&str, &str)] = &[
     ("numbers", "count(numbers.range(1, 1000000000000)) > 0"),
     ("steps", "count(numbers.range_step(1, 9000000000000000, 3)) > 0"),
     ("pairs", "count({[a, b] | some a in numbers.range(1, 5000); some b in numbers.range(1, 5000)}) > 0"),
-    ("list", "count([sprintf(\"%v%v\", [a, b]) | some a in numbers.range(1, 90000); some b in numbers.range(1, 90000)]) > 0"),
+    (
+        "list",
+        "count([sprintf(\"%v%v\", [a, b]) | some a in numbers.range(1, 90000); some b in numbers.range(1, 90000)]) > 0",
+    ),
     ("object", "count({a: numbers.range(a, a + 1000) | some a in numbers.range(1, 200000)}) > 0"),
     ("bits", "bits.lsh(1, 4000000000) > 0"),
     ("exponent", "to_number(\"1e2000000000\") > 0"),

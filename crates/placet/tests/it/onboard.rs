@@ -110,10 +110,12 @@ fn a_configuration_becomes_a_governed_directory_and_no_secret_is_left_in_the_ope
 fn what_was_looked_at_is_callable_and_the_rest_does_not_exist() {
     let dir = tempdir().unwrap();
     let (_crm, url) = crm(dir.path());
-    std::fs::write(dir.path().join("mcp.json"), configuration(&url).replace("\"asks\"", "\"old2\"").replace(
-        "\"never-there\",",
-        "\"never-there\", \"disabled\": true,",
-    ))
+    std::fs::write(
+        dir.path().join("mcp.json"),
+        configuration(&url)
+            .replace("\"asks\"", "\"old2\"")
+            .replace("\"never-there\",", "\"never-there\", \"disabled\": true,"),
+    )
     .unwrap();
     placet(dir.path(), &["import", "mcp.json", "--out", "desk", "--human", "maya", "--write"]).expect(0);
     // The client starts Placet now; its other settings and comments are as they were.
@@ -141,9 +143,17 @@ fn what_was_looked_at_is_callable_and_the_rest_does_not_exist() {
     let accepted = placet(&desk, &["catalog", "accept", "review.toml"]).expect(0);
     assert!(accepted.out.contains("accepted 3 tools"), "{}", accepted.out);
     let again = placet(&desk, &["catalog", "accept", "review.toml"]).expect(0);
-    assert!(again.out.contains("accepted 0 tools") && again.out.contains("3 were accepted before"), "{}", again.out);
+    assert!(
+        again.out.contains("accepted 0 tools") && again.out.contains("3 were accepted before"),
+        "{}",
+        again.out
+    );
 
-    edit(&desk.join("placet.toml"), "environment = \"dev\"", "environment = \"dev\"\nlisten = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"");
+    edit(
+        &desk.join("placet.toml"),
+        "environment = \"dev\"",
+        "environment = \"dev\"\nlisten = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"",
+    );
     let serving = Serving::start(&desk, &["serve"], "serves agents at");
     let (agents, admin) = (serving.word("serves agents at "), serving.word("administrators at "));
     let run = |arguments: &[&str]| {
@@ -151,10 +161,22 @@ fn what_was_looked_at_is_callable_and_the_rest_does_not_exist() {
         all.extend(["--server", &admin, "--format", "json"]);
         placet(&desk, &all)
     };
-    let code = run(&["agent", "enrol", "assistant-1", "--type", "assistant", "--owner", "maya"]).expect(0).text("/code");
+    let code = run(&["agent", "enrol", "assistant-1", "--type", "assistant", "--owner", "maya"])
+        .expect(0)
+        .text("/code");
     run(&["facts", "apply", "facts.json"]).expect(0);
     let mut connect = command(&desk);
-    connect.args(["connect", "--server", &agents, "--key", "agent.pem", "--enrol", &code, "--workflow", "acme/everyday-1"]);
+    connect.args([
+        "connect",
+        "--server",
+        &agents,
+        "--key",
+        "agent.pem",
+        "--enrol",
+        &code,
+        "--workflow",
+        "acme/everyday-1",
+    ]);
     let mut client = Client::start(connect);
     client.ask(1, "initialize", INITIALIZE);
     let listed = client.ask(2, "tools/list", "{}").to_string();
@@ -187,9 +209,16 @@ fn configurations_of_other_clients_and_broken_ones() {
     assert_eq!(ran.text("/client/context_servers/placet/source"), "custom");
     let code = r#"{"inputs":[],"servers":{"gh":{"type":"http","url":"https://mcp.example/mcp","headers":{"X-Api-Key":"k-canary"}}}}"#;
     let ran = import("code", code, &[]).expect(0);
-    assert!(ran.out.contains("placet vault put acme gh --file secrets/gh.vault") && !ran.out.contains("canary"), "{}", ran.out);
+    assert!(
+        ran.out.contains("placet vault put acme gh --file secrets/gh.vault") && !ran.out.contains("canary"),
+        "{}",
+        ran.out
+    );
     let settings = std::fs::read_to_string(dir.path().join("code/placet.toml")).unwrap();
-    assert!(settings.contains("secret_header = \"x-api-key\"") && settings.contains("secret_prefix = \"\""), "{settings}");
+    assert!(
+        settings.contains("secret_header = \"x-api-key\"") && settings.contains("secret_prefix = \"\""),
+        "{settings}"
+    );
     for name in ["zed", "code"] {
         placet(&dir.path().join(name), &["serve", "--print-config"]).expect(0);
     }
@@ -198,7 +227,10 @@ fn configurations_of_other_clients_and_broken_ones() {
         ("{ not json", "is no JSON"),
         (r#"{"mcpServers":{"a":1}}"#, "is no object"),
         (r#"{"mcpServers":{"a":{}}}"#, "neither `url` nor `command`"),
-        (r#"{"mcpServers":{"A b":{"command":"x"},"a-b":{"command":"y"}}}"#, "two servers would both be named `a-b`"),
+        (
+            r#"{"mcpServers":{"A b":{"command":"x"},"a-b":{"command":"y"}}}"#,
+            "two servers would both be named `a-b`",
+        ),
         (r#"{"mcpServers":{"p":{"command":"placet","args":["connect"]}}}"#, "no server to govern"),
     ] {
         let ran = import("never", text, &[]).expect(2);

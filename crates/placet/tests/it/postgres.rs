@@ -222,3 +222,56 @@ fn settings_of_databases_that_cant_hold_are_refused_with_line_and_remedy() {
         );
     }
 }
+
+#[test]
+fn doctor_names_the_gateways_and_the_one_whose_release_differs() {
+    let cluster = Cluster::start();
+    let server = shared(&cluster, "");
+    let gateways = || {
+        let ran = server.run(&["doctor"]);
+        let document = ran.json();
+        let checks = document.get("checks").and_then(Value::as_array).unwrap_or_default();
+        let of = |check: &&Value| {
+            check.get("what").and_then(Value::as_str).is_some_and(|what| what.starts_with("gateway `"))
+        };
+        checks.iter().filter(of).cloned().collect::<Vec<Value>>()
+    };
+    let text =
+        |check: &Value, name: &str| check.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    // It speaks with its signs of life.
+    let ours = server.run(&["release", "list"]).expect(0).text("/in_force");
+    let mut seen = Vec::new();
+    for _ in 0..200 {
+        seen = gateways();
+        if seen.len() == 1 && text(&seen[0], "what").contains(&ours) && text(&seen[0], "problem").is_empty() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(seen.len(), 1, "{seen:?}");
+    assert!(
+        text(&seen[0], "what").starts_with("gateway `gw-1`") && text(&seen[0], "problem").is_empty(),
+        "{seen:?}"
+    );
+    // One that is behind, one that says nothing, one that is gone.
+    let _others = cluster.sql(
+        "placet",
+        "WITH g AS (INSERT INTO placet_gateway (name, lease_until) VALUES ('gw-2', clock_timestamp() + interval '1 hour') RETURNING id)
+         INSERT INTO placet_about (gateway, release, version, revision) SELECT id, 'sha256:other', '0.0.9', 7 FROM g;
+         INSERT INTO placet_gateway (name, lease_until) VALUES ('gw-3', clock_timestamp() + interval '1 hour');
+         WITH g AS (INSERT INTO placet_gateway (name, lease_until) VALUES ('gw-4', clock_timestamp() - interval '1 hour') RETURNING id)
+         INSERT INTO placet_about (gateway, release, version, revision) SELECT id, 'sha256:older', '0.0.9', 7 FROM g",
+    );
+    let seen = gateways();
+    assert_eq!(seen.len(), 3, "{seen:?}");
+    assert!(text(&seen[0], "problem").is_empty(), "{seen:?}");
+    let differs = text(&seen[1], "problem");
+    assert!(
+        text(&seen[1], "what").starts_with("gateway `gw-2`")
+            && differs.contains("it has sha256:other, this server sha256:")
+            && differs.contains("at revision 7"),
+        "{seen:?}"
+    );
+    assert!(text(&seen[2], "problem").contains("doesn't say which release"), "{seen:?}");
+    server.run(&["doctor"]).expect(1);
+}

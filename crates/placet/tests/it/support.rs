@@ -113,6 +113,21 @@ impl Serving {
         std::thread::spawn(move || lines.for_each(drop));
         Self { child, said }
     }
+    /// Whether the process has ended, or does within this time.
+    pub(crate) fn is_gone_within(&mut self, time: Duration) -> bool {
+        let until = std::time::Instant::now() + time;
+        while self.child.try_wait().unwrap().is_none() {
+            if std::time::Instant::now() > until {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        true
+    }
+    /// The process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
     /// Asks it to end, and waits until it has.
     pub(crate) fn end(mut self) -> Option<i32> {
         let asked = Command::new("kill").arg(self.child.id().to_string()).status().unwrap();

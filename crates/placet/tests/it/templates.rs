@@ -48,7 +48,8 @@ fn every_template_checks_clean_passes_its_cases_and_has_the_seven_classes() {
         }
         assert!(cases.contains("property:"), "{name} has no property");
         // Settings that a server takes as they are.
-        placet(dir.path(), &["serve", "--print-config", "--config", &format!("{name}/placet.toml")]).expect(0);
+        placet(dir.path(), &["serve", "--print-config", "--config", &format!("{name}/placet.toml")])
+            .expect(0);
     }
 }
 

@@ -103,7 +103,9 @@ pub(super) fn weight(value: &Value, left: usize) -> Option<usize> {
         match value {
             Value::String(text) => sum = sum.checked_add(text.len())?,
             // Of a number some twenty digits; a longer one is of an arithmetic that the memory's own bound ends.
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Undefined => sum = sum.checked_add(20)?,
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Undefined => {
+                sum = sum.checked_add(20)?;
+            }
             Value::Array(items) => stack.extend(items.iter()),
             Value::Set(items) => stack.extend(items.iter()),
             Value::Object(members) => stack.extend(members.iter().flat_map(|(name, member)| [name, member])),
@@ -138,7 +140,8 @@ fn concat(arguments: &[Value]) -> Result<(), String> {
 }
 
 fn replace(arguments: &[Value]) -> Result<(), String> {
-    let (Some(whole), Some(old), Some(new)) = (text(arguments, 0), text(arguments, 1), text(arguments, 2)) else {
+    let (Some(whole), Some(old), Some(new)) = (text(arguments, 0), text(arguments, 1), text(arguments, 2))
+    else {
         return render(arguments);
     };
     let times = if old.is_empty() { whole.len().saturating_add(1) } else { whole.matches(old).count() };
@@ -179,7 +182,7 @@ fn range(arguments: &[Value]) -> Result<(), String> {
 }
 
 fn shift(arguments: &[Value]) -> Result<(), String> {
-    match arguments.get(1).map(|by| by.as_u64()) {
+    match arguments.get(1).map(Value::as_u64) {
         Some(Ok(by)) if by > MAX_BITS => Err(format!("would shift by more than {MAX_BITS} bits")),
         Some(_) | None => render(arguments),
     }
@@ -192,7 +195,9 @@ fn number(arguments: &[Value]) -> Result<(), String> {
     let digits = exponent.chars().filter(char::is_ascii_digit).count();
     let (longest, most) = MAX_NUMBER;
     if text.len() > longest || digits > most {
-        return Err(format!("reads no number of more than {longest} characters or {most} digits of exponent"));
+        return Err(format!(
+            "reads no number of more than {longest} characters or {most} digits of exponent"
+        ));
     }
     Ok(())
 }
@@ -252,12 +257,16 @@ mod tests {
             "sprintf(\"%4000000000d\", [1])".to_owned(),
             format!("replace(replace(\"{long}\", \"x\", \"{long}\"), \"x\", \"{long}\")"),
             format!("regex.replace(regex.replace(\"{long}\", \"x\", \"{long}\"), \"x\", \"$0{long}\")"),
-            format!("concat(concat(\"\", [\"{long}\" | numbers.range(1, 4000)[_]]), [\"{long}\" | numbers.range(1, 20)[_]])"),
+            format!(
+                "concat(concat(\"\", [\"{long}\" | numbers.range(1, 4000)[_]]), [\"{long}\" | numbers.range(1, 20)[_]])"
+            ),
         ] {
             let (bound, error) = call(&expression).unwrap_err();
             assert!(bound, "{error}");
         }
-        for rendered in ["json.marshal(y40)", "sprintf(\"%v\", [y40])", "sprintf(\"%d\", [y40])", "concat(y40, [])"] {
+        for rendered in
+            ["json.marshal(y40)", "sprintf(\"%v\", [y40])", "sprintf(\"%d\", [y40])", "concat(y40, [])"]
+        {
             let mut engine = Engine::new();
             install(&mut engine, |_| true).unwrap();
             engine.add_policy("p.rego".into(), format!("package p\nx := {}\n", doubled(rendered))).unwrap();

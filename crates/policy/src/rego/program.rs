@@ -754,7 +754,9 @@ impl Entry {
     fn fired(&self, element: Option<&Value>) -> Fired {
         let message = match element {
             Some(Value::String(text)) if text.len() <= MAX_MESSAGE => text.to_string(),
-            Some(other) if bounds::weight(other, MAX_MESSAGE).is_some() => other.to_json_str().unwrap_or_default(),
+            Some(other) if bounds::weight(other, MAX_MESSAGE).is_some() => {
+                other.to_json_str().unwrap_or_default()
+            }
             Some(_) => "a value too long to be shown".to_owned(),
             None => String::new(),
         };

@@ -58,7 +58,10 @@ pub(super) async fn diff(
     let (a, b) = (archives.slice(..first), archives.slice(first..));
     let load = |bytes: &Bytes, name: &str| {
         let refused = |why: String| {
-            ApiError::malformed(format!("{name} is no release: {why}"), "send what `placet release build` wrote")
+            ApiError::malformed(
+                format!("{name} is no release: {why}"),
+                "send what `placet release build` wrote",
+            )
         };
         if bytes.len() > MAX_ARCHIVE {
             return Err(refused(format!("it is longer than {MAX_ARCHIVE} bytes")));
@@ -78,25 +81,23 @@ pub(super) async fn diff(
                 return !lines.is_closed();
             }
             last = Instant::now();
-            say(&lines, object! { "at" => at, "of" => of }.into())
+            say(&lines, &object! { "at" => at, "of" => of }.into())
         };
         let line = match books.compare(&scope, &a, &b, &mut go_on) {
             Ok(Some(diff)) => object! { "ledger" => diff.to_value() },
             Ok(None) => return,
             Err(error) => object! { "error" => ApiError::down(error).to_value() },
         };
-        say(&lines, line.into());
+        say(&lines, &line.into());
     });
     let stream = futures::stream::poll_fn(move |context| told.poll_recv(context));
     let mut response = Response::new(Body::from_stream(stream));
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
     Ok(response)
 }
 
 /// Whether somebody still listens.
-fn say(lines: &Sender<Result<Bytes, std::convert::Infallible>>, line: Value) -> bool {
+fn say(lines: &Sender<Result<Bytes, std::convert::Infallible>>, line: &Value) -> bool {
     let mut bytes = line.to_bytes();
     bytes.push(b'\n');
     lines.blocking_send(Ok(bytes.into())).is_ok()

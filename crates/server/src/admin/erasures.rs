@@ -13,7 +13,7 @@ use super::{
     Admin, Caller,
     body::{Body, named},
     error::{ApiError, json},
-    rights,
+    holds, rights,
 };
 
 /// What a person of the organisation is.
@@ -40,6 +40,7 @@ pub(super) async fn erase(
         let limit = placet_facts::MAX_TEXT;
         return Err(ApiError::malformed(format!("`why` is longer than {limit} bytes"), "shorten it"));
     }
+    let held = tenant.clone();
     let whom = match (kind.as_str(), tenant) {
         (HUMAN, None) => Erasable::Human(HumanId::from(id.clone())),
         (HUMAN, Some(_)) => {
@@ -65,6 +66,7 @@ pub(super) async fn erase(
             "name one that the catalog's `personal` names, `workflow`, or `human`",
         ));
     }
+    holds::let_go(&admin, held.as_ref()).await?;
     let erased = admin.books.erase(by.name()?, whom, why).await?;
     Ok(json(
         StatusCode::OK,

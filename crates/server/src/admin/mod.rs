@@ -22,6 +22,7 @@ mod feed;
 mod fits;
 mod freezes;
 mod health;
+mod holds;
 mod lives;
 mod moves;
 mod opal;
@@ -34,6 +35,7 @@ mod risks;
 mod safe;
 mod slice;
 mod sources;
+mod streams;
 mod totals;
 mod waivers;
 
@@ -54,6 +56,7 @@ use crate::{
     lifecycle::{Follows, Lifecycle},
     metrics::Metrics,
     opal::Opal,
+    stream::Streams,
     vault::VaultFile,
 };
 
@@ -83,6 +86,8 @@ pub struct Admin {
     pub git: Follows,
     /// Databases: the gateways' and those of others.
     pub databases: Arc<Databases>,
+    /// Streams out of the ledger; none where nothing is kept.
+    pub streams: Option<Streams>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// The environment's name.
@@ -118,6 +123,8 @@ pub fn routes(admin: Arc<Admin>) -> Router {
         .route("/v1/access/sign", post(access::sign))
         .route("/v1/freezes", get(read::freezes).post(freezes::freeze))
         .route("/v1/freezes/end", post(freezes::unfreeze))
+        .route("/v1/holds", get(holds::list).post(holds::hold))
+        .route("/v1/holds/end", post(holds::end))
         .route("/v1/risks", get(risks::list).post(risks::set))
         .route("/v1/waivers", get(waivers::list).post(waivers::ask))
         .route("/v1/waivers/{waiver}/confirm", post(waivers::confirm))
@@ -159,6 +166,8 @@ pub fn routes(admin: Arc<Admin>) -> Router {
         .route("/v1/releases/diff", post(diff::diff))
         .route("/v1/releases/candidates", get(opal::candidates))
         .route("/v1/databases", get(databases::list))
+        .route("/v1/streams", get(streams::list))
+        .route("/v1/streams/{stream}/rewind", post(streams::rewind))
         .route("/v1/opal", get(opal::status))
         .route("/v1/opal/tokens", post(opal::token))
         .route("/v1/vault", get(safe::list).post(safe::put))

@@ -121,6 +121,19 @@ pub(super) const OPERATIONS: &[Operation] = &[
             ("why", "string", true),
         ],
     ),
+    read("/v1/holds", "Legal holds in force"),
+    act(
+        "/v1/holds",
+        "Hold what belongs to a tenant or a workflow: it stays here, and isn't erased",
+        "200",
+        &[("tenant", "string", true), ("workflow", "string", false), ("why", "string", true)],
+    ),
+    act(
+        "/v1/holds/end",
+        "End a hold",
+        "200",
+        &[("tenant", "string", true), ("workflow", "string", false), ("why", "string", true)],
+    ),
     read("/v1/risks", "Risks that aren't 0"),
     act(
         "/v1/risks",
@@ -340,6 +353,13 @@ pub(super) const OPERATIONS: &[Operation] = &[
         )
     },
     read("/v1/releases/candidates", "Releases that came of policy bundles"),
+    read("/v1/streams", "Streams out of the ledger: how far each has come"),
+    act(
+        "/v1/streams/{stream}/rewind",
+        "Send a stream's records from another place on",
+        "200",
+        &[("to", "integer", true), WHY],
+    ),
     read("/v1/databases", "The gateways' database, and those of others whose rows are facts"),
     read("/v1/opal", "OPAL sources, and clients that are connected"),
     act(

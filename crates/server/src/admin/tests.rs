@@ -107,6 +107,9 @@ impl Books for Shelf {
     fn erase(&self, _: Name, _: Erasable, _: String) -> Pending<'_, Result<Erased, Unwritten>> {
         Box::pin(async { Ok(Erased { at: 7, keys: 0 }) })
     }
+    fn holds(&self) -> Result<placet_audit::Holds, String> {
+        Ok(placet_audit::Holds::default())
+    }
     fn subject_keys(&self) -> (usize, usize) {
         (0, 0)
     }
@@ -308,6 +311,7 @@ fn fixture() -> Fixture {
         lifecycle: None,
         git: crate::lifecycle::Follows::default(),
         databases: Arc::default(),
+        streams: None,
         metrics: Arc::default(),
         environment: "dev",
         public_url: "http://127.0.0.1:8717".into(),

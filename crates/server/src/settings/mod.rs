@@ -5,15 +5,18 @@
 //! never in the file: [`SecretSource`] says where it lies.
 
 mod feeds;
+mod identity;
 mod ledger;
 mod opal;
 mod postgres;
 mod print;
 mod promotion;
 mod read;
+mod retention;
 mod rules;
 mod secret;
 mod source;
+mod stream;
 mod upstream;
 
 use std::{
@@ -31,12 +34,15 @@ use read::Reader;
 pub use feeds::{
     Delivery, Feeds, FeedsListener, Keys as TransmitterKeys, Receiver, ScimFeed, Transmitter, Verify, Witness,
 };
+pub use identity::{DEVELOPMENT, IdentityProvider};
 pub use ledger::{Transparency, WitnessAt};
 pub use opal::{OpalServer, OpalSource, Promote};
 pub use postgres::PostgresSource;
 pub use print::Printed;
 pub use promotion::{GitRef, GitSource, Promotion};
+pub use retention::Retention;
 pub use secret::{Secret, SecretError, SecretSource, check_private};
+pub use stream::{StreamAt, StreamHttp, StreamTo, StreamToken};
 pub use upstream::{ListWith, Transport, Upstream};
 
 /// Looks up a variable of the environment; the binary gives the process', a test its own.
@@ -80,6 +86,8 @@ pub struct Settings {
     pub sources: Vec<placet_facts::Source>,
     /// Identity feeds.
     pub feeds: Feeds,
+    /// Providers by which people sign in.
+    pub identity: Vec<IdentityProvider>,
     /// Keys that sign.
     pub keys: Keys,
     /// Upstream secrets.
@@ -88,6 +96,8 @@ pub struct Settings {
     pub journal: Journal,
     /// Who sees the ledger's checkpoints.
     pub ledger: Transparency,
+    /// How long the journal stays here, and where it goes then.
+    pub retention: Retention,
     /// Bounds of the listeners.
     pub limits: Limits,
     /// Logs.
@@ -98,6 +108,8 @@ pub struct Settings {
     pub opal: Vec<OpalSource>,
     /// Databases of others whose rows are facts.
     pub postgres: Vec<PostgresSource>,
+    /// Where records of the ledger are sent.
+    pub streams: Vec<StreamAt>,
     /// The server of OPAL clients, if there is one.
     pub opal_server: Option<OpalServer>,
     /// Switches for development.
@@ -238,6 +250,8 @@ pub struct Telemetry {
 pub struct Dev {
     /// `plain_http`: whether plain HTTP may be spoken on addresses other than loopback.
     pub plain_http: bool,
+    /// `sign_in`: whether anybody on this machine may sign in as anybody, to try things out.
+    pub sign_in: bool,
 }
 
 /// Why settings can't be used.
@@ -340,12 +354,15 @@ fn sections(root: &mut read::Section<'_, '_>) -> Option<Settings> {
     };
     let journal = journal(root);
     let ledger = ledger::read(root);
+    let retention = retention::read(root);
     let upstreams = upstream::read(root);
     let sources = source::read(root);
     let feeds = feeds::read(root);
+    let identity = identity::read(root);
     let (limits, log, telemetry) = (limits(root), log(root), telemetry(root));
     let (opal, opal_server) = (opal::sources(root), opal::server(root));
     let postgres = postgres::read(root);
+    let streams = stream::read(root);
     let dev = dev(root, server.as_ref());
     let (release, promotion) = release?;
     Some(Settings {
@@ -355,15 +372,18 @@ fn sections(root: &mut read::Section<'_, '_>) -> Option<Settings> {
         upstreams: upstreams?,
         sources: sources?,
         feeds: feeds?,
+        identity: identity?,
         keys: keys?,
         vault: vault?,
         journal: journal?,
         ledger: ledger?,
+        retention: retention?,
         limits: limits?,
         log: log?,
         telemetry: telemetry?,
         opal: opal?,
         postgres: postgres?,
+        streams: streams?,
         opal_server: opal_server?,
         dev: dev?,
         origins: Vec::new(),
@@ -570,8 +590,9 @@ fn dev(root: &mut read::Section<'_, '_>, server: Option<&Server>) -> Option<Dev>
         );
     }
     let plain_http = section.boolean("plain_http", false);
+    let sign_in = section.boolean("sign_in", false);
     section.finish();
-    Some(Dev { plain_http: plain_http? })
+    Some(Dev { plain_http: plain_http?, sign_in: sign_in? })
 }
 
 /// Environment variables of an upstream's process, by name.

@@ -10,8 +10,8 @@ use tokio::sync::{Notify, mpsc};
 use tokio_postgres::types::Type;
 use tokio_postgres::{AsyncMessage, Client};
 
-use super::session::{lease_ms, register};
 use super::fleet::{self, About};
+use super::session::{lease_ms, register};
 use super::{DatabaseError, Link, Postgres, schema, signed, tell, unsigned};
 use crate::open::random;
 

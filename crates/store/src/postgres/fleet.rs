@@ -89,9 +89,12 @@ impl Commons {
                 };
                 let about = match version {
                     None => None,
-                    Some(version) => {
-                        Some(Said { release: row.try_get(2)?, version, revision: number(4)?, ago_ms: number(5)? })
-                    }
+                    Some(version) => Some(Said {
+                        release: row.try_get(2)?,
+                        version,
+                        revision: number(4)?,
+                        ago_ms: number(5)?,
+                    }),
                 };
                 Ok(Sibling { lease: number(0)?, name: row.try_get(1)?, about })
             })

@@ -10,6 +10,7 @@ use tokio::runtime::Runtime;
 use super::replica::{Replica, ReplicaError};
 use super::session::Session;
 use super::{Commons, DatabaseError, Postgres};
+use crate::archive::History;
 use crate::disk::{self, Disk};
 use crate::fault::Faults;
 use crate::fold::Fold;
@@ -43,7 +44,7 @@ pub(crate) fn join<F: Fold + Clone>(
     let io = |error| OpenError::Io { path: data.to_owned(), error };
     let fresh = fold.clone();
     let (walked, mut checks, kept) = loop {
-        match begin(data, notary, states, fold) {
+        match begin(data, notary, states, (&History::default(), &mut None), fold) {
             Err(OpenError::Damaged(damage)) => {
                 // The database has it. Segments before the last were synced, so most of the copy is good.
                 tracing::warn!(%damage, "the copy of the journal lost its end; it is fetched again");

@@ -13,6 +13,7 @@
 //! | `placet_head` | one row: journal id, next position, the chain's value, time |
 //! | `placet_journal` | one row a batch: its positions, its gateway, its frames |
 //! | `placet_about` | what each gateway says of itself: release, version, how far it follows |
+//! | `placet_leader` | what one gateway does for all, which one, and what it knows for whoever takes it over |
 //! | `placet_gateway` | each start of a gateway, and until when it is believed to live |
 //! | `placet_used` | proofs and assertions that were used |
 //! | `placet_code` | enrolment codes that were handed out |
@@ -25,11 +26,13 @@ mod commits;
 mod commons;
 mod fleet;
 mod join;
+mod leader;
 mod probe;
 mod replica;
 mod rows;
 mod schema;
 mod session;
+mod streams;
 mod subjects;
 mod writer;
 

@@ -1,8 +1,8 @@
 //! The tables.
 
-use tokio_postgres::Client;
+use tokio_postgres::{Client, types::Type};
 
-use super::{DatabaseError, fleet, subjects};
+use super::{DatabaseError, fleet, leader, streams, subjects};
 
 /// The tables' version.
 pub(crate) const VERSION: i32 = 1;
@@ -54,19 +54,17 @@ pub(crate) async fn make(client: &Client, journal: &[u8; 16], link: &[u8]) -> Re
     if !there {
         client.batch_execute(TABLES).await?;
     }
-    let there = client
-        .query_typed_one("SELECT to_regclass('placet_subject') IS NOT NULL", &[])
-        .await?
-        .try_get::<_, bool>(0)?;
-    if !there {
-        client.batch_execute(subjects::TABLE).await?;
-    }
-    let there = client
-        .query_typed_one("SELECT to_regclass('placet_about') IS NOT NULL", &[])
-        .await?
-        .try_get::<_, bool>(0)?;
-    if !there {
-        client.batch_execute(fleet::TABLE).await?;
+    for (table, sql) in [
+        ("placet_subject", subjects::TABLE),
+        ("placet_about", fleet::TABLE),
+        ("placet_leader", leader::TABLE),
+        ("placet_stream", streams::TABLE),
+    ] {
+        let there = "SELECT to_regclass($1) IS NOT NULL";
+        let there = client.query_typed_one(there, &[(&table, Type::TEXT)]).await?.try_get::<_, bool>(0)?;
+        if !there {
+            client.batch_execute(sql).await?;
+        }
     }
     let sql = "INSERT INTO placet_head (version, journal, next, link, time_ms) VALUES ($1, $2, 1, $3, 0)
                ON CONFLICT DO NOTHING";

@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod alterations;
 #[cfg(test)]
+mod archive;
+#[cfg(test)]
 #[path = "../../../testing/src/cluster.rs"]
 #[expect(unreachable_pub, reason = "a file that is shared with the crate of whole servers")]
 mod cluster;

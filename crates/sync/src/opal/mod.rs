@@ -11,6 +11,7 @@ pub(crate) mod diff;
 mod document;
 pub mod fleet;
 mod http;
+mod lead;
 pub(crate) mod link;
 pub(crate) mod mapping;
 pub(crate) mod source;
@@ -27,8 +28,9 @@ pub use bundle::{Bundle, BundleError, Modules};
 pub use diff::{Changes, Owned, changes};
 pub use document::{DocumentError, Path};
 pub use http::{Caller, CallerError, Reply};
+pub use lead::run;
 pub use mapping::{Mapped, Mapping, MappingError, Told};
-pub use source::{Source, SourceSettings, run};
+pub use source::{Source, SourceSettings};
 pub use status::{Shown, State, Status};
 pub use wire::{Callback, DataUpdate, Entry, Frame, SaveMethod, WireError};
 
@@ -70,6 +72,20 @@ pub trait Host: Send + Sync + 'static {
     fn owned(&self, source: &Name, tenant: &TenantId) -> Pending<'_, Result<Owned, String>>;
     /// Builds a candidate release; the text says which it is, or which file is broken and why.
     fn candidate(&self, policy: PolicyOf) -> Pending<'_, Result<String, String>>;
+    /// Whether this host may follow the source now; where several could, one does.
+    fn leads(&self, _source: &Name) -> Pending<'_, Result<bool, String>> {
+        Box::pin(async { Ok(true) })
+    }
+    /// The document that was kept last, wherever the source was followed; none where that is only a file here.
+    fn kept(&self, _source: &Name) -> Pending<'_, Result<Option<Vec<u8>>, String>> {
+        Box::pin(async { Ok(None) })
+    }
+    /// Keeps the document for whoever follows the source next.
+    fn keep(&self, _source: &Name, _document: Vec<u8>) -> Pending<'_, Result<(), String>> {
+        Box::pin(async { Ok(()) })
+    }
+    /// Another host follows the source from now on.
+    fn left(&self, _source: &Name) {}
     /// Told on every change of a source's state, and while it is live at every sign of life.
     fn status(&self, source: &Name, status: &Shown);
 }

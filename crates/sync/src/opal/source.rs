@@ -52,7 +52,7 @@ const UNADMITTED: Duration = Duration::from_secs(5);
 const MAX_REPORTS: usize = 1_024;
 
 /// The settings of a source.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct SourceSettings {
     /// Its name; its transactions say `opal:NAME`.
     pub name: Name,
@@ -155,7 +155,7 @@ struct DueEntry {
 }
 
 /// Works until it is dropped.
-pub async fn run(settings: SourceSettings, host: Arc<dyn Host>) -> Result<(), String> {
+pub(super) async fn follow(settings: SourceSettings, host: Arc<dyn Host>) -> Result<(), String> {
     let caller = Caller::new(
         settings.url.clone(),
         settings.token.clone(),
@@ -165,7 +165,7 @@ pub async fn run(settings: SourceSettings, host: Arc<dyn Host>) -> Result<(), St
     let label = Name::new(&format!("opal:{}", settings.name)).map_err(|error| error.to_string())?;
     let (internal, mut inner) = mpsc::channel(QUEUE);
     let (events, mut messages) = mpsc::channel(QUEUE);
-    let snapshot = snapshot::read_snapshot(&settings.snapshot);
+    let snapshot = snapshot::newest(&settings, &*host).await;
     let mut source = Source {
         label,
         caller: Arc::new(caller),
@@ -646,6 +646,9 @@ impl Source {
         self.settle();
         if let Err(error) = snapshot::write_snapshot(&self.settings.snapshot, &document).await {
             tracing::error!(source = %self.label, error, "the document can't be kept");
+        }
+        if let Err(error) = self.host.keep(&self.settings.name, document.to_bytes()).await {
+            tracing::error!(source = %self.label, error, "the document can't be kept for other gateways");
         }
         let mapped = self.settings.mapping.facts(&document);
         if mapped.unmapped.count > self.status.unmapped.count {

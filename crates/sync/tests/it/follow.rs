@@ -179,3 +179,52 @@ async fn a_refused_token_stops_the_source_and_says_what_to_do() {
     assert!(why.contains("refuses the token") && why.contains("restart"), "{why}");
     assert!(!why.contains("not-a-token"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs peers/install.sh"]
+async fn syn_2_whoever_takes_a_source_over_doesnt_undo_what_was_pushed_before() {
+    let data = Data::start().await;
+    let users = data.set("users", BASE);
+    let config = json!({"config":{"entries":[{"url":users,"topics":["policy_data"],"dst_path":"/users"}]}});
+    let mut server = Peer::server(&[
+        ("OPAL_DATA_CONFIG_SOURCES", &config.to_string()),
+        ("OPAL_REPO_WATCHER_ENABLED", "false"),
+    ]);
+    server.start();
+    let host = Memory::of_several();
+    let roles = |id: &str| {
+        host.world().tenant(&tenant()).unwrap().assignment(&HumanId::new(id).unwrap()).map(|a| a.roles.len())
+    };
+    let first = follow(&server.url(), "", false, &data.origin(), host.clone());
+    host.until("the base is in force", 30, |host| host.state() == Some(State::Live)).await;
+    // What was pushed inline, no fetch tells; the case is in no entry of the base at all.
+    let pushed = json!({"entries":[
+        {"url":"","topics":["policy_data"],"dst_path":"/cases/C-9","data":{"v":7,"owner":"lee"}},
+    ]});
+    assert_eq!(publish(server.port, pushed).await, 200);
+    host.until("pushed", 10, |host| host.attribute("case", "C-9", "v").is_some()).await;
+
+    // Another one takes it over, from its own empty directory.
+    drop(first);
+    *host.status.lock().unwrap() = None;
+    let second = follow(&server.url(), "", false, &data.origin(), host.clone());
+    host.until("the other one follows", 30, |host| host.state() == Some(State::Live)).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(host.attribute("case", "C-9", "v").as_deref(), Some("7"), "what was pushed is still there");
+    assert_eq!(roles("maya"), Some(1));
+
+    // Whoever loses it changes nothing any more, and takes it up again when it may.
+    host.elsewhere.store(true, std::sync::atomic::Ordering::SeqCst);
+    host.until("it was left", 10, |host| host.left.load(std::sync::atomic::Ordering::SeqCst) == 1).await;
+    let steps = host.transactions.lock().unwrap().len();
+    let update = json!({"entries":[{"url":"","topics":["policy_data"],"dst_path":"/cases/C-9","data":{"v":8,"owner":"lee"}}]});
+    assert_eq!(publish(server.port, update.clone()).await, 200);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(host.transactions.lock().unwrap().len(), steps);
+    host.elsewhere.store(false, std::sync::atomic::Ordering::SeqCst);
+    *host.status.lock().unwrap() = None;
+    host.until("it follows again", 30, |host| host.state() == Some(State::Live)).await;
+    assert_eq!(publish(server.port, update).await, 200);
+    host.until("and hears", 10, |host| host.attribute("case", "C-9", "v").as_deref() == Some("8")).await;
+    drop(second);
+}

@@ -1,7 +1,10 @@
 //! A host in memory, and a client of the server's REST.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -18,6 +21,11 @@ pub(crate) struct Memory {
     pub(crate) transactions: Mutex<Vec<(Instant, Transaction)>>,
     pub(crate) policies: Mutex<Vec<PolicyOf>>,
     pub(crate) status: Mutex<Option<Shown>>,
+    /// Whether another host follows the source.
+    pub(crate) elsewhere: AtomicBool,
+    /// What hosts keep for each other; none where each has its file.
+    pub(crate) shelf: Option<Mutex<Option<Vec<u8>>>>,
+    pub(crate) left: AtomicUsize,
 }
 
 pub(crate) fn tenant() -> TenantId {
@@ -26,14 +34,24 @@ pub(crate) fn tenant() -> TenantId {
 
 impl Memory {
     pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self::made(None))
+    }
+    /// One of several: what is known is kept for the others.
+    pub(crate) fn of_several() -> Arc<Self> {
+        Arc::new(Self::made(Some(Mutex::default())))
+    }
+    fn made(shelf: Option<Mutex<Option<Vec<u8>>>>) -> Self {
         let file = br#"{"tenant":"acme"}"#;
         let world = World::from_file(&placet_json::parse(file, &Limits::MESSAGE).unwrap()).unwrap();
-        Arc::new(Self {
+        Self {
             world: Mutex::new(Arc::new(world)),
             transactions: Mutex::default(),
             policies: Mutex::default(),
             status: Mutex::default(),
-        })
+            elsewhere: AtomicBool::default(),
+            shelf,
+            left: AtomicUsize::default(),
+        }
     }
     pub(crate) fn attribute(&self, kind: &str, id: &str, name: &str) -> Option<String> {
         let world = self.world();
@@ -84,6 +102,22 @@ impl Host for Memory {
     fn candidate(&self, policy: PolicyOf) -> Pending<'_, Result<String, String>> {
         self.policies.lock().unwrap().push(policy);
         Box::pin(async { Ok("kept".to_owned()) })
+    }
+    fn leads(&self, _: &Name) -> Pending<'_, Result<bool, String>> {
+        Box::pin(async { Ok(!self.elsewhere.load(Ordering::SeqCst)) })
+    }
+    fn kept(&self, _: &Name) -> Pending<'_, Result<Option<Vec<u8>>, String>> {
+        let kept = self.shelf.as_ref().and_then(|shelf| shelf.lock().unwrap().clone());
+        Box::pin(async move { Ok(kept) })
+    }
+    fn keep(&self, _: &Name, document: Vec<u8>) -> Pending<'_, Result<(), String>> {
+        if let Some(shelf) = &self.shelf {
+            *shelf.lock().unwrap() = Some(document);
+        }
+        Box::pin(async { Ok(()) })
+    }
+    fn left(&self, _: &Name) {
+        self.left.fetch_add(1, Ordering::SeqCst);
     }
     fn status(&self, _: &Name, status: &Shown) {
         *self.status.lock().unwrap() = Some(status.clone());

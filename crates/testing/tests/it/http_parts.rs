@@ -79,7 +79,8 @@ async fn serve(State(api): State<Api>, uri: Uri, headers: HeaderMap, body: Bytes
         "/v1/find/echo-head" => ([json, ("x-echo", key.as_str())], "{}").into_response(),
         "/v1/find/long" => ([json, ("x-total", long.as_str())], "{}").into_response(),
         _ => {
-            let headers = [json, ("etag", "\"7\""), ("x-total", "12"), ("x-other", "no"), ("set-cookie", "s=1")];
+            let headers =
+                [json, ("etag", "\"7\""), ("x-total", "12"), ("x-other", "no"), ("set-cookie", "s=1")];
             (headers, r#"{"found":1}"#).into_response()
         }
     }
@@ -174,7 +175,12 @@ async fn named_headers_of_an_answer_are_in_the_result_and_no_others() {
     assert_eq!(headers(&answer), None, "one that is too long isn't passed on");
     let answer = plain(&stage, &agent, "GET", "/find/all").await;
     assert_eq!(
-        (answer.header("etag"), answer.header("x-total"), answer.header("x-other"), answer.header("set-cookie")),
+        (
+            answer.header("etag"),
+            answer.header("x-total"),
+            answer.header("x-other"),
+            answer.header("set-cookie")
+        ),
         (Some("\"7\""), Some("12"), None, None)
     );
     let attached = agent.call("cases__attach", r#"{"id":"1","name":"a.pdf","data":"YQ=="}"#).await;
@@ -186,7 +192,8 @@ async fn named_headers_of_an_answer_are_in_the_result_and_no_others() {
 async fn arg_6_a_multipart_body_is_what_was_decided_by_either_face() {
     let (stage, api) = stage().await;
     let agent = stage.seven().await;
-    let arguments = r#"{"id":"CASE-1","name":"a b.pdf","data":"JVBERgAB/w==","log":"one\r\ntwo","tags":["x","y"]}"#;
+    let arguments =
+        r#"{"id":"CASE-1","name":"a b.pdf","data":"JVBERgAB/w==","log":"one\r\ntwo","tags":["x","y"]}"#;
     let answer = agent.call("cases__attach", arguments).await;
     assert_eq!(answer.code(), "", "{}", answer.text());
     let one = api.last();
@@ -236,7 +243,10 @@ async fn arg_6_a_multipart_body_is_what_was_decided_by_either_face() {
         ("multipart/form-data", own.clone()),
         ("application/json", b"{}".to_vec()),
         ("multipart/form-data; boundary=q", [own.as_slice(), b"more"].concat()),
-        ("multipart/form-data; boundary=q", b"--q\r\nContent-Disposition: form-data; name=\"id\"\r\n\r\n2\r\n--q--\r\n".to_vec()),
+        (
+            "multipart/form-data; boundary=q",
+            b"--q\r\nContent-Disposition: form-data; name=\"id\"\r\n\r\n2\r\n--q--\r\n".to_vec(),
+        ),
     ] {
         let answer = send(path, kind, &body).await;
         assert_eq!(answer.status, 403, "{kind}: {}", answer.text());

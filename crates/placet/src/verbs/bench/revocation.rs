@@ -207,7 +207,8 @@ async fn change(operator: &Admin, fact: &Fact) -> Result<Change, Failure> {
     let answer = operator.post(path, body).await?;
     let acknowledged = Instant::now();
     let revision = answer.get("revision").and_then(Value::as_u64).unwrap_or_default();
-    let entry = operator.get(&format!("/v1/facts/changes?from={}&limit=1", revision.saturating_sub(1))).await?;
+    let entry =
+        operator.get(&format!("/v1/facts/changes?from={}&limit=1", revision.saturating_sub(1))).await?;
     let committed = entry
         .pointer("/changes/0")
         .filter(|entry| entry.get("revision").and_then(Value::as_u64) == Some(revision))
@@ -353,7 +354,21 @@ fn told(document: &Value) -> String {
         text("/machine/disk"),
         text("/machine/build"),
         text("/clients"),
-        table(&["FACT", "ROUNDS", "ASKED P50 ms", "P99", "MAX", "COMMIT P50 ms", "P99", "ACK P50 ms", "P99", "LATE"], &rows),
+        table(
+            &[
+                "FACT",
+                "ROUNDS",
+                "ASKED P50 ms",
+                "P99",
+                "MAX",
+                "COMMIT P50 ms",
+                "P99",
+                "ACK P50 ms",
+                "P99",
+                "LATE"
+            ],
+            &rows
+        ),
     );
     out
 }

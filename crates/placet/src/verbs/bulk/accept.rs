@@ -71,8 +71,10 @@ pub(in super::super) fn accept(review: &Path, release: &Path) -> Result<Accepted
                 continue;
             }
             Some(_) => {
-                return Err(Failure::new(format!("the catalog has `{name}` already, with another definition"))
-                    .remedy("look at `placet catalog diff`, and add the digest to its `accepts`"));
+                return Err(Failure::new(format!(
+                    "the catalog has `{name}` already, with another definition"
+                ))
+                .remedy("look at `placet catalog diff`, and add the digest to its `accepts`"));
             }
             None => {}
         }
@@ -98,8 +100,10 @@ pub(in super::super) fn accept(review: &Path, release: &Path) -> Result<Accepted
     }
     // What doesn't load isn't written: the release stays as it was.
     let built = Release::build(&tree).map_err(|refused| {
-        Failure::new(format!("with these entries the release would be refused; nothing was written\n{refused}"))
-            .remedy(format!("correct them in `{shown}`"))
+        Failure::new(format!(
+            "with these entries the release would be refused; nothing was written\n{refused}"
+        ))
+        .remedy(format!("correct them in `{shown}`"))
     })?;
     accepted.findings = built
         .findings()

@@ -58,11 +58,8 @@ pub(in super::super) fn propose(offered: &[Offered]) -> String {
     for tool in &tools {
         // Two upstreams' tools of one name are two actions, until somebody says that they are one.
         let shared = actions.get(&snake(&tool.plain)).is_some_and(|count| *count > 1);
-        let action = if shared {
-            snake(&format!("{}_{}", tool.upstream, tool.plain))
-        } else {
-            snake(&tool.plain)
-        };
+        let action =
+            if shared { snake(&format!("{}_{}", tool.upstream, tool.plain)) } else { snake(&tool.plain) };
         tool.entry(&action, &mut out);
     }
     out
@@ -71,7 +68,8 @@ pub(in super::super) fn propose(offered: &[Offered]) -> String {
 impl Tool<'_> {
     /// The effect that its annotations propose, and why.
     fn effect(&self) -> (&'static str, &'static str) {
-        let hint = |name: &str| self.definition.pointer(&format!("/annotations/{name}")).and_then(Value::as_bool);
+        let hint =
+            |name: &str| self.definition.pointer(&format!("/annotations/{name}")).and_then(Value::as_bool);
         match (hint("readOnlyHint"), hint("destructiveHint")) {
             (Some(true), _) => ("read", "it says that it only reads"),
             (_, Some(false)) => ("write", "it says that it destroys nothing"),
@@ -137,11 +135,9 @@ impl Tool<'_> {
                     format!("{} = {{ {keys}{optional} }}   # {}", quoted(argument), line(&remarks.join("; ")))
                 }
                 // Without it the tool can't be called; an optional one is simply not offered.
-                Err(why) if is_needed => format!(
-                    "{} = {{ type = \"text\" }}   # choose: {}",
-                    quoted(argument),
-                    line(&why)
-                ),
+                Err(why) if is_needed => {
+                    format!("{} = {{ type = \"text\" }}   # choose: {}", quoted(argument), line(&why))
+                }
                 Err(why) => format!("# {} is left out: {}", quoted(argument), line(&why)),
             };
             let _infallible = writeln!(out, "{written}");
@@ -203,6 +199,9 @@ mod tests {
     fn tools_of_one_name_are_two_actions() {
         let one = r#"[{"name":"search","digest":"sha256:00","definition":{}}]"#;
         let text = propose(&[offered("crm", one), offered("web", one)]);
-        assert!(text.contains("action = \"crm_search\"") && text.contains("action = \"web_search\""), "{text}");
+        assert!(
+            text.contains("action = \"crm_search\"") && text.contains("action = \"web_search\""),
+            "{text}"
+        );
     }
 }

@@ -13,8 +13,20 @@ use crate::failure::Failure;
 const PLACES: [&[&str]; 4] = [&["mcpServers"], &["servers"], &["context_servers"], &["mcp", "servers"]];
 /// Members that say how a server is reached.
 const KNOWN: [&str; 14] = [
-    "url", "serverUrl", "httpUrl", "command", "args", "env", "cwd", "headers", "type", "transport", "source", "path",
-    "enabled", "disabled",
+    "url",
+    "serverUrl",
+    "httpUrl",
+    "command",
+    "args",
+    "env",
+    "cwd",
+    "headers",
+    "type",
+    "transport",
+    "source",
+    "path",
+    "enabled",
+    "disabled",
 ];
 
 /// A server, as it is to be reached from now on.
@@ -31,8 +43,16 @@ pub(super) struct Server {
 
 #[derive(Debug)]
 pub(super) enum Reached {
-    Process { command: Vec<String>, env: Vec<(String, Source)>, vars: Vec<(String, String)>, cwd: Option<String> },
-    Http { url: String, shown: Option<Shown> },
+    Process {
+        command: Vec<String>,
+        env: Vec<(String, Source)>,
+        vars: Vec<(String, String)>,
+        cwd: Option<String>,
+    },
+    Http {
+        url: String,
+        shown: Option<Shown>,
+    },
 }
 
 /// What an HTTP server is shown.
@@ -80,7 +100,9 @@ pub(super) fn read(original: &str, server: &Value, base: &Path) -> Result<Option
     for word in of("args").and_then(Value::as_array).unwrap_or_default() {
         words.push(expanded(word.as_str().unwrap_or(&word.to_string()), base));
     }
-    let ours = words.first().is_some_and(|program| Path::new(program).file_name().is_some_and(|name| name == "placet"));
+    let ours = words
+        .first()
+        .is_some_and(|program| Path::new(program).file_name().is_some_and(|name| name == "placet"));
     if off || ours {
         return Ok(None);
     }
@@ -96,11 +118,16 @@ pub(super) fn read(original: &str, server: &Value, base: &Path) -> Result<Option
         notes: Vec::new(),
     };
     let mut headers: Vec<(String, String)> = pairs(of("headers"), base);
-    let url = text("url").or_else(|| text("serverUrl")).or_else(|| text("httpUrl")).or_else(|| remote(&words, &mut headers));
+    let url = text("url")
+        .or_else(|| text("serverUrl"))
+        .or_else(|| text("httpUrl"))
+        .or_else(|| remote(&words, &mut headers));
     if let Some(url) = url {
         server.http(&url, headers).map_err(|why| Failure::new(format!("the server `{original}`: {why}")))?;
         if members.get("type").and_then(Value::as_str) == Some("sse") {
-            server.notes.push("it speaks the old SSE transport; put its address for Streamable HTTP into `url`".to_owned());
+            server.notes.push(
+                "it speaks the old SSE transport; put its address for Streamable HTTP into `url`".to_owned(),
+            );
         }
     } else if words.is_empty() {
         return Err(Failure::new(format!("the server `{original}` has neither `url` nor `command`"))
@@ -164,7 +191,9 @@ impl Server {
                 let source = Source::of(secret);
                 shown = Some(Shown { header: name.to_ascii_lowercase(), prefix, source });
             } else {
-                self.notes.push(format!("the header {name} isn't sent: a tool is shown one credential, and nothing else"));
+                self.notes.push(format!(
+                    "the header {name} isn't sent: a tool is shown one credential, and nothing else"
+                ));
             }
         }
         if let Some(password) = url.password().map(str::to_owned) {
@@ -235,11 +264,15 @@ impl Server {
                 Some((option, value)) if option.starts_with('-') => (Some(option), value),
                 _ => (None, word.as_str()),
             };
-            let header = value.split_once(':').is_some_and(|(name, _)| named(name.trim()) && !name.contains('/'));
+            let header =
+                value.split_once(':').is_some_and(|(name, _)| named(name.trim()) && !name.contains('/'));
             let is_secret = at > 0
                 && !value.is_empty()
                 && (option.is_none() || option.is_some_and(named) || looks_so(value))
-                && (expected || option.is_some_and(named) || looks_so(value) || (header && value.contains(' ')));
+                && (expected
+                    || option.is_some_and(named)
+                    || looks_so(value)
+                    || (header && value.contains(' ')));
             expected = option.is_none() && word.starts_with('-') && named(word);
             if is_secret && !value.starts_with('-') {
                 let variable = format!("PLACET_ARGUMENT_{at}");
@@ -261,7 +294,8 @@ impl Server {
 
 /// A word as a shell takes it for one.
 fn shell(word: &str) -> String {
-    let plain = !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_./@:,+=".contains(&b));
+    let plain =
+        !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_./@:,+=".contains(&b));
     if plain { word.to_owned() } else { format!("'{}'", word.replace('\'', "'\\''")) }
 }
 
@@ -295,7 +329,10 @@ mod tests {
             r#"{"command":"npx","args":["mcp-remote@latest","https://mcp.example/mcp","--header","X-Api-Key: canary"]}"#,
         );
         let Reached::Http { url, shown: Some(shown) } = &server.reached else { panic!("{server:?}") };
-        assert_eq!((url.as_str(), shown.header.as_str(), shown.prefix), ("https://mcp.example/mcp", "x-api-key", ""));
+        assert_eq!(
+            (url.as_str(), shown.header.as_str(), shown.prefix),
+            ("https://mcp.example/mcp", "x-api-key", "")
+        );
     }
 
     #[test]
@@ -308,7 +345,10 @@ mod tests {
 
     #[test]
     fn placet_itself_and_what_is_switched_off_are_left_alone() {
-        for text in [r#"{"command":"/usr/bin/placet","args":["connect"]}"#, r#"{"url":"https://x.example","disabled":true}"#] {
+        for text in [
+            r#"{"command":"/usr/bin/placet","args":["connect"]}"#,
+            r#"{"url":"https://x.example","disabled":true}"#,
+        ] {
             let value = placet_json::parse(text.as_bytes(), &placet_json::Limits::MESSAGE).unwrap();
             assert!(read("x", &value, Path::new("")).unwrap().is_none(), "{text}");
         }

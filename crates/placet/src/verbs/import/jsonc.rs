@@ -70,7 +70,8 @@ fn member(text: &str, at: usize, name: &str) -> Option<Range<usize>> {
     let mut at = skip_space(text, open(text, at, '{')?);
     while text.get(at..)?.starts_with('"') {
         let key_end = at.checked_add(string_end(text.get(at..)?))?;
-        let key = placet_json::parse(text.get(at..key_end)?.as_bytes(), &placet_json::Limits::MESSAGE).ok()?;
+        let key =
+            placet_json::parse(text.get(at..key_end)?.as_bytes(), &placet_json::Limits::MESSAGE).ok()?;
         let colon = skip_space(text, key_end);
         let value = skip_space(text, open(text, colon, ':')?);
         let end = value_end(text, value)?;

@@ -114,7 +114,8 @@ impl Import {
         if self.write {
             rewrite(&self.file, &read, &entry, &backup)?;
         }
-        let told = Told { import: &self, read: &read, dir: &dir, seeded: &seeded, entry: &entry, human: &human };
+        let told =
+            Told { import: &self, read: &read, dir: &dir, seeded: &seeded, entry: &entry, human: &human };
         show(self.format, &told.document(), |_| told.text(&backup))?;
         Ok(Answer::of(seeded.silent.is_empty()))
     }
@@ -140,7 +141,11 @@ impl Import {
         let base = base.parent().unwrap_or(Path::new(""));
         // An editor's configuration lies in a directory of its own within the workspace.
         let own = base.file_name().and_then(|name| name.to_str());
-        let base = if matches!(own, Some(".vscode" | ".cursor" | ".zed")) { base.parent().unwrap_or(base) } else { base };
+        let base = if matches!(own, Some(".vscode" | ".cursor" | ".zed")) {
+            base.parent().unwrap_or(base)
+        } else {
+            base
+        };
         let (mut servers, mut left): (Vec<Server>, Vec<String>) = Default::default();
         for (name, server) in found {
             match client::read(name, server, base)? {
@@ -164,8 +169,9 @@ impl Import {
             return Ok(human.clone());
         }
         let user = variable("USER").or_else(|| variable("LOGNAME")).unwrap_or_else(|| "me".to_owned());
-        HumanId::new(&user)
-            .map_err(|_| Failure::new(format!("`{user}` can't be a person's id")).remedy("name one with `--human`"))
+        HumanId::new(&user).map_err(|_| {
+            Failure::new(format!("`{user}` can't be a person's id")).remedy("name one with `--human`")
+        })
     }
 
     /// What the client starts instead of its servers.
@@ -173,7 +179,9 @@ impl Import {
         let dir = std::fs::canonicalize(dir).or_fail(format_args!("can't find `{}`", dir.display()))?;
         let key = dir.join("agent.pem").display().to_string();
         let workflow = format!("{}/{}", self.tenant, project::WORKFLOW);
-        Ok(["connect", "--key", &key, "--agent", project::AGENT, "--workflow", &workflow].map(str::to_owned).into())
+        Ok(["connect", "--key", &key, "--agent", project::AGENT, "--workflow", &workflow]
+            .map(str::to_owned)
+            .into())
     }
 }
 
@@ -203,8 +211,9 @@ fn proposed(review: &str) -> Vec<String> {
 /// Puts the entry where the servers stood; the rest of the file stays as it is, comments and all.
 fn rewrite(file: &Path, read: &Read, entry: &Value, backup: &Path) -> Result<(), Failure> {
     let what = || format!("can't write `{}`", file.display());
-    let at = jsonc::place(&read.plain, read.path)
-        .ok_or_else(|| Failure::new(format!("`{}` is left as it is: its servers weren't found again", file.display())))?;
+    let at = jsonc::place(&read.plain, read.path).ok_or_else(|| {
+        Failure::new(format!("`{}` is left as it is: its servers weren't found again", file.display()))
+    })?;
     let mut text = read.text.clone();
     let column = "  ".repeat(read.path.len());
     text.replace_range(at, &pretty(entry).replace('\n', &format!("\n{column}")));
@@ -264,14 +273,22 @@ impl Told<'_> {
             let offered = self.seeded.offered.iter().find(|offered| offered.upstream == server.name);
             match (offered, self.seeded.silent.get(&server.name)) {
                 (Some(offered), _) => say(format_args!("\n{}: {} tools", server.name, offered.len())),
-                (None, Some(why)) => say(format_args!("\n{}: doesn't say what it offers: {why}", server.name)),
+                (None, Some(why)) => {
+                    say(format_args!("\n{}: doesn't say what it offers: {why}", server.name))
+                }
                 (None, None) => say(format_args!("\n{}: not started", server.name)),
             }
             if !server.found.is_empty() {
-                say(format_args!("  standing credentials: {}; {}", server.found.join(", "), self.whereto(server)));
+                say(format_args!(
+                    "  standing credentials: {}; {}",
+                    server.found.join(", "),
+                    self.whereto(server)
+                ));
             }
             for needed in needed(server) {
-                say(format_args!("  set {needed} for `placet serve`: the client asked for it, or had it from its environment"));
+                say(format_args!(
+                    "  set {needed} for `placet serve`: the client asked for it, or had it from its environment"
+                ));
             }
             for note in &server.notes {
                 say(format_args!("  {note}"));
@@ -281,15 +298,26 @@ impl Told<'_> {
             say(format_args!("\n{name}: left alone: it is switched off, or Placet itself"));
         }
         if self.import.write {
-            say(format_args!("\n`{}` starts Placet now; as it was: `{}`, with its secrets", self.import.file.display(), backup.display()));
+            say(format_args!(
+                "\n`{}` starts Placet now; as it was: `{}`, with its secrets",
+                self.import.file.display(),
+                backup.display()
+            ));
         } else {
-            say(format_args!("\nfor the client, instead of its servers (`--write` does it):\n{}", pretty(&nested(self.read.path, self.entry))));
+            say(format_args!(
+                "\nfor the client, instead of its servers (`--write` does it):\n{}",
+                pretty(&nested(self.read.path, self.entry))
+            ));
         }
         say(format_args!("\nnext:\n  cd {dir}"));
         if self.seeded.offered.is_empty() {
-            say(format_args!("  placet serve &\n  placet catalog pull --review review.toml   # which tools there are\n  placet catalog accept review.toml          # once you set to true what you looked at"));
+            say(format_args!(
+                "  placet serve &\n  placet catalog pull --review review.toml   # which tools there are\n  placet catalog accept review.toml          # once you set to true what you looked at"
+            ));
         } else {
-            say(format_args!("  placet catalog accept review.toml   # once you set to true what you looked at\n  placet serve &"));
+            say(format_args!(
+                "  placet catalog accept review.toml   # once you set to true what you looked at\n  placet serve &"
+            ));
         }
         say(format_args!(
             "  placet agent enrol {} --type assistant --owner {}\n  placet facts apply facts.json\n  PLACET_ENROL=… placet connect …      # once, with the code that was printed; then the client does",
@@ -300,7 +328,8 @@ impl Told<'_> {
     }
 
     fn whereto(&self, server: &Server) -> String {
-        let stored = self.seeded.stored.iter().any(|path| path.starts_with(&format!("secrets/{}.", server.name)));
+        let stored =
+            self.seeded.stored.iter().any(|path| path.starts_with(&format!("secrets/{}.", server.name)));
         match &server.reached {
             Reached::Http { .. } if stored => format!("in the vault as `{}`", server.name),
             Reached::Http { shown: Some(shown), .. } if matches!(shown.source, Source::Plain(_)) => format!(

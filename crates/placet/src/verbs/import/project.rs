@@ -48,12 +48,14 @@ pub(super) fn kept(servers: &[Server]) -> Vec<Kept<'_>> {
     let mut kept = Vec::new();
     for server in servers {
         match &server.reached {
-            Reached::Process { env, .. } => kept.extend(env.iter().filter_map(|(name, source)| match source {
-                Source::Plain(value) => {
-                    Some(Kept { path: file(&server.name, name), value: value.as_str(), vault: None })
-                }
-                Source::Variable(_) | Source::Asked(_) => None,
-            })),
+            Reached::Process { env, .. } => {
+                kept.extend(env.iter().filter_map(|(name, source)| match source {
+                    Source::Plain(value) => {
+                        Some(Kept { path: file(&server.name, name), value: value.as_str(), vault: None })
+                    }
+                    Source::Variable(_) | Source::Asked(_) => None,
+                }))
+            }
             Reached::Http { shown: Some(shown), .. } => {
                 if let Source::Plain(value) = &shown.source {
                     kept.push(Kept { path: file(&server.name, "vault"), value, vault: Some(&server.name) });
@@ -108,8 +110,10 @@ pub(super) fn upstreams<'s>(servers: impl Iterator<Item = &'s Server>) -> String
                 if !env.is_empty() {
                     line("env", &format!("{{ {} }}", env.join(", ")));
                 }
-                let vars: Vec<String> =
-                    vars.iter().map(|(name, value)| format!("{} = {}", quoted(name), quoted(value))).collect();
+                let vars: Vec<String> = vars
+                    .iter()
+                    .map(|(name, value)| format!("{} = {}", quoted(name), quoted(value)))
+                    .collect();
                 if !vars.is_empty() {
                     line("vars", &format!("{{ {} }}", vars.join(", ")));
                 }
@@ -149,7 +153,9 @@ fn private(url: &str) -> bool {
     use std::net::IpAddr;
     let Ok(url) = url::Url::parse(url) else { return false };
     match url.host() {
-        Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".local") || !name.contains('.'),
+        Some(url::Host::Domain(name)) => {
+            name == "localhost" || name.ends_with(".local") || !name.contains('.')
+        }
         Some(url::Host::Ipv4(ip)) => ip.is_private() || ip.is_loopback() || ip.is_link_local(),
         Some(url::Host::Ipv6(ip)) => IpAddr::V6(ip).is_loopback() || ip.is_unique_local(),
         None => false,

@@ -3,14 +3,51 @@
 
 /// How secrets of well-known services begin.
 const PREFIXES: [&str; 28] = [
-    "ghp_", "gho_", "ghu_", "ghs_", "github_pat_", "glpat-", "sk-", "sk_", "rk_", "xoxb-", "xoxp-", "xapp-", "AKIA",
-    "ASIA", "ATATT", "AIza", "ntn_", "secret_", "lin_api_", "figd_", "hf_", "npm_", "pypi-", "dop_v1_", "SG.",
-    "eyJ", "shpat_", "pat_",
+    "ghp_",
+    "gho_",
+    "ghu_",
+    "ghs_",
+    "github_pat_",
+    "glpat-",
+    "sk-",
+    "sk_",
+    "rk_",
+    "xoxb-",
+    "xoxp-",
+    "xapp-",
+    "AKIA",
+    "ASIA",
+    "ATATT",
+    "AIza",
+    "ntn_",
+    "secret_",
+    "lin_api_",
+    "figd_",
+    "hf_",
+    "npm_",
+    "pypi-",
+    "dop_v1_",
+    "SG.",
+    "eyJ",
+    "shpat_",
+    "pat_",
 ];
 /// Words in a name that say so by themselves.
 const WORDS: [&str; 14] = [
-    "TOKEN", "SECRET", "PASSWORD", "PASSWD", "PASSPHRASE", "PWD", "KEY", "APIKEY", "PAT", "CREDENTIAL", "CREDENTIALS",
-    "AUTH", "AUTHORIZATION", "COOKIE",
+    "TOKEN",
+    "SECRET",
+    "PASSWORD",
+    "PASSWD",
+    "PASSPHRASE",
+    "PWD",
+    "KEY",
+    "APIKEY",
+    "PAT",
+    "CREDENTIAL",
+    "CREDENTIALS",
+    "AUTH",
+    "AUTHORIZATION",
+    "COOKIE",
 ];
 
 /// Where a value comes from.
@@ -65,7 +102,9 @@ pub(super) fn named(name: &str) -> bool {
         lower = c.is_ascii_lowercase();
         apart.push(if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' });
     }
-    apart.split('_').any(|word| WORDS.contains(&word)) || apart.contains("DATABASE_URL") || apart.contains("DSN")
+    apart.split('_').any(|word| WORDS.contains(&word))
+        || apart.contains("DATABASE_URL")
+        || apart.contains("DSN")
 }
 
 /// Whether a value looks like a secret, whatever it is called.
@@ -79,7 +118,8 @@ pub(super) fn looks_so(value: &str) -> bool {
     if let Ok(url) = url::Url::parse(value)
         && url.has_host()
     {
-        return url.password().is_some() || url.query_pairs().any(|(name, value)| named(&name) || random(&value));
+        return url.password().is_some()
+            || url.query_pairs().any(|(name, value)| named(&name) || random(&value));
     }
     random(value)
 }
@@ -99,7 +139,14 @@ mod tests {
 
     #[test]
     fn secrets_are_known_by_name_or_look_and_ordinary_words_are_not() {
-        for name in ["GITHUB_PERSONAL_ACCESS_TOKEN", "apiKey", "X-Api-Key", "PGPASSWORD_PWD", "SLACK_PAT", "DATABASE_URL"] {
+        for name in [
+            "GITHUB_PERSONAL_ACCESS_TOKEN",
+            "apiKey",
+            "X-Api-Key",
+            "PGPASSWORD_PWD",
+            "SLACK_PAT",
+            "DATABASE_URL",
+        ] {
             assert!(named(name), "{name}");
         }
         for name in ["JIRA_URL", "LOG_LEVEL", "KEYBOARD", "REGION", "PATH"] {

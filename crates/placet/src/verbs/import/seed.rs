@@ -5,10 +5,7 @@
 use std::{collections::BTreeMap, path::Path};
 
 use placet_json::object;
-use placet_server::{
-    run,
-    settings::Settings,
-};
+use placet_server::{run, settings::Settings};
 
 use super::{
     client::Server,

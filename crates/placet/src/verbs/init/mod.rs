@@ -50,9 +50,9 @@ impl Init {
     }
 
     fn told(&self) -> Result<Answer, Failure> {
-        let all = TEMPLATES.iter().map(|template| {
-            Value::from(object! { "name" => template.name, "tells" => template.tells })
-        });
+        let all = TEMPLATES
+            .iter()
+            .map(|template| Value::from(object! { "name" => template.name, "tells" => template.tells }));
         show(self.format, &object! { "templates" => Value::Array(all.collect()) }.into(), |_| {
             let row = |template: &Template| vec![template.name.to_owned(), template.tells.to_owned()];
             table(&["TEMPLATE", "IN IT"], &TEMPLATES.iter().map(row).collect::<Vec<_>>())
@@ -75,14 +75,19 @@ impl Init {
         }
         let files = Value::Array(template.files.iter().map(|(path, _)| Value::from(*path)).collect());
         let [agent, of] = template.agent;
-        show(self.format, &object! { "dir" => dir.display().to_string(), "template" => template.name, "files" => files }.into(), |_| {
-            format!(
-                "wrote {} files below `{}`\n\nnext:\n  cd {}\n  placet check release\n  placet test release\n  placet serve &\n  placet facts apply facts.json\n  placet agent enrol {agent} --type {of} --owner maya",
-                template.files.len(),
-                dir.display(),
-                dir.display()
-            )
-        })?;
+        show(
+            self.format,
+            &object! { "dir" => dir.display().to_string(), "template" => template.name, "files" => files }
+                .into(),
+            |_| {
+                format!(
+                    "wrote {} files below `{}`\n\nnext:\n  cd {}\n  placet check release\n  placet test release\n  placet serve &\n  placet facts apply facts.json\n  placet agent enrol {agent} --type {of} --owner maya",
+                    template.files.len(),
+                    dir.display(),
+                    dir.display()
+                )
+            },
+        )?;
         Ok(Answer::Yes)
     }
 }

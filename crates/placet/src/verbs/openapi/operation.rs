@@ -270,7 +270,11 @@ impl Parts {
             let typed = document.typed(property, name, Stands::Elsewhere).and_then(|typed| {
                 let nested =
                     typed.kind == "object" || (typed.kind == "list" && typed.keys.contains("\"object\""));
-                if coding != Coding::Json && nested { Err("a form has no nested members".to_owned()) } else { Ok(typed) }
+                if coding != Coding::Json && nested {
+                    Err("a form has no nested members".to_owned())
+                } else {
+                    Ok(typed)
+                }
             });
             match typed {
                 Ok(typed) => {

@@ -2,11 +2,29 @@
 
 use placet_json::{Value, parse};
 
-use super::LIMITS;
+use super::{Backoff, Host, LIMITS, SourceSettings, sleep};
 
-pub(super) fn read_snapshot(path: &std::path::Path) -> Option<Value> {
-    let bytes = std::fs::read(path).ok()?;
-    parse(&bytes, &LIMITS).ok().filter(|value| value.as_object().is_some())
+/// The document that was kept last: by the hosts together, else in the file here.
+pub(super) async fn newest(settings: &SourceSettings, host: &dyn Host) -> Option<Value> {
+    let mut backoff = Backoff::default();
+    loop {
+        match host.kept(&settings.name).await {
+            Ok(Some(kept)) => return read_kept(&kept),
+            Ok(None) => return read_snapshot(&settings.snapshot),
+            Err(error) => {
+                tracing::error!(source = %settings.name, error, "what was kept of the source can't be read");
+                sleep(backoff.next()).await;
+            }
+        }
+    }
+}
+
+fn read_snapshot(path: &std::path::Path) -> Option<Value> {
+    read_kept(&std::fs::read(path).ok()?)
+}
+
+fn read_kept(bytes: &[u8]) -> Option<Value> {
+    parse(bytes, &LIMITS).ok().filter(|value| value.as_object().is_some())
 }
 
 /// Before the facts: a restart in between then finds a document that is no older than they are.
