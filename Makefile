@@ -37,7 +37,7 @@ peers: ## real MCP clients and servers, OPAL on both sides, OPA and cedarpy besi
 	@bash peers/install.sh
 	@$(CARGO) build --quiet --bin placet
 	$(CARGO) run --quiet --package xtask -- peers
-	$(CARGO) nextest run --workspace --run-ignored only --no-fail-fast -E 'package(placet-sync) or package(placet-policy) or (package(placet-testing) and test(/^streams::/))'
+	$(CARGO) nextest run --workspace --run-ignored only --no-fail-fast -E 'package(placet-sync) or package(placet-policy) or package(placet-verify) or (package(placet-testing) and test(/^streams::/))'
 
 bench: ## criterion benches and `placet bench`, in release
 	$(CARGO) bench --workspace

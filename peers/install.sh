@@ -11,7 +11,7 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 peers=$(dirname "$here")/.peers
 uv_version=0.13.9
-python_sets=(mcp1 mcp2 atlassian feeds opal engines ocsf)
+python_sets=(mcp1 mcp2 atlassian feeds opal engines tokens ocsf)
 # OPA as a library. Its wheel asks for a newer Python than its few lines of ctypes need.
 opa_bindings=opa-golib-python-bindings==0.4.4
 
@@ -64,6 +64,20 @@ install_node() {
   ln -sfn "$peers/node/node_modules" "$here/node_modules"
 }
 
+# Two small libraries beside the others, so that those stay as they are.
+install_token_judges() {
+  local want
+  want=$(stamp "$here/tokens/package.json" "$here/tokens/package-lock.json")
+  if ! fresh tokens-node "$want"; then
+    say "npm: jose and oauth4webapi"
+    mkdir -p "$peers/tokens-node"
+    cp "$here/tokens/package.json" "$here/tokens/package-lock.json" "$peers/tokens-node/"
+    npm ci --prefix "$peers/tokens-node" --silent --no-audit --no-fund --prefer-offline
+    echo "$want" >"$peers/tokens-node.stamp"
+  fi
+  ln -sfn "$peers/tokens-node/node_modules" "$here/tokens/node_modules"
+}
+
 install_python() {
   local set=$1 lock="$here/requirements-$1.txt" want
   want=$(stamp "$lock")
@@ -88,6 +102,7 @@ main() {
 
   local jobs=() failed=0
   install_node & jobs+=($!)
+  install_token_judges & jobs+=($!)
   for set in "${python_sets[@]}"; do install_python "$set" & jobs+=($!); done
   for job in "${jobs[@]}"; do wait "$job" || failed=1; done
   [ "$failed" = 0 ] || { say "failed"; exit 2; }

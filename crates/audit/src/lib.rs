@@ -44,7 +44,7 @@ pub use access::{Present, Uses, digest_of, present};
 pub use backup::{BackupError, BackupReport, Restore, Restored, backup, restore};
 pub use branch::{Contrast, after, contrast, contrasted, tree};
 pub use data::{Data, DataError, master_key};
-pub use diff::{Changed, Count, LedgerDiff, MAX_EXAMPLES, Side, diff};
+pub use diff::{Changed, Count, LedgerDiff, MAX_EXAMPLES, Side, diff, diff_in};
 pub use explain::{Explained, explain, explain_in};
 pub use handover::{Handover, Keys, Old, RotateError, keys, rotate};
 pub use key::{KeyError, checkpoint_key, organisation, read_key};

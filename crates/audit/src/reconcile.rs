@@ -317,13 +317,13 @@ impl Reconciled {
 
 impl fmt::Display for Reconciled {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for OneSided { which, time, what } in &self.not_through_us {
+        for OneSided { which, time, what, .. } in &self.not_through_us {
             writeln!(f, "never came through the gateway: {which}, {time}: {what}")?;
         }
-        for OneSided { which, time, what } in &self.not_there {
+        for OneSided { which, time, what, .. } in &self.not_there {
             writeln!(f, "done here, unknown there: {which}, {time}: {what}")?;
         }
-        for OneSided { which, time, what } in &self.unknown_happened {
+        for OneSided { which, time, what, .. } in &self.unknown_happened {
             writeln!(f, "unknown here, and it happened: {which}, {time}: {what}")?;
         }
         let Self { matched, not_through_us_count, not_there_count, .. } = self;

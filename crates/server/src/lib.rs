@@ -27,4 +27,4 @@ mod transparency;
 pub mod tree;
 pub mod uses;
 pub mod vault;
-pub mod window;
+pub use placet_verify::window;

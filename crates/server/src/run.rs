@@ -295,6 +295,7 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
             upstreams: Arc::clone(&upstreams),
             ledger: ledger.clone(),
             effects: effects.clone(),
+            credentials: settings.upstreams.iter().map(Upstream::credential).collect(),
         }),
         door: Door {
             audience: server.admin_url.clone(),
@@ -616,8 +617,11 @@ fn scheme(upstream: &Upstream) -> Scheme {
         ListWith::CallToken => Service::CallToken,
         ListWith::Vault(name) => Service::Vault(name.clone()),
     };
-    let injection =
-        Injection { header: upstream.secret_header.clone(), prefix: upstream.secret_prefix.clone() };
+    let injection = Injection {
+        header: upstream.secret_header.clone(),
+        prefix: upstream.secret_prefix.clone(),
+        query: upstream.secret_query.clone(),
+    };
     Scheme { audience, injection, service }
 }
 

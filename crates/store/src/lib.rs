@@ -46,8 +46,8 @@ pub use journal::{Journal, Options, Status, SubmitError, Ticket};
 pub use kept::{Keep, KeptState, KeptStates};
 pub use open::{OpenError, OpenReport};
 pub use postgres::{
-    Commits, Commons, DatabaseError, Foreign, ForeignReader, ForeignRow, Moment, Postgres, Prepared, Probe,
-    ReadStopped, RowsOf, TableSpec, fetch, probe,
+    About, Commits, Commons, DatabaseError, Foreign, ForeignReader, ForeignRow, Moment, Postgres, Prepared,
+    Probe, ReadStopped, RowsOf, Said, Sibling, TableSpec, fetch, probe,
 };
 pub use projection::{Filter, Found, Projection, ProjectionError, Row};
 pub use published::{Anchor, Heads, cosigned, fresh_seed, keep_cosigned, resign};

@@ -12,6 +12,7 @@ mod body;
 mod catalog;
 mod databases;
 mod decisions;
+mod diff;
 mod door;
 mod effects;
 mod enrolment;
@@ -160,6 +161,7 @@ pub fn routes(admin: Arc<Admin>) -> Router {
         .route("/v1/releases/rollback", post(lives::rollback))
         .route("/v1/releases/{release}/shadow", post(lives::start_shadow))
         .route("/v1/releases/shadow", get(lives::shadow).post(lives::end_shadow))
+        .route("/v1/releases/diff", post(diff::diff))
         .route("/v1/releases/candidates", get(opal::candidates))
         .route("/v1/databases", get(databases::list))
         .route("/v1/outside-authority", post(outside::tell))

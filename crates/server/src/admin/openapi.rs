@@ -329,6 +329,16 @@ pub(super) const OPERATIONS: &[Operation] = &[
         "200",
         &[("to", "string", false), WHY],
     ),
+    Operation {
+        body: None,
+        query: &["a_bytes", "from", "to", "since_ms", "until_ms", "tenant"],
+        ..act(
+            "/v1/releases/diff",
+            "Ask two releases about the ledger: their archives one after the other (application/octet-stream); lines of JSON, the last one with `ledger` or `error`",
+            "200",
+            &[],
+        )
+    },
     read("/v1/releases/candidates", "Releases that came of policy bundles"),
     act(
         "/v1/outside-authority",

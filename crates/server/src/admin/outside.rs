@@ -86,6 +86,6 @@ fn call(value: &Value) -> Option<Call> {
         which: text("which")?.to_owned(),
         time: Timestamp::parse(text("time")?).ok()?,
         tool,
-        digest: text("digest")?.parse().ok()?,
+        digest: Digest::parse(text("digest")?)?,
     })
 }

@@ -14,6 +14,7 @@ mod enrolment;
 mod envelope;
 mod feeds;
 mod gateways;
+mod http_parts;
 mod limits;
 mod live;
 mod lookups;
