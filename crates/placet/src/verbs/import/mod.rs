@@ -114,8 +114,7 @@ impl Import {
         if self.write {
             rewrite(&self.file, &read, &entry, &backup)?;
         }
-        let told =
-            Told { import: &self, read: &read, dir: &dir, seeded: &seeded, entry: &entry };
+        let told = Told { import: &self, read: &read, dir: &dir, seeded: &seeded, entry: &entry };
         show(self.format, &told.document(), |_| told.text(&backup))?;
         Ok(Answer::of(seeded.silent.is_empty()))
     }
