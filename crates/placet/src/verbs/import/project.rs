@@ -50,12 +50,11 @@ pub(super) fn kept(servers: &[Server]) -> Vec<Kept<'_>> {
     for server in servers {
         match &server.reached {
             Reached::Process { env, .. } => {
-                kept.extend(env.iter().filter_map(|(name, source)| match source {
-                    Source::Plain(value) => {
-                        Some(Kept { path: file(&server.name, name), value: value.as_str(), vault: None })
+                for (name, source) in env {
+                    if let Source::Plain(value) = source {
+                        kept.push(Kept { path: file(&server.name, name), value, vault: None });
                     }
-                    Source::Variable(_) | Source::Asked(_) => None,
-                }))
+                }
             }
             Reached::Http { shown: Some(shown), .. } => {
                 if let Source::Plain(value) = &shown.source {
