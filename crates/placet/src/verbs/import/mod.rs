@@ -272,7 +272,7 @@ impl Told<'_> {
             match (offered, self.seeded.silent.get(&server.name)) {
                 (Some(offered), _) => say(format_args!("\n{}: {} tools", server.name, offered.len())),
                 (None, Some(why)) => {
-                    say(format_args!("\n{}: doesn't say what it offers: {why}", server.name))
+                    say(format_args!("\n{}: doesn't say what it offers: {why}", server.name));
                 }
                 (None, None) => say(format_args!("\n{}: not started", server.name)),
             }
