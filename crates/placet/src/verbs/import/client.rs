@@ -234,7 +234,8 @@ impl Server {
     }
 
     fn process(&mut self, words: Vec<String>, given: Vec<(String, String)>, cwd: Option<String>) {
-        let (mut env, mut vars): (Vec<(String, Source)>, Vec<(String, String)>) = Default::default();
+        let mut env: Vec<(String, Source)> = Vec::new();
+        let mut vars: Vec<(String, String)> = Vec::new();
         for (name, value) in given {
             let source = Source::of(&value);
             if named(&name) || looks_so(&value) || !matches!(source, Source::Plain(_)) {
@@ -268,7 +269,7 @@ impl Server {
                 value.split_once(':').is_some_and(|(name, _)| named(name.trim()) && !name.contains('/'));
             let is_secret = at > 0
                 && !value.is_empty()
-                && (option.is_none() || option.is_some_and(named) || looks_so(value))
+                && (option.is_none_or(named) || looks_so(value))
                 && (expected
                     || option.is_some_and(named)
                     || looks_so(value)

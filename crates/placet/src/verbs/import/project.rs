@@ -50,12 +50,11 @@ pub(super) fn kept(servers: &[Server]) -> Vec<Kept<'_>> {
     for server in servers {
         match &server.reached {
             Reached::Process { env, .. } => {
-                kept.extend(env.iter().filter_map(|(name, source)| match source {
-                    Source::Plain(value) => {
-                        Some(Kept { path: file(&server.name, name), value: value.as_str(), vault: None })
+                for (name, source) in env {
+                    if let Source::Plain(value) = source {
+                        kept.push(Kept { path: file(&server.name, name), value, vault: None });
                     }
-                    Source::Variable(_) | Source::Asked(_) => None,
-                }))
+                }
             }
             Reached::Http { shown: Some(shown), .. } => {
                 if let Source::Plain(value) = &shown.source {
@@ -155,7 +154,7 @@ fn private(url: &str) -> bool {
     let Ok(url) = url::Url::parse(url) else { return false };
     match url.host() {
         Some(url::Host::Domain(name)) => {
-            name == "localhost" || name.ends_with(".local") || !name.contains('.')
+            name == "localhost" || name.strip_suffix(".local").is_some() || !name.contains('.')
         }
         Some(url::Host::Ipv4(ip)) => ip.is_private() || ip.is_loopback() || ip.is_link_local(),
         Some(url::Host::Ipv6(ip)) => IpAddr::V6(ip).is_loopback() || ip.is_unique_local(),
