@@ -33,11 +33,11 @@ demo-all: ## the demo with every scene; fails unless all came out as told
 	@$(CARGO) build --quiet --bin placet
 	./target/debug/placet demo --all
 
-peers: ## real MCP clients and servers through the gateway, real OPAL on both sides, OPA and cedarpy beside the engines
+peers: ## real MCP clients and servers, OPAL on both sides, OPA and cedarpy beside the engines, OCSF validated
 	@bash peers/install.sh
 	@$(CARGO) build --quiet --bin placet
 	$(CARGO) run --quiet --package xtask -- peers
-	$(CARGO) nextest run --workspace --run-ignored only --no-fail-fast -E 'package(placet-sync) or package(placet-policy) or test(archive::a_bucket) or test(order::)'
+	$(CARGO) nextest run --workspace --run-ignored only --no-fail-fast -E 'package(placet-sync) or package(placet-policy) or package(placet-verify) or (package(placet-testing) and (test(/^streams::/) or test(people_peers))) or test(archive::a_bucket) or test(order::)'
 
 bench: ## criterion benches and `placet bench`, in release
 	$(CARGO) bench --workspace

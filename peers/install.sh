@@ -11,7 +11,7 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 peers=$(dirname "$here")/.peers
 uv_version=0.13.9
-python_sets=(mcp1 mcp2 atlassian feeds opal engines s3)
+python_sets=(mcp1 mcp2 atlassian feeds opal engines tokens ocsf s3)
 # OPA as a library. Its wheel asks for a newer Python than its few lines of ctypes need.
 opa_bindings=opa-golib-python-bindings==0.4.4
 
@@ -66,6 +66,34 @@ install_node() {
   ln -sfn "$peers/node/node_modules" "$here/node_modules"
 }
 
+# Two small libraries beside the others, so that those stay as they are.
+install_token_judges() {
+  local want
+  want=$(stamp "$here/tokens/package.json" "$here/tokens/package-lock.json")
+  if ! fresh tokens-node "$want"; then
+    say "npm: jose and oauth4webapi"
+    mkdir -p "$peers/tokens-node"
+    cp "$here/tokens/package.json" "$here/tokens/package-lock.json" "$peers/tokens-node/"
+    npm ci --prefix "$peers/tokens-node" --silent --no-audit --no-fund --prefer-offline
+    echo "$want" >"$peers/tokens-node.stamp"
+  fi
+  ln -sfn "$peers/tokens-node/node_modules" "$here/tokens/node_modules"
+}
+
+# A provider of people, OAuth clients and the driver of a browser: a set of its own.
+install_web() {
+  local want
+  want=$(stamp "$here/web/package.json" "$here/web/package-lock.json")
+  if ! fresh web "$want"; then
+    say "web: $(grep -c '"node_modules/' "$here/web/package-lock.json") packages"
+    mkdir -p "$peers/web"
+    cp "$here/web/package.json" "$here/web/package-lock.json" "$peers/web/"
+    npm ci --prefix "$peers/web" --silent --no-audit --no-fund --prefer-offline
+    echo "$want" >"$peers/web.stamp"
+  fi
+  ln -sfn "$peers/web/node_modules" "$here/web/node_modules"
+}
+
 install_python() {
   local set=$1 lock="$here/requirements-$1.txt" want
   want=$(stamp "$lock")
@@ -90,6 +118,8 @@ main() {
 
   local jobs=() failed=0
   install_node & jobs+=($!)
+  install_token_judges & jobs+=($!)
+  install_web & jobs+=($!)
   for set in "${python_sets[@]}"; do install_python "$set" & jobs+=($!); done
   for job in "${jobs[@]}"; do wait "$job" || failed=1; done
   [ "$failed" = 0 ] || { say "failed"; exit 2; }

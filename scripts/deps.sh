@@ -35,6 +35,12 @@ if ! python3 -c 'import cryptography' >/dev/null 2>&1; then
   # A python3 of another origin than Debian's takes it from its own registry.
   python3 -c 'import cryptography' >/dev/null 2>&1 || python3 -m pip install --quiet 'cryptography>=42'
 fi
+# The pages for people are tested in a real browser.
+if ! command -v chromium >/dev/null 2>&1 && ! command -v google-chrome >/dev/null 2>&1; then
+  say "installing chromium by apt (some 300 MB)"
+  apt-get update -qq
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null
+fi
 if ! cargo nextest --version >/dev/null 2>&1; then
   say "installing cargo-nextest from crates.io (some minutes, once)"
   cargo install --quiet --locked cargo-nextest

@@ -12,11 +12,13 @@ use placet_core::{Digest, Engine as _};
 use placet_json::{Value, object};
 use placet_policy::Release;
 use placet_record::AskedRecord;
+use placet_store::{Reader, Subjects};
 
 use crate::{
     Data, DataError,
     again::{Case, Now, by},
-    replay::{Found, QUEUE, Scope, walk},
+    past::Past,
+    replay::{Found, Journal, QUEUE, Scope, WINDOW, walk},
 };
 
 /// The most changed decisions that are told one by one.
@@ -141,6 +143,56 @@ impl LedgerDiff {
         })
     }
 
+    /// Reads what [`Self::to_value`] wrote; none where it isn't that.
+    #[must_use]
+    pub fn from_value(value: &Value) -> Option<Self> {
+        let text = |value: &Value, name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
+        let number = |value: &Value, name: &str| value.get(name).and_then(Value::as_u64);
+        let list = |name: &str| value.get(name).and_then(Value::as_array);
+        let count = |value: &Value| {
+            Some(Count { permitted: number(value, "permitted")?, denied: number(value, "denied")? })
+        };
+        let groups = |name: &str| -> Option<BTreeMap<String, Count>> {
+            list(name)?.iter().map(|group| Some((text(group, "name")?, count(group)?))).collect()
+        };
+        let side = |value: &Value| {
+            let permits = match value.get("decision").and_then(Value::as_str)? {
+                "permit" => true,
+                "deny" => false,
+                _ => return None,
+            };
+            Some(Side { permits, code: text(value, "code")?, rule: text(value, "rule")? })
+        };
+        let example = |value: &Value| {
+            Some(Changed {
+                sequence: number(value, "sequence")?,
+                id: text(value, "id")?,
+                tenant: text(value, "tenant")?,
+                agent: text(value, "agent")?,
+                human: text(value, "human")?,
+                tool: text(value, "tool")?,
+                was: side(value.get("was")?)?,
+                now: side(value.get("now")?)?,
+            })
+        };
+        let not_compared = list("not_compared")?.iter();
+        let not_compared = not_compared.map(|of| Some((text(of, "why")?, number(of, "count")?)));
+        Some(Self {
+            a: Digest::parse(&text(value, "a")?)?,
+            b: Digest::parse(&text(value, "b")?)?,
+            compared: number(value, "compared")?,
+            both_permit: number(value, "both_permit")?,
+            both_deny: number(value, "both_deny")?,
+            other_reasons: number(value, "other_reasons")?,
+            changes: count(value)?,
+            by_rule: groups("by_rule")?,
+            by_agent: groups("by_agent")?,
+            by_tool: groups("by_tool")?,
+            examples: list("examples")?.iter().map(example).collect::<Option<_>>()?,
+            not_compared: not_compared.collect::<Option<_>>()?,
+        })
+    }
+
     fn add(&mut self, case: &Case, compared: Result<(Side, Side, bool), String>) {
         let (was, now, same_codes) = match compared {
             Ok(sides) => sides,
@@ -210,6 +262,38 @@ pub fn diff(
     b: &Release,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<LedgerDiff, DataError> {
+    let threads = thread::available_parallelism().map_or(1, NonZero::get);
+    compare(a, b, threads, |found| walk(data, scope, true, progress, found).map(drop))
+}
+
+/// The same of a ledger that is being written, up to where it is now. Half of the processors decide. Where `go_on` says
+/// so, it ends, and there is no answer.
+pub fn diff_in(
+    reader: &Reader,
+    subjects: &Subjects,
+    scope: &Scope,
+    a: &Release,
+    b: &Release,
+    go_on: &mut dyn FnMut(u64, u64) -> bool,
+) -> Result<Option<LedgerDiff>, DataError> {
+    let threads = thread::available_parallelism().map_or(1, |all| (all.get() / 2).max(1));
+    let last = scope.to.map_or(reader.last(), |to| to.min(reader.last()));
+    let mut whole = true;
+    let told = |at, of| {
+        whole = go_on(at, of);
+        whole
+    };
+    let journal = Journal { past: Past::new(WINDOW, subjects.clone()), records: reader.range(1, last), last };
+    let diff = compare(a, b, threads, |found| journal.walk(scope, true, told, found))?;
+    Ok(whole.then_some(diff))
+}
+
+fn compare(
+    a: &Release,
+    b: &Release,
+    threads: usize,
+    walk: impl FnOnce(&mut dyn FnMut(Found<'_>)) -> Result<(), DataError>,
+) -> Result<LedgerDiff, DataError> {
     let report = Mutex::new(LedgerDiff {
         a: a.release(),
         b: b.release(),
@@ -224,7 +308,6 @@ pub fn diff(
         examples: Vec::new(),
         not_compared: BTreeMap::new(),
     });
-    let threads = thread::available_parallelism().map_or(1, NonZero::get);
     let (cases, waiting) = sync_channel::<Case>(QUEUE);
     let waiting = Mutex::new(waiting);
     thread::scope(|threads_of| {
@@ -249,7 +332,7 @@ pub fn diff(
                 }
             });
         }
-        let walked = walk(data, scope, true, progress, |found| match found {
+        let walked = walk(&mut |found| match found {
             Found::Case(case) => drop(cases.send(case)),
             Found::Unreadable(_, why) => {
                 let mut report = report.lock().unwrap_or_else(PoisonError::into_inner);

@@ -10,6 +10,7 @@
 //! - [`search`]: decisions by agent, person, workflow, action, reason and time.
 //! - [`story`]: one decision told from its record, its effect and its proof.
 //! - [`reconcile`]: an upstream's own log beside ours.
+//! - [`event`]: a record as an OCSF event.
 //! - [`explain`](fn@explain): one decision's rules with the values that it saw, and what would have permitted it.
 //! - [`replay`]: decides again from record, archived release and the facts of that revision, and tells what differs.
 //!
@@ -27,6 +28,7 @@ mod diff;
 mod explain;
 mod handover;
 mod key;
+mod ocsf;
 mod pack;
 mod past;
 mod prove;
@@ -44,10 +46,11 @@ pub use access::{Present, Uses, digest_of, present};
 pub use backup::{BackupError, BackupReport, Restore, Restored, backup, restore};
 pub use branch::{Contrast, after, contrast, contrasted, tree};
 pub use data::{Data, DataError, master_key};
-pub use diff::{Changed, Count, LedgerDiff, MAX_EXAMPLES, Side, diff};
+pub use diff::{Changed, Count, LedgerDiff, MAX_EXAMPLES, Side, diff, diff_in};
 pub use explain::{Explained, explain, explain_in};
 pub use handover::{Handover, Keys, Old, RotateError, keys, rotate};
 pub use key::{KeyError, checkpoint_key, organisation, read_key};
+pub use ocsf::{Event, OCSF_VERSION, OUTSIDE, Sender, event};
 pub use pack::{ExportError, Exported, OpenPackError, Pack, PackReport, Selection, export};
 pub use prove::{Held, ProveError, RangeReport, Shown, held, prove, prove_range};
 pub use reconcile::{Mapping, OneSided, ReconcileError, Reconciled, reconcile};

@@ -15,7 +15,7 @@ use placet_facts::Snapshot;
 use placet_json::Value;
 use placet_policy::Release;
 use placet_record::{AskedRecord, DecisionRecord};
-use placet_store::Record;
+use placet_store::{ReadError, Record};
 
 use crate::{
     Data, DataError,
@@ -110,29 +110,56 @@ pub(crate) fn walk(
     scope: &Scope,
     against: bool,
     progress: &mut dyn FnMut(u64, u64),
-    mut found: impl FnMut(Found<'_>),
+    found: impl FnMut(Found<'_>),
 ) -> Result<u64, DataError> {
-    let Begin { mut past, from } = begin(data, WINDOW)?;
+    let Begin { past, from } = begin(data, WINDOW)?;
     let last = scope.to.map_or(data.last(), |to| to.min(data.last()));
-    for record in data.records(from, last)? {
-        let record = record?;
-        if record.sequence.is_multiple_of(STEP) {
-            progress(record.sequence, last);
-        }
-        match past.fold(&record) {
-            Folded::Decision(decision)
-                if scope.holds(&record)
-                    && scope.decision.as_ref().is_none_or(|only| *only == decision.id) =>
-            {
-                found(Found::Case(case(&past, &record, decision, against)));
-            }
-            // It can't be told which decision it is.
-            Folded::Unreadable(why) if scope.holds(&record) => found(Found::Unreadable(&record, why)),
-            Folded::Decision(_) | Folded::Unreadable(_) | Folded::Other => {}
-        }
-    }
-    progress(last, last);
+    let journal = Journal { past, records: data.records(from, last)?, last };
+    let told = |at, of| {
+        progress(at, of);
+        true
+    };
+    journal.walk(scope, against, told, found)?;
     Ok(from)
+}
+
+/// Records in order, and what was before them.
+pub(crate) struct Journal<R> {
+    pub(crate) past: Past,
+    pub(crate) records: R,
+    pub(crate) last: u64,
+}
+
+impl<R: Iterator<Item = Result<Record, ReadError>>> Journal<R> {
+    /// Ends early where `go_on`, which hears how many records of how many are read, says so.
+    pub(crate) fn walk(
+        self,
+        scope: &Scope,
+        against: bool,
+        mut go_on: impl FnMut(u64, u64) -> bool,
+        mut found: impl FnMut(Found<'_>),
+    ) -> Result<(), DataError> {
+        let Self { mut past, records, last } = self;
+        for record in records {
+            let record = record?;
+            if record.sequence.is_multiple_of(STEP) && !go_on(record.sequence, last) {
+                return Ok(());
+            }
+            match past.fold(&record) {
+                Folded::Decision(decision)
+                    if scope.holds(&record)
+                        && scope.decision.as_ref().is_none_or(|only| *only == decision.id) =>
+                {
+                    found(Found::Case(case(&past, &record, decision, against)));
+                }
+                // It can't be told which decision it is.
+                Folded::Unreadable(why) if scope.holds(&record) => found(Found::Unreadable(&record, why)),
+                Folded::Decision(_) | Folded::Unreadable(_) | Folded::Other => {}
+            }
+        }
+        go_on(last, last);
+        Ok(())
+    }
 }
 
 /// `against`: it is made again by another release than its own.

@@ -4,14 +4,16 @@
 //! agent's own HTTP client is read back into arguments by the same template ([`crate::Catalog::route`]).
 
 mod define;
+mod multipart;
 mod route;
 
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::{borrow::Cow, collections::BTreeMap, fmt::Write as _};
 
 use placet_json::{Object, Value, object};
 
 use crate::{Argument, Source, Type};
 pub use define::definition;
+pub(crate) use multipart::is_file_name;
 pub(crate) use route::ambiguous;
 pub use route::{Claim, Incoming, Routed};
 
@@ -33,6 +35,10 @@ pub struct Operation {
     /// By name in lower case.
     pub(crate) header: BTreeMap<String, Part>,
     pub(crate) body: Body,
+    /// Which arguments of a multipart body are files, by name.
+    pub(crate) files: BTreeMap<String, File>,
+    /// The headers of the answer that belong to the result, in lower case.
+    pub(crate) returns: Vec<String>,
     /// What agents are told of the tool.
     pub(crate) description: String,
     /// What they are told of its arguments, by name.
@@ -78,8 +84,20 @@ pub(crate) enum Body {
     Json,
     /// The same as `application/x-www-form-urlencoded`.
     Form,
+    /// The same as `multipart/form-data`.
+    Multipart,
     /// One argument is the whole JSON document.
     Argument(String),
+}
+
+/// How an argument is a file of a multipart body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct File {
+    pub(crate) name: Part,
+    /// The media type.
+    pub(crate) kind: String,
+    /// Whether the argument is the file's bytes in base64, and not its text.
+    pub(crate) base64: bool,
 }
 
 /// A request as it is sent, without credential, host and what the transport adds.
@@ -94,10 +112,15 @@ pub struct HttpRequest {
     /// Names in lower case, and values of visible ASCII.
     pub headers: Vec<(String, String)>,
     /// The type of the body, where there is one.
-    pub content_type: Option<&'static str>,
+    pub content_type: Option<Cow<'static, str>>,
     /// The body.
     pub body: Vec<u8>,
+    /// The headers of the answer that belong to the result, in lower case.
+    pub returns: Vec<String>,
 }
+
+/// A body with its type.
+type Sent = (Option<Cow<'static, str>>, Vec<u8>);
 
 /// An argument that can't stand where the operation has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -161,9 +184,10 @@ impl Operation {
         let parts = self.query.values().chain(self.header.values()).filter_map(Part::argument);
         let body = match &self.body {
             Body::Argument(name) => Some(name.as_str()),
-            Body::None | Body::Json | Body::Form => None,
+            Body::None | Body::Json | Body::Form | Body::Multipart => None,
         };
-        self.path.iter().filter_map(|segment| segment.slot.as_deref()).chain(parts).chain(body)
+        let names = self.files.values().filter_map(|file| file.name.argument());
+        self.path.iter().filter_map(|segment| segment.slot.as_deref()).chain(parts).chain(body).chain(names)
     }
 
     /// The request that these complete, canonical arguments are.
@@ -217,13 +241,14 @@ impl Operation {
             return Err(unfit(longest, "makes the address of the request too long"));
         }
         let (content_type, body) = self.body(arguments)?;
-        Ok(HttpRequest { method: self.method.as_str(), path, query, headers, content_type, body })
+        let returns = self.returns.clone();
+        Ok(HttpRequest { method: self.method.as_str(), path, query, headers, content_type, body, returns })
     }
 
-    fn body(&self, arguments: &Object) -> Result<(Option<&'static str>, Vec<u8>), Unfit> {
+    fn body(&self, arguments: &Object) -> Result<Sent, Unfit> {
         let canonical = |value: &Value| {
             let canonical = value.canonical().map_err(|_| unfit("body", "has no canonical form"))?;
-            Ok((Some("application/json"), canonical.as_bytes().to_vec()))
+            Ok((Some(Cow::Borrowed("application/json")), canonical.as_bytes().to_vec()))
         };
         match &self.body {
             Body::None => Ok((None, Vec::new())),
@@ -238,8 +263,9 @@ impl Operation {
                 for (name, _) in &rest {
                     pairs.extend(flat(name, name, arguments)?);
                 }
-                Ok((Some("application/x-www-form-urlencoded"), encoded(&pairs).into_bytes()))
+                Ok((Some(Cow::Borrowed("application/x-www-form-urlencoded")), encoded(&pairs).into_bytes()))
             }
+            Body::Multipart => multipart::write(&self.rest(arguments), &self.files, arguments),
         }
     }
 
@@ -251,7 +277,7 @@ impl Operation {
     }
 
     pub(crate) fn to_value(&self) -> Value {
-        let Self { method, path: _, query, header, body, description, describe } = self;
+        let Self { method, path: _, query, header, body, files, returns, description, describe } = self;
         let parts = |parts: &BTreeMap<String, Part>| -> Object {
             parts.iter().map(|(name, part)| (name.clone(), Value::from(part.text()))).collect()
         };
@@ -259,14 +285,24 @@ impl Operation {
             Body::None => "none".to_owned(),
             Body::Json => "json".to_owned(),
             Body::Form => "form".to_owned(),
+            Body::Multipart => "multipart".to_owned(),
             Body::Argument(name) => format!("{{{name}}}"),
         };
         let describe: Object =
             describe.iter().map(|(name, text)| (name.clone(), Value::from(text.as_str()))).collect();
-        Value::Object(object! {
+        let mut document = object! {
             "method" => method.as_str(), "path" => self.path(), "query" => parts(query), "header" => parts(header),
             "body" => body, "description" => description.as_str(), "describe" => describe,
-        })
+        };
+        if !files.is_empty() {
+            let files = files.iter().map(|(name, file)| (name.clone(), file.to_value()));
+            document.insert("files", files.collect::<Object>());
+        }
+        if !returns.is_empty() {
+            let returns = returns.iter().map(|name| Value::from(name.as_str()));
+            document.insert("returns", Value::Array(returns.collect()));
+        }
+        Value::Object(document)
     }
 }
 
@@ -282,6 +318,13 @@ impl Part {
             Self::Argument(name) => format!("{{{name}}}"),
             Self::Fixed(text) => text.clone(),
         }
+    }
+}
+
+impl File {
+    fn to_value(&self) -> Value {
+        let Self { name, kind, base64 } = self;
+        Value::Object(object! { "name" => name.text(), "type" => kind.as_str(), "base64" => *base64 })
     }
 }
 

@@ -149,6 +149,11 @@ pub trait FactsView: Send + Sync {
     fn workflow(&self, id: &WorkflowId) -> Option<&Workflow>;
     /// A delegation of this tenant.
     fn delegation(&self, id: &DelegationId) -> Option<&Delegation>;
+    /// How the person of a delegation had signed in when they consented to it, as policy reads it. None: it wasn't
+    /// consented to in a browser.
+    fn signed_in(&self, _delegation: &DelegationId) -> Option<Value> {
+        None
+    }
     /// The unspent approvals of a workflow, by id.
     fn approvals(&self, workflow: &WorkflowId) -> Vec<&Approval>;
     /// A resource of this tenant.

@@ -51,6 +51,9 @@ impl FactsView for AsReserved<'_> {
     fn delegation(&self, id: &DelegationId) -> Option<&Delegation> {
         self.newest.delegation(id)
     }
+    fn signed_in(&self, delegation: &DelegationId) -> Option<Value> {
+        self.newest.signed_in(delegation)
+    }
     fn resource(&self, at: &ResourceRef) -> Option<&Resource> {
         self.newest.resource(at)
     }

@@ -103,6 +103,7 @@ pub(crate) fn organisation(
         }
         Change::EnrolmentOffered(offer) => crate::enrolment::offer(org, offer)?,
         Change::EnrolmentTaken { code, agent } => crate::enrolment::take(org, code, agent)?,
+        Change::Session(change) => change.apply(org)?,
         Change::RiskSet { of, risk } => crate::risk::of_organisation(org, of, *risk)?,
         Change::Frozen(what) => {
             // Tools and upstreams belong to releases: a stop on one that no release knows yet is a stop all the same.
@@ -130,6 +131,7 @@ pub(crate) fn organisation(
         | Change::WorkflowClosed(_)
         | Change::DelegationGranted(_)
         | Change::DelegationRevoked(_)
+        | Change::Consent(_)
         | Change::ApprovalGiven(_)
         | Change::ApprovalWithdrawn(_)
         | Change::ResourceSet(_)
@@ -178,6 +180,7 @@ pub(crate) fn tenant(
                 Arc::new(Delegation { state: DelegationState::Revoked, ..delegation }),
             );
         }
+        Change::Consent(change) => change.apply(facts)?,
         Change::ApprovalGiven(approval) => {
             givable(facts, org, approval)?;
             facts.approvals.insert(approval.id.local().clone(), Arc::new(approval.clone()));
@@ -234,6 +237,7 @@ pub(crate) fn tenant(
         | Change::DirectoryRemoved { .. }
         | Change::EnrolmentOffered(_)
         | Change::EnrolmentTaken { .. }
+        | Change::Session(_)
         | Change::Frozen(_)
         | Change::Unfrozen(_)
         | Change::WaiverAsked(_)

@@ -7,8 +7,8 @@ use placet_core::{
 use placet_json::{Value, object};
 
 use crate::{
-    ChangeError, DirectoryRecord, Ending, EnrolmentOffer, Place, RecordKind, WorkflowMove, directory, ending,
-    noun, parse_tuple, read::Fields, tuple_text,
+    ChangeError, ConsentChange, DirectoryRecord, Ending, EnrolmentOffer, Place, RecordKind, SessionChange,
+    WorkflowMove, directory, ending, noun, parse_tuple, read::Fields, tuple_text,
 };
 
 /// A change of the organisation's facts or of one tenant's, never of both.
@@ -82,6 +82,8 @@ pub enum Change {
         /// Whose it was.
         agent: AgentId,
     },
+    /// Organisation: somebody has signed in, or a session is over.
+    Session(SessionChange),
     /// Organisation, of an agent or a person; tenant, of a workflow: a risk, in place of the former.
     RiskSet {
         /// Whose.
@@ -118,6 +120,8 @@ pub enum Change {
     DelegationGranted(Delegation),
     /// Tenant: a delegation stands no more, nor do those below it.
     DelegationRevoked(DelegationId),
+    /// Tenant: an agent asks a person for a delegation, or is answered.
+    Consent(ConsentChange),
     /// Tenant: a person's yes to one call.
     ApprovalGiven(Approval),
     /// Tenant: an unspent yes is taken back.
@@ -151,6 +155,7 @@ impl Change {
             | Self::DirectoryRemoved { .. }
             | Self::EnrolmentOffered(_)
             | Self::EnrolmentTaken { .. }
+            | Self::Session(_)
             | Self::Frozen(_)
             | Self::Unfrozen(_)
             | Self::WaiverAsked(_)
@@ -164,6 +169,7 @@ impl Change {
             | Self::WorkflowClosed(_)
             | Self::DelegationGranted(_)
             | Self::DelegationRevoked(_)
+            | Self::Consent(_)
             | Self::ApprovalGiven(_)
             | Self::ApprovalWithdrawn(_)
             | Self::ResourceSet(_)
@@ -191,6 +197,7 @@ impl Change {
             Self::DirectoryRemoved { .. } => "directory_removed",
             Self::EnrolmentOffered(_) => "enrolment_offered",
             Self::EnrolmentTaken { .. } => "enrolment_taken",
+            Self::Session(change) => change.kind(),
             Self::RiskSet { .. } => "risk_set",
             Self::Frozen(_) => "frozen",
             Self::Unfrozen(_) => "unfrozen",
@@ -204,6 +211,7 @@ impl Change {
             Self::WorkflowClosed(_) => "workflow_closed",
             Self::DelegationGranted(_) => "delegation_granted",
             Self::DelegationRevoked(_) => "delegation_revoked",
+            Self::Consent(change) => change.kind(),
             Self::ApprovalGiven(_) => "approval_given",
             Self::ApprovalWithdrawn(_) => "approval_withdrawn",
             Self::ResourceSet(_) => "resource_set",
@@ -243,6 +251,7 @@ impl Change {
             Self::EnrolmentTaken { code, agent } => {
                 Value::Object(object! { "code" => code.as_str(), "agent" => agent.as_str() })
             }
+            Self::Session(change) => change.to_value(),
             Self::RiskSet { of, risk } => crate::risk::value(of, *risk),
             Self::Frozen(what) | Self::Unfrozen(what) => {
                 Value::Object(object! { "what" => noun::freeze_value(what) })
@@ -257,6 +266,7 @@ impl Change {
             Self::WorkflowClosed(id) => of("id", id.local().as_str()),
             Self::DelegationGranted(delegation) => noun::delegation_value(delegation),
             Self::DelegationRevoked(id) => of("id", id.local().as_str()),
+            Self::Consent(change) => change.to_value(),
             Self::ApprovalGiven(approval) => noun::approval_value(approval),
             Self::ApprovalWithdrawn(id) => of("id", id.local().as_str()),
             Self::ResourceSet(resource) => noun::resource_value(resource),
@@ -344,7 +354,7 @@ impl Change {
             }
             "waiver_ended" => Self::WaiverEnded(fields.name("id")?),
             "unfrozen" => Self::Unfrozen(noun::freeze(fields.required("what")?, &fields.at("what"))?),
-            _ => return Ok(None),
+            _ => return Ok(SessionChange::read(kind, body, path)?.map(Self::Session)),
         };
         fields.unexpected()?;
         Ok(Some(change))
@@ -391,7 +401,7 @@ impl Change {
             }
             "tuple_added" => Self::TupleAdded(fields.parsed("tuple", parse_tuple)?),
             "tuple_removed" => Self::TupleRemoved(fields.parsed("tuple", parse_tuple)?),
-            _ => return Ok(None),
+            _ => return Ok(ConsentChange::read(kind, body, path, tenant)?.map(Self::Consent)),
         };
         fields.unexpected()?;
         Ok(Some(change))

@@ -68,6 +68,7 @@ pub(crate) fn end(
         .standing;
     directory::stand(org, human, ending.standing(before))?;
     directory::remember(org, human, ending);
+    org.end_sessions_of(human);
     if ending != Ending::Sessions {
         let theirs = org.agents().filter(|agent| agent.owner == *human && agent.standing == Standing::Active);
         for agent in theirs.cloned().collect::<Vec<_>>() {

@@ -10,7 +10,7 @@ use placet_core::{Decimal, FlowState, Name, Risky, TallyRow, TenantId, Total, Wo
 use placet_json::{Object, Value, object};
 
 use crate::{
-    ChangeError, EnrolmentOffer, OrgFacts, TenantFacts, World, noun,
+    ChangeError, Consent, ConsentRequest, EnrolmentOffer, OrgFacts, Session, TenantFacts, World, noun,
     read::{Fields, elements, named, text},
     tuple::{parse_tuple, tuple_text},
 };
@@ -65,6 +65,10 @@ impl Rebuilding {
                 let offer = EnrolmentOffer::read(body, &path)?;
                 self.org.codes.insert(offer.code.clone(), Arc::new(offer));
             }
+            "session" => {
+                let session = Session::read(body, &path)?;
+                self.org.sessions.insert(session.id.clone(), Arc::new(session));
+            }
             "tenant" => {
                 self.close();
                 let mut fields = Fields::open(body, &path)?;
@@ -95,13 +99,15 @@ impl Rebuilding {
 
 fn organisation(org: &OrgFacts) -> impl Iterator<Item = Value> + '_ {
     // Keys are those of the agents.
-    let OrgFacts { revision, humans, agents, keys: _, frozen, waivers, directory, risks, codes } = org;
+    let OrgFacts { revision, humans, agents, keys: _, frozen, waivers, directory, risks, codes, sessions } =
+        org;
     std::iter::once(one("organisation", object! { "revision" => *revision }))
         .chain(humans.values().map(|human| one("human", noun::human_value(human))))
         .chain(agents.values().map(|agent| one("agent", noun::agent_value(agent))))
         .chain(frozen.iter().map(|what| one("frozen", noun::freeze_value(what))))
         .chain(risks.iter().map(|(of, risk)| one("risk", crate::risk::value(of, *risk))))
         .chain(codes.values().map(|offer| one("code", offer.to_value())))
+        .chain(sessions.values().map(|session| one("session", session.to_value())))
         .chain(waivers.values().map(|waiver| one("waiver", crate::waiver::waiver_value(waiver))))
         .chain(crate::directory::kept(directory).map(|(kind, body)| one(kind, body)))
 }
@@ -114,6 +120,8 @@ fn tenant(facts: &TenantFacts) -> impl Iterator<Item = Value> + '_ {
         assignments,
         workflows,
         delegations,
+        asked,
+        consents,
         approvals,
         unspent: _,
         spent,
@@ -147,6 +155,8 @@ fn tenant(facts: &TenantFacts) -> impl Iterator<Item = Value> + '_ {
             };
             one("delegation", with(noun::delegation_value(it), "state", state))
         }))
+        .chain(asked.values().map(|it| one("asked", it.to_value())))
+        .chain(consents.values().map(|it| one("consent", it.to_value())))
         .chain(approvals.values().map(|it| one("approval", noun::approval_value(it))))
         .chain(spent.iter().map(|(id, at)| one("spent", object! { "id" => id.as_str(), "at" => *at })))
         .chain(resources.values().map(|it| one("resource", noun::resource_value(it))))
@@ -176,6 +186,14 @@ fn read_tenant(facts: &mut TenantFacts, kind: &str, body: &Value, path: &str) ->
             let it = noun::approval(body, path, &id)?;
             facts.unspent.insert((it.workflow.local().clone(), it.id.local().clone()));
             facts.approvals.insert(it.id.local().clone(), Arc::new(it));
+        }
+        "asked" => {
+            let it = ConsentRequest::read(body, path, &id)?;
+            facts.asked.insert(it.id.clone(), Arc::new(it));
+        }
+        "consent" => {
+            let it = Consent::read(body, path, &id)?;
+            facts.consents.insert(it.given.delegation.local().clone(), Arc::new(it));
         }
         "spent" => {
             let name = Fields::open(body, path)?.name("id")?;

@@ -11,6 +11,7 @@
 mod apply;
 mod change;
 mod check;
+mod consents;
 mod counted;
 mod directory;
 mod ending;
@@ -27,6 +28,7 @@ mod observed;
 mod personal;
 mod read;
 mod risk;
+mod sessions;
 mod snapshot;
 mod sources;
 mod state;
@@ -41,6 +43,9 @@ pub use check::{
     Branch, Expansion, MAX_BRANCHES, MAX_DEPTH, MAX_RESULTS, MAX_STEPS, MAX_STEPS_OF_LIST, Subjects, Tree,
     allowed,
 };
+pub use consents::{
+    Consent, ConsentAnswer, ConsentChange, ConsentRequest, MAX_ASKED, MAX_ASKED_BY_ONE, MAX_CLIENT_TEXT,
+};
 pub use directory::{DirectoryRecord, MAX_RECORD, RecordKind};
 pub use ending::Ending;
 pub use enrolment::{EnrolmentOffer, MAX_CODES};
@@ -51,6 +56,7 @@ pub use keys::{Keys, MAX_KEYS};
 pub use live::Live;
 pub use moves::WorkflowMove;
 pub use personal::{SealedFact, attribute_at, sealed_key};
+pub use sessions::{Authentication, MAX_METHOD, MAX_METHODS, MAX_SESSIONS, Session, SessionChange};
 pub use snapshot::Snapshot;
 pub use sources::{
     DEFAULT_BOUND_MS, MAX_BOUND_MS, MAX_SOURCES, Mode, Source, SourceError, SourceStatus, Sources,

@@ -280,7 +280,7 @@ fn grantor(value: &Value, path: &str, tenant: &TenantId) -> Result<Grantor, Chan
     fields.unexpected()?;
     Ok(Grantor::Parent(DelegationId::new(tenant.clone(), id)))
 }
-fn scope(value: &Value, path: &str) -> Result<Scope, ChangeError> {
+pub(crate) fn scope(value: &Value, path: &str) -> Result<Scope, ChangeError> {
     let mut fields = Fields::open(value, path)?;
     let depth = fields.required("depth")?.as_u64().and_then(|depth| u8::try_from(depth).ok());
     let scope = Scope {
@@ -311,27 +311,22 @@ fn limit(value: &Value, path: &str) -> Result<Decimal, ChangeError> {
 }
 /// Without the state: a delegation is granted, then revoked.
 pub(crate) fn delegation_value(delegation: &Delegation) -> Value {
-    let Delegation {
-        id,
-        human,
-        agent,
-        workflow,
-        grantor,
-        scope: Scope { actions, intents, limits, ends, depth },
-        state: _,
-    } = delegation;
+    let Delegation { id, human, agent, workflow, grantor, scope, state: _ } = delegation;
     let grantor = match grantor {
         Grantor::Human => Value::from("human"),
         Grantor::Parent(id) => Value::Object(object! { "parent" => id.local().as_str() }),
     };
-    let scope = object! {
+    Value::Object(object! {
+        "id" => id.local().as_str(), "human" => human.as_str(), "agent" => agent.as_str(), "workflow" => workflow.local().as_str(),
+        "grantor" => grantor, "scope" => scope_value(scope),
+    })
+}
+pub(crate) fn scope_value(scope: &Scope) -> Value {
+    let Scope { actions, intents, limits, ends, depth } = scope;
+    Value::Object(object! {
         "actions" => names_value(actions), "intents" => names_value(intents),
         "limits" => limits.iter().map(|(name, max)| (name.as_str().to_owned(), max.to_value())).collect::<Object>(),
         "ends" => ends.to_string(), "depth" => u64::from(*depth),
-    };
-    Value::Object(object! {
-        "id" => id.local().as_str(), "human" => human.as_str(), "agent" => agent.as_str(), "workflow" => workflow.local().as_str(),
-        "grantor" => grantor, "scope" => scope,
     })
 }
 

@@ -122,6 +122,9 @@ impl FactsView for Snapshot {
     fn delegation(&self, id: &DelegationId) -> Option<&Delegation> {
         self.tenant.delegation(id)
     }
+    fn signed_in(&self, delegation: &DelegationId) -> Option<Value> {
+        self.tenant.consent(delegation).map(|consent| consent.given.by.to_value())
+    }
     fn approvals(&self, workflow: &WorkflowId) -> Vec<&Approval> {
         self.tenant.unspent(workflow)
     }

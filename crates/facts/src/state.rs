@@ -12,7 +12,7 @@ use placet_core::{
     Workflow, WorkflowId,
 };
 
-use crate::{EnrolmentOffer, tuples::Tuples};
+use crate::{Consent, ConsentRequest, EnrolmentOffer, Session, tuples::Tuples};
 
 /// The organisation's facts at one revision.
 #[derive(Debug, Clone, Default)]
@@ -31,6 +31,8 @@ pub struct OrgFacts {
     pub(crate) risks: OrdMap<Risky, Decimal>,
     /// Enrolment codes that were handed out and not taken yet, by their hash.
     pub(crate) codes: OrdMap<Name, Arc<EnrolmentOffer>>,
+    /// Sessions of people that weren't ended, by their cookies' hashes.
+    pub(crate) sessions: OrdMap<Name, Arc<Session>>,
 }
 
 /// One tenant's facts at one revision, and beside them what its calls left: spent approvals and data flow, which
@@ -42,6 +44,10 @@ pub struct TenantFacts {
     pub(crate) assignments: OrdMap<HumanId, Arc<Assignment>>,
     pub(crate) workflows: OrdMap<Name, Arc<Workflow>>,
     pub(crate) delegations: OrdMap<Name, Arc<Delegation>>,
+    /// What agents ask people for, by the hash under which they refer to it.
+    pub(crate) asked: OrdMap<Name, Arc<ConsentRequest>>,
+    /// The consents that delegations are.
+    pub(crate) consents: OrdMap<Name, Arc<Consent>>,
     pub(crate) approvals: OrdMap<Name, Arc<Approval>>,
     /// Unspent approvals by workflow, so that a decision finds its own without a search.
     pub(crate) unspent: OrdSet<(Name, Name)>,
@@ -112,6 +118,8 @@ impl TenantFacts {
             assignments: OrdMap::new(),
             workflows: OrdMap::new(),
             delegations: OrdMap::new(),
+            asked: OrdMap::new(),
+            consents: OrdMap::new(),
             approvals: OrdMap::new(),
             unspent: OrdSet::new(),
             spent: OrdMap::new(),

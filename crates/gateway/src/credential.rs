@@ -38,6 +38,8 @@ pub struct Injection {
     pub header: HeaderName,
     /// What stands before the secret, for instance `Bearer `.
     pub prefix: String,
+    /// The parameter of the query that it is instead, of an HTTP API that wants it there.
+    pub query: Option<String>,
 }
 
 /// What the tool list of an upstream is read with.
@@ -211,6 +213,7 @@ impl Credentials {
                 (HeaderName::from_static("dpop"), SecretString::from(proof)),
                 (HeaderName::from_static("content-digest"), SecretString::from(header)),
             ],
+            query: None,
             meta: Vec::new(),
             note: CredentialNote::CallToken {
                 jti,
@@ -224,18 +227,17 @@ impl Credentials {
 
     fn secret(&self, scheme: &Scheme, name: &Name, tenant: &str) -> Result<Made, CredentialError> {
         let (secret, version) = self.vault.open(&place(name, tenant)).map_err(CredentialError)?;
-        let header = SecretString::from(format!(
-            "{}{}",
-            scheme.injection.prefix,
-            secrecy::ExposeSecret::expose_secret(&secret)
-        ));
-        Ok(Made {
-            headers: vec![(scheme.injection.header.clone(), header)],
-            meta: Vec::new(),
-            note: CredentialNote::Vault { name: name.clone(), version },
-            scan: vec![secret],
-            spent: Vec::new(),
-        })
+        let mut made = Made::nothing(CredentialNote::Vault { name: name.clone(), version });
+        match &scheme.injection.query {
+            Some(parameter) => made.query = Some((parameter.clone(), secret.clone())),
+            None => {
+                let secret = secrecy::ExposeSecret::expose_secret(&secret);
+                let value = SecretString::from(format!("{}{secret}", scheme.injection.prefix));
+                made.headers.push((scheme.injection.header.clone(), value));
+            }
+        }
+        made.scan.push(secret);
+        Ok(made)
     }
 }
 

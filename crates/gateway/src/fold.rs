@@ -1,6 +1,8 @@
 //! The state that the journal's entries fold into, on the writer's thread: facts, data flow, spent approvals, open
 //! warrants. What is compared and set here is compared and set in the order of the journal.
 
+mod acted;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     error::Error,
@@ -14,7 +16,7 @@ use placet_core::{
     authority::{Ending, Position},
 };
 use placet_facts::{ChangeError, Keys, Live, Place, Transaction, World};
-use placet_json::{Limits, Value, object};
+use placet_json::{Value, object};
 use placet_ledger::frame::{Frame, FrameError};
 use placet_policy::Release;
 use placet_record::{Amendment, AskedRecord, DecisionRecord, EffectRecord, Kind, orphaned};
@@ -25,9 +27,9 @@ use crate::{
     effects::{UnknownEffect, Unresolved},
     erase::{self, Erasing, Erasure},
     keep::{FORMAT, Moments, Parts},
-    sealing::{Sealed, seal_parts},
     lives::{Entry, Lives, Step},
-    sources::{self, Gaps, SourceSays, Told},
+    sealing::{Sealed, seal_parts},
+    sources::{self, Gaps, Told},
     writes,
 };
 
@@ -366,8 +368,16 @@ impl State {
     /// All that is kept of a settled state.
     fn parts(&self) -> Parts {
         let Self { world, open, unresolved, keys, release, lives, erased_at, gaps, seen, .. } = self;
-        let Seen { open: _, unresolved: _, remediable, release: _, lives: _, keys: _, moments: _, erasing: _ } =
-            &**seen;
+        let Seen {
+            open: _,
+            unresolved: _,
+            remediable,
+            release: _,
+            lives: _,
+            keys: _,
+            moments: _,
+            erasing: _,
+        } = &**seen;
         let remediable = {
             let Remediable { at, order } = &*remediable.lock().unwrap_or_else(PoisonError::into_inner);
             order.iter().filter_map(|id| Some((id.clone(), *at.get(id)?))).collect()
@@ -422,68 +432,6 @@ impl State {
         self.lives.in_force(release.digest(), how);
         self.release = Some(release.digest());
         Ok(Token::Release(release))
-    }
-    /// A step in a release's life.
-    fn step(
-        &mut self,
-        sequence: u64,
-        release: Digest,
-        step: &Step,
-        record: &str,
-        out: &mut FrameSink<'_>,
-    ) -> Result<Token, Refusal> {
-        out.push(ORGANISATION, Kind::Act.tag(), record.as_bytes())?;
-        self.lives.step(sequence, release, step);
-        Ok(Token::Step)
-    }
-    /// A release came into force.
-    fn released(&mut self, payload: &[u8]) -> Result<(), Box<dyn Error + Send + Sync>> {
-        let document = placet_json::parse(payload, &Limits::RESULT)?;
-        let digest = document
-            .get("release")
-            .and_then(Value::as_str)
-            .and_then(Digest::parse)
-            .ok_or("a release without its digest")?;
-        self.lives.in_force(digest, &Entry::of(&document)?);
-        self.seen.lived(&self.lives);
-        self.release = Some(digest);
-        *self.seen.release.lock().unwrap_or_else(PoisonError::into_inner) = Some(digest);
-        if self.started {
-            self.put_in_force();
-        }
-        Ok(())
-    }
-    /// Somebody acted: of these steps in a release's life, what sources say of themselves, and what is erased.
-    fn acted(&mut self, frame: &Frame<'_>) -> Result<(), Box<dyn Error + Send + Sync>> {
-        let document = placet_json::parse(frame.payload, &Limits::RESULT)?;
-        if let Some(step) = document.get("step") {
-            let (release, step) = Step::from_value(step)?;
-            self.lives.step(frame.sequence, release, &step);
-            self.seen.lived(&self.lives);
-        }
-        if let Some(told) = Told::read(frame.payload)? {
-            told.fold(&mut self.gaps);
-            self.said(&told, &self.gaps);
-        }
-        let Some(erasure) = Erasure::read(frame.payload)? else { return Ok(()) };
-        self.world = erasure.world(&self.world);
-        self.erased_at = frame.sequence;
-        // At the start it is settled when all is read.
-        self.subjects.forget(&erasure.keys);
-        if self.started {
-            self.live.publish(self.world.clone());
-            self.seen.forget(frame.sequence, &self.subjects);
-        }
-        Ok(())
-    }
-    /// Tells the sources what is in the journal now.
-    fn said(&self, told: &Told, gaps: &Gaps) {
-        let sources = self.live.sources();
-        match told.says {
-            // One that isn't declared here has no age here.
-            SourceSays::Seen(at) => drop(sources.seen(&told.source, at)),
-            SourceSays::Gap | SourceSays::Closed => sources.record(sources::all(gaps)),
-        }
     }
     /// A warrant is over; if nobody knows how, it is kept in mind.
     fn close(&mut self, at: u64, unknown: bool, since: u64) -> Option<UnknownEffect> {

@@ -94,8 +94,8 @@ impl Gateway {
 /// The request that a decided call is; `None` where its tool is one of MCP.
 pub(crate) fn operation(entry: &Entry, call: &Call) -> Result<Option<Operation>, String> {
     let Some(request) = http_request(entry, call) else { return Ok(None) };
-    let placet_catalog::HttpRequest { method, path, query, headers, content_type, body } = request?;
-    Ok(Some(Operation { method, path, query, headers, content_type, body }))
+    let placet_catalog::HttpRequest { method, path, query, headers, content_type, body, returns } = request?;
+    Ok(Some(Operation { method, path, query, headers, content_type, body, returns }))
 }
 
 /// The class of the HTTP status of an answer that goes back; `None` of an answer of MCP, or of none.

@@ -114,6 +114,12 @@ impl Members {
         if self.0.is_empty() { Ok(()) } else { Err(Refused::UnknownClaim) }
     }
 
+    /// What wasn't taken, where further claims have a meaning elsewhere.
+    #[must_use]
+    pub fn into_rest(self) -> Object {
+        self.0
+    }
+
     /// Forgets what wasn't taken, where a specification says that unknown members are ignored.
     pub fn ignore_others(&mut self) {
         self.0 = Object::new();

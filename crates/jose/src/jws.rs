@@ -51,12 +51,25 @@ pub(crate) fn open<'k>(
     typ: &str,
     key: impl FnOnce(&Header) -> Result<Cow<'k, PublicKey>, Refused>,
 ) -> Result<Object, Refused> {
+    open_as(token, |named| named == Some(typ), key)
+}
+
+/// The same for kinds whose issuers don't agree on one `typ`.
+pub(crate) fn open_as<'k>(
+    token: &str,
+    typ: impl FnOnce(Option<&str>) -> bool,
+    key: impl FnOnce(&Header) -> Result<Cow<'k, PublicKey>, Refused>,
+) -> Result<Object, Refused> {
     if token.len() > MAX_TOKEN {
         return Err(Refused::TooLarge);
     }
     let (header, payload) = split(token)?;
     let header = Header { members: read(header)? };
-    if header.members.get("typ").and_then(Value::as_str) != Some(typ) {
+    let named = match header.members.get("typ") {
+        None => None,
+        Some(named) => Some(named.as_str().ok_or(Refused::Type)?),
+    };
+    if !typ(named) {
         return Err(Refused::Type);
     }
     if EXTENSIONS.iter().any(|name| header.members.contains_key(name)) {
@@ -66,7 +79,8 @@ pub(crate) fn open<'k>(
         return Err(Refused::ForeignKey);
     }
     let key = key(&header)?;
-    if header.members.get("alg").and_then(Value::as_str) != Some(key.algorithm().name()) {
+    let named = header.members.get("alg").and_then(Value::as_str);
+    if !named.is_some_and(|alg| key.algorithm().is_named(alg)) {
         return Err(Refused::Algorithm);
     }
     verify(token, &key)?;

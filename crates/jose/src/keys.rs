@@ -108,6 +108,11 @@ impl Algorithm {
         }
     }
 
+    /// Whether a header's `alg` means this algorithm: RFC 9864 gives `EdDSA` on Ed25519 a name of its own.
+    pub(crate) fn is_named(self, alg: &str) -> bool {
+        alg == self.name() || (self == Self::EdDsa && alg == "Ed25519")
+    }
+
     pub(crate) fn jsonwebtoken(self) -> jsonwebtoken::Algorithm {
         match self {
             Self::EdDsa => jsonwebtoken::Algorithm::EdDSA,

@@ -21,6 +21,7 @@ pub mod htu;
 mod jws;
 pub mod keys;
 pub mod keyset;
+pub mod openid;
 pub mod refused;
 pub mod replay;
 pub mod tokens;

@@ -15,6 +15,8 @@ pub enum Code {
     InvalidGrant,
     /// Another grant type.
     UnsupportedGrantType,
+    /// Another response type.
+    UnsupportedResponseType,
     /// `resource` isn't this gateway.
     InvalidTarget,
     /// `authorization_details` isn't of the known type and form.
@@ -77,6 +79,7 @@ impl Code {
             Self::InvalidClient => "invalid_client",
             Self::InvalidGrant => "invalid_grant",
             Self::UnsupportedGrantType => "unsupported_grant_type",
+            Self::UnsupportedResponseType => "unsupported_response_type",
             Self::InvalidTarget => "invalid_target",
             Self::InvalidAuthorizationDetails => "invalid_authorization_details",
             Self::InvalidDpopProof => "invalid_dpop_proof",
@@ -94,6 +97,7 @@ impl Code {
             Self::InvalidRequest
             | Self::InvalidGrant
             | Self::UnsupportedGrantType
+            | Self::UnsupportedResponseType
             | Self::InvalidTarget
             | Self::InvalidAuthorizationDetails
             | Self::InvalidDpopProof

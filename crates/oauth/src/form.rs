@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 /// Longest body, in bytes: an assertion of 16 KiB and little else.
 pub const MAX_FORM: usize = 32 * 1024;
 
-/// Most parameters: the endpoints here know eight.
-const MAX_PARAMETERS: usize = 32;
+/// Most parameters: the endpoints know some twenty, a consent has a box for each of at most 64 actions and 64 intents.
+const MAX_PARAMETERS: usize = 192;
 
 /// The parameters of a request; empty ones count as absent (RFC 6749 §3.2).
 #[derive(Debug, Clone, PartialEq, Eq)]

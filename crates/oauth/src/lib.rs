@@ -2,6 +2,7 @@
 //!
 //! - [`token`] is the token endpoint as a function: `client_credentials` with `private_key_jwt` (RFC 7523) and DPoP
 //!   (RFC 9449), yielding a workflow token.
+//! - [`code`] is the authorization code flow, from the request that an agent pushes to the code that it redeems.
 //! - [`enrol`] makes an agent's key known, by a code that works once.
 //! - [`metadata`] and [`challenge`] tell clients where to go (RFC 8414, RFC 9728, RFC 6750).
 //! - [`vault`] keeps upstream secrets encrypted.
@@ -10,6 +11,7 @@
 //! [`registry::Registry`]; what was used is remembered by a [`placet_jose::replay::ReplayWindow`].
 
 pub mod challenge;
+pub mod code;
 pub mod enrol;
 pub mod error;
 pub mod form;

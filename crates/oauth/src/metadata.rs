@@ -18,6 +18,8 @@ pub struct Metadata {
     pub token_endpoint: String,
     /// Our public token keys.
     pub jwks_uri: String,
+    /// The authorization endpoint and the one where requests are pushed to, where people can answer.
+    pub consent: Option<(String, String)>,
     /// The least scope of a useful token.
     pub scopes: Vec<String>,
 }
@@ -44,9 +46,20 @@ impl Metadata {
         document.insert("token_endpoint", self.token_endpoint.as_str());
         document.insert("jwks_uri", self.jwks_uri.as_str());
         document.insert("scopes_supported", list(&self.scopes));
-        // Required by RFC 8414 §2. None: there is no authorization endpoint.
-        document.insert("response_types_supported", list::<&str>(&[]));
-        document.insert("grant_types_supported", list(&["client_credentials"]));
+        // Required by RFC 8414 §2. None where there is no authorization endpoint.
+        let (mut responses, mut grants) = (Vec::new(), vec!["client_credentials"]);
+        if let Some((authorization, pushed)) = &self.consent {
+            responses.push("code");
+            grants.insert(0, "authorization_code");
+            document.insert("authorization_endpoint", authorization.as_str());
+            document.insert("pushed_authorization_request_endpoint", pushed.as_str());
+            document.insert("require_pushed_authorization_requests", true);
+            document.insert("response_modes_supported", list(&["query"]));
+            document.insert("code_challenge_methods_supported", list(&["S256"]));
+            document.insert("authorization_response_iss_parameter_supported", true);
+        }
+        document.insert("response_types_supported", list(&responses));
+        document.insert("grant_types_supported", list(&grants));
         document.insert("token_endpoint_auth_methods_supported", list(&["private_key_jwt"]));
         document.insert("token_endpoint_auth_signing_alg_values_supported", list(&ALGORITHMS));
         document.insert("dpop_signing_alg_values_supported", list(&ALGORITHMS));
@@ -96,6 +109,7 @@ mod tests {
             resource: "https://gw.example/mcp".to_owned(),
             token_endpoint: "https://gw.example/oauth/token".to_owned(),
             jwks_uri: "https://gw.example/oauth/jwks".to_owned(),
+            consent: None,
             scopes: vec!["mcp".to_owned()],
         }
     }

@@ -13,6 +13,7 @@ use placet_jose::tokens::{ClientAssertion, WorkflowToken};
 use placet_jose::{LEEWAY, Refused, SigningKey, Stamp, Thumbprint, claimed_issuer, mint};
 use placet_json::{Limits, Object, Value, parse};
 
+use crate::code::Redeemed;
 use crate::error::{Code, OAuthError, Why, no_store};
 use crate::form::Form;
 use crate::nonce::NonceKey;
@@ -65,6 +66,7 @@ pub struct Client {
     id: String,
     key: Thumbprint,
     asked: Asked,
+    code: Option<Redeemed>,
 }
 
 /// The answer of the token endpoint (RFC 6749 §5.1, RFC 9449 §5, RFC 9396 §7).
@@ -93,7 +95,7 @@ impl TokenEndpoint {
         let (client_id, assertion_use) = self.client(&form, registry, now)?;
         let proof = self.proof(headers, now)?;
         match form.get("grant_type") {
-            Some("client_credentials") => {}
+            Some("client_credentials" | "authorization_code") => {}
             Some(_) => return Err(OAuthError::new(Code::UnsupportedGrantType, Why::Parameter("grant_type"))),
             None => return Err(parameter("grant_type")),
         }
@@ -101,6 +103,10 @@ impl TokenEndpoint {
         if form.get("resource") != Some(self.resource.as_str()) {
             return Err(OAuthError::new(Code::InvalidTarget, Why::Parameter("resource")));
         }
+        let code = match form.get("grant_type") {
+            Some("authorization_code") => Some(Redeemed::read(&form)?),
+            _ => None,
+        };
         let asked = match form.get("authorization_details") {
             None => Asked::default(),
             Some(text) => read_details(text).ok_or(OAuthError::new(
@@ -109,7 +115,7 @@ impl TokenEndpoint {
             ))?,
         };
         let proof_use = (proof.replay_key(), proof.forget_at());
-        let client = Client { id: client_id, key: proof.key(), asked };
+        let client = Client { id: client_id, key: proof.key(), asked, code };
         Ok(Claimant { client, uses: [assertion_use, proof_use] })
     }
 
@@ -121,6 +127,10 @@ impl TokenEndpoint {
         jti: &str,
         now: u64,
     ) -> Result<TokenResponse, OAuthError> {
+        // A code is worth what its person agreed to, which is for whoever redeems it to say.
+        if client.code.is_some() {
+            return Err(no_grant());
+        }
         let grant = registry.grant(&client.id, &client.asked).map_err(|error| {
             let code = match error {
                 GrantError::None => Code::InvalidGrant,
@@ -152,7 +162,7 @@ impl TokenEndpoint {
     }
 
     /// Who the client is: by its own key, or not at all. All failures look alike.
-    fn client(
+    pub(crate) fn client(
         &self,
         form: &Form,
         registry: &dyn Registry,
@@ -205,16 +215,50 @@ impl Claimant {
     /// Spends assertion and proof. The window's memory must outlast a restart.
     pub fn admit(self, window: &mut dyn ReplayWindow, now: u64) -> Result<Client, OAuthError> {
         let parts = [("client_assertion", Code::InvalidClient), ("dpop", Code::InvalidDpopProof)];
-        for ((key, forget_at), (part, code)) in self.uses.into_iter().zip(parts) {
-            let (code, refused) = match window.admit(key, forget_at, now) {
-                Admission::New => continue,
-                Admission::Seen => (code, Refused::Replayed),
-                Admission::Full => (Code::TemporarilyUnavailable, Refused::WindowFull),
-            };
-            return Err(OAuthError::new(code, Why::Token { part, refused }));
+        for (used, part) in self.uses.into_iter().zip(parts) {
+            spend(window, used, part, now)?;
         }
         Ok(self.client)
     }
+}
+
+/// Spends what counts once.
+pub(crate) fn spend(
+    window: &mut dyn ReplayWindow,
+    (key, forget_at): (ReplayKey, u64),
+    (part, code): (&'static str, Code),
+    now: u64,
+) -> Result<(), OAuthError> {
+    let (code, refused) = match window.admit(key, forget_at, now) {
+        Admission::New => return Ok(()),
+        Admission::Seen => (code, Refused::Replayed),
+        Admission::Full => (Code::TemporarilyUnavailable, Refused::WindowFull),
+    };
+    Err(OAuthError::new(code, Why::Token { part, refused }))
+}
+
+/// Nothing is granted.
+#[must_use]
+pub fn no_grant() -> OAuthError {
+    OAuthError::new(Code::InvalidGrant, Why::Grant(GrantError::None))
+}
+
+/// The key that was shown isn't one of the client's own.
+#[must_use]
+pub fn foreign_key() -> OAuthError {
+    OAuthError::new(Code::InvalidDpopProof, Why::Token { part: "dpop", refused: Refused::Binding })
+}
+
+/// The server can't answer now.
+#[must_use]
+pub fn unavailable() -> OAuthError {
+    OAuthError::new(Code::TemporarilyUnavailable, Why::Internal)
+}
+
+/// What is asked for isn't there to be asked for.
+#[must_use]
+pub fn no_such_details() -> OAuthError {
+    OAuthError::new(Code::InvalidAuthorizationDetails, Why::Parameter("authorization_details"))
 }
 
 impl Client {
@@ -222,6 +266,21 @@ impl Client {
     #[must_use]
     pub fn client_id(&self) -> &str {
         &self.id
+    }
+    /// The key that it showed.
+    #[must_use]
+    pub fn key(&self) -> Thumbprint {
+        self.key
+    }
+    /// The code that it brings, if it brings one.
+    #[must_use]
+    pub fn code(&self) -> Option<&Redeemed> {
+        self.code.as_ref()
+    }
+    /// The same client, asking for what its code was redeemed for.
+    #[must_use]
+    pub fn redeemed(self, asked: Asked) -> Self {
+        Self { asked, code: None, ..self }
     }
 }
 
@@ -254,11 +313,11 @@ impl TokenResponse {
     }
 }
 
-fn parameter(name: &'static str) -> OAuthError {
+pub(crate) fn parameter(name: &'static str) -> OAuthError {
     OAuthError::new(Code::InvalidRequest, Why::Parameter(name))
 }
 
-fn is_authorization(name: &str) -> bool {
+pub(crate) fn is_authorization(name: &str) -> bool {
     name.eq_ignore_ascii_case("authorization")
 }
 

@@ -6,7 +6,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use clap::Args;
 use http::{Request, header};
-use http_body_util::Full;
+use http_body_util::{BodyExt as _, Full};
 use placet_jose::{
     SigningKey, Stamp, digest::ContentDigest, htu::Htu, keys::random_id, mint, tokens::OperatorAssertion,
 };
@@ -91,7 +91,13 @@ impl Admin {
     }
 
     /// `path` may have a query, already encoded.
-    async fn send(&self, method: &str, path: &str, body: Bytes, kind: &str) -> Result<Value, Failure> {
+    fn signed(
+        &self,
+        method: &str,
+        path: &str,
+        body: Bytes,
+        kind: &str,
+    ) -> Result<Request<Full<Bytes>>, Failure> {
         let (route, query) = path.split_once('?').map_or((path, None), |(route, query)| (route, Some(query)));
         let url = self.base.with_path(route).or_fail(format_args!("`{path}`"))?;
         let now = clock::secs();
@@ -122,26 +128,73 @@ impl Admin {
             request =
                 request.header("placet-key", URL_SAFE_NO_PAD.encode(self.key.public().to_jwk().to_bytes()));
         }
-        let request = request.body(Full::new(body)).or_fail(format_args!("`{path}`"))?;
+        request.body(Full::new(body)).or_fail(format_args!("`{path}`"))
+    }
+
+    async fn send(&self, method: &str, path: &str, body: Bytes, kind: &str) -> Result<Value, Failure> {
+        let request = self.signed(method, path, body, kind)?;
         let response = self
             .http
             .fetch(request, MAX_ANSWER, PATIENCE)
             .await
             .map_err(|failure| failure.remedy("is `placet serve` running there?"))?;
         let status = response.status();
+        let answer = self.read(status, response.body())?;
+        if status.is_success() { Ok(answer) } else { Err(refused(&answer, status)) }
+    }
+
+    fn read(&self, status: http::StatusCode, body: &[u8]) -> Result<Value, Failure> {
         let limits = Limits { bytes: MAX_ANSWER, ..Limits::RESULT };
-        let answer = placet_json::parse(response.body(), &limits).map_err(|_| {
+        placet_json::parse(body, &limits).map_err(|_| {
             Failure::new(format!(
                 "{} answered {status} without JSON; is it the administrators' listener?",
                 self.audience
             ))
-        })?;
-        if status.is_success() { Ok(answer) } else { Err(refused(&answer, status)) }
+        })
+    }
+
+    /// Sends bytes and reads lines of JSON as they come; `line` says when it has what it wants.
+    pub(crate) async fn lines<T>(
+        &self,
+        path: &str,
+        bytes: Bytes,
+        mut line: impl FnMut(Value) -> Result<Option<T>, Failure>,
+    ) -> Result<T, Failure> {
+        let request = self.signed("POST", path, bytes, "application/octet-stream")?;
+        let silent = || Failure::new(format!("{} doesn't answer", self.audience));
+        let sent = tokio::time::timeout(PATIENCE, self.http.send(request)).await.map_err(|_| silent())?;
+        let response = sent
+            .map_err(|error| Failure::new(format!("can't reach {}: {error}", self.audience)))
+            .map_err(|failure| failure.remedy("is `placet serve` running there?"))?;
+        let (status, mut body) = (response.status(), response.into_body());
+        let mut unread = Vec::new();
+        loop {
+            let frame = tokio::time::timeout(PATIENCE, body.frame()).await.map_err(|_| silent())?;
+            let Some(frame) = frame else { break };
+            let frame = frame.or_fail(format_args!("the answer of {} broke off", self.audience))?;
+            unread.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data.as_ref()));
+            if unread.len() > MAX_ANSWER {
+                return Err(Failure::new(format!("the answer of {} is too long", self.audience)));
+            }
+            while status.is_success()
+                && let Some(end) = unread.iter().position(|byte| *byte == b'\n')
+            {
+                let rest = unread.split_off(end.saturating_add(1));
+                let whole = std::mem::replace(&mut unread, rest);
+                if let Some(found) = line(self.read(status, whole.trim_ascii())?)? {
+                    return Ok(found);
+                }
+            }
+        }
+        if !status.is_success() {
+            return Err(refused(&self.read(status, &unread)?, status));
+        }
+        Err(Failure::new(format!("the answer of {} broke off", self.audience)))
     }
 }
 
 /// The server's own words.
-fn refused(answer: &Value, status: http::StatusCode) -> Failure {
+pub(crate) fn refused(answer: &Value, status: http::StatusCode) -> Failure {
     let text = |name: &str| answer.pointer(&format!("/error/{name}")).and_then(Value::as_str);
     let failure = Failure::new(match (text("message"), text("code")) {
         (Some(message), Some(code)) => format!("{message} ({code})"),

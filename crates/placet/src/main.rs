@@ -10,6 +10,7 @@ mod clock;
 mod failure;
 mod http;
 mod keyfile;
+mod memory;
 mod output;
 mod verbs;
 
@@ -21,6 +22,7 @@ use std::process::ExitCode;
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
+    memory::measure();
     let cli = <cli::Cli as clap::Parser>::parse();
     match cli.run() {
         Ok(answer) => answer.into(),

@@ -206,6 +206,19 @@ impl Contract {
                             ("status", Built, Shape::Text),
                             ("tenant_id", Built, Shape::Id),
                             ("roles", Built, list(Shape::Id)),
+                            (
+                                "signed_in",
+                                May,
+                                Shape::Record(Record::of(
+                                    false,
+                                    vec![
+                                        ("provider", Built, Shape::Id),
+                                        ("authenticated", Built, Shape::Time),
+                                        ("acr", May, Shape::Text),
+                                        ("amr", May, list(Shape::Text)),
+                                    ],
+                                )),
+                            ),
                         ],
                     )),
                 ),

@@ -108,8 +108,16 @@ impl Release {
         if !allowed.is_empty() {
             return Judgement::Allow(allowed);
         }
+        // Only the interpreter tells what came near: it is asked where the virtual machine permitted for somebody else's
+        // part, so that a replay, which never asks the machine, says the same.
+        let rego = match (rego, &self.rego) {
+            (Some(run), Some(program)) if !run.is_interpreted() => {
+                Some(program.look(document, now, facts, &slice))
+            }
+            (run, _) => run.map(Ok),
+        };
         let explained = match (granter, rego, &self.cedar, question) {
-            (Some(EngineName::Rego), Some(mut run), _, _) => match run.near() {
+            (Some(EngineName::Rego), Some(run), _, _) => match run.and_then(|mut run| run.near()) {
                 Ok(near) => self.book.near(&near, &|path| seen(document, path)),
                 Err(fault) => Explained {
                     reasons: vec![Reason::platform(
@@ -255,7 +263,7 @@ pub(crate) fn input_invalid(path: &str, message: &str) -> Reason {
 
 fn fault_reason(fault: EngineFault) -> Reason {
     let public = if fault.code == Code::Limit {
-        "the decision took too long"
+        "the decision took too much time or memory"
     } else {
         "the policy could not be evaluated"
     };

@@ -26,17 +26,19 @@ pub(crate) fn build(
     input.insert("tool", object! { "name" => call.entry.as_str(), "upstream" => call.upstream.as_str(), "effect" => call.effect.as_str() });
     input.insert("args", call.arguments.to_value());
     input.insert("agent", object! { "id" => standings.agent.id.as_str(), "type" => standings.agent.kind.as_str(), "owner" => standings.agent.owner.as_str() });
-    input.insert(
-        "delegating_user",
-        object! {
-            "id" => standings.human.id.as_str(),
-            "kind" => "user",
-            "status" => standings.human.standing.as_str(),
-            // The workflow's tenant: a live assignment in it was checked.
-            "tenant_id" => tenant,
-            "roles" => names(standings.assignment.roles.iter()),
-        },
-    );
+    let mut user = object! {
+        "id" => standings.human.id.as_str(),
+        "kind" => "user",
+        "status" => standings.human.standing.as_str(),
+        // The workflow's tenant: a live assignment in it was checked.
+        "tenant_id" => tenant,
+        "roles" => names(standings.assignment.roles.iter()),
+    };
+    // The person's own delegation is the last of the chain; what hangs below it was granted in its name.
+    if let Some(by) = standings.chain.last().and_then(|root| facts.signed_in(&root.id)) {
+        user.insert("signed_in", by);
+    }
+    input.insert("delegating_user", user);
     let chain = standings.chain.iter().rev().map(|delegation| {
         Value::Object(object! { "agent" => delegation.agent.as_str(), "scope" => actions(&delegation.scope) })
     });

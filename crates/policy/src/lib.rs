@@ -60,7 +60,7 @@ pub use explain::{AlterFacts, Alternative, Edit, Explanation, FactEdit};
 pub use finding::{Finding, Refused, Severity};
 pub use lints::{LINTS, Lint};
 pub use lookups::{Lookups, Wanted, looked};
-pub use manifest::{AttributeType, EngineName, Package, WorkflowType};
+pub use manifest::{AttributeType, EngineName, Package, Strength, WorkflowType};
 pub use moves::{Moving, Unmoved, move_digest};
 pub use packages::Part;
 pub use release::{Release, Rewrite};

@@ -163,6 +163,16 @@ struct WorkflowTypeFile {
     transition: Vec<TransitionFile>,
     #[serde(default)]
     budgets: BTreeMap<Name, BudgetFile>,
+    consent: Option<ConsentFile>,
+}
+
+/// `[consent]`: how a person must have shown who they are.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ConsentFile {
+    #[serde(default)]
+    acr: Vec<String>,
+    max_age: Option<String>,
 }
 
 /// Bounds of one action: in the workflow itself, and of days.
@@ -271,6 +281,17 @@ pub struct WorkflowType {
     pub states: Option<States>,
     /// The budgets of actions.
     pub budgets: BTreeMap<Name, Vec<Budget>>,
+    /// How a person must have shown who they are before they consent to a delegation in one. None: any sign-in will do.
+    pub consent: Option<Strength>,
+}
+
+/// How strongly and how lately somebody must have shown who they are (RFC 9470).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Strength {
+    /// Classes of authentication, one of which must have been used; none: any.
+    pub acr: Vec<String>,
+    /// The longest time since, in milliseconds; none: any.
+    pub max_age: Option<u64>,
 }
 
 /// Parses a TOML file; an unknown key or a wrong type is an error with its line.
@@ -347,7 +368,18 @@ pub(crate) fn workflow_type(file: &str, text: &str) -> Result<WorkflowType, Find
         })?;
         budgets.insert(action, budget);
     }
+    let consent = match parsed.consent {
+        None => None,
+        Some(ConsentFile { acr, max_age }) => {
+            let max_age = max_age.map(|age| duration(&age).ok_or(age)).transpose().map_err(|age| {
+                let message = format!("`{age}` is no length of time");
+                Finding::error(file, line_of(text, "max_age"), message, "write it as `5m`")
+            })?;
+            Some(Strength { acr, max_age })
+        }
+    };
     Ok(WorkflowType {
+        consent,
         budgets,
         name: parsed.name,
         intents: parsed.intents,

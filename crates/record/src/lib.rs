@@ -10,8 +10,8 @@ mod gap;
 mod lookup;
 mod read;
 mod refusals;
-pub mod sealed;
 mod schema;
+pub mod sealed;
 mod state_moves;
 mod writer;
 

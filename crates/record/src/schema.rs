@@ -45,6 +45,18 @@ const TIME: Member =
 const TENANT: Member = must("tenant", Shape::Text, "the tenant; also the record's tree");
 const WORKFLOW: Member =
     must("workflow", Shape::Text, "the workflow: with the tenant it links all records of one piece of work");
+const SEALED: Member = may(
+    "sealed",
+    Shape::List(&Shape::Object(&[
+        must("at", Shape::List(&Shape::Text), "where they stood: JSON pointers into the record"),
+        must(
+            "digest",
+            Shape::Digest,
+            "of the salt and the values in canonical form: who has the key of whom they are about can prove them",
+        ),
+    ])),
+    "values that the record doesn't hold: they are about somebody, and stand encrypted beside it until that one's key is erased",
+);
 const BY: Member = must("by", Shape::Text, "who");
 const WHY: Member = must("why", Shape::Text, "why, in the words of whoever did it");
 
@@ -79,7 +91,7 @@ const MOVE: Shape = Shape::Object(&[
 const CALL: &[Member] = &[
     must("action", Shape::Text, "the action that the catalog makes of the tool"),
     must("arguments", Shape::Any, "the canonical arguments: byte for byte what a permit sends"),
-    must("arguments_sha256", Shape::Digest, "their digest"),
+    may("arguments_sha256", Shape::Digest, "their digest; absent where some of them are sealed"),
     must(
         "attributes",
         Shape::List(&Shape::Object(&[
@@ -95,7 +107,7 @@ const CALL: &[Member] = &[
         Shape::List(&Shape::Object(&[
             must("argument", Shape::Text, "the argument"),
             must("from", Shape::Text, "where its value came from"),
-            must("value", Shape::Any, "the value"),
+            may("value", Shape::Any, "the value; absent where it is sealed"),
         ])),
         "arguments that the gateway filled",
     ),
@@ -122,8 +134,8 @@ const ATTEMPT: &[Member] = &[
         Shape::Or(&Shape::Object(&[
             must(
                 "arguments",
-                Shape::Text,
-                "the arguments as they came, or their digest where they were too long",
+                Shape::Or(&Shape::Text),
+                "the arguments as they came, or their digest where they were too long; null where they are sealed",
             ),
             LOOKUPS,
             must("offered", Shape::Text, "the digest of the tool's definition, `absent` or `unread`"),
@@ -209,13 +221,18 @@ const DECISION: &[Member] = &[
         "remedy",
         Shape::Or(&Shape::Object(&[
             must("approval", Shape::Text, "the approval that would help"),
-            must("covers", Shape::Digest, "the digest of what it must cover"),
+            may(
+                "covers",
+                Shape::Digest,
+                "the digest of what it must cover; absent where a part of that is sealed",
+            ),
             may("given", Shape::Number, "how many steps of a chain were given"),
             must("role", Shape::Text, "the role that may give it next"),
             may("steps", Shape::List(&Shape::Text), "the roles of a chain"),
         ])),
         "what would have helped",
     ),
+    SEALED,
     must("spends", Shape::List(&Shape::Text), "the approvals that it used up"),
     TENANT,
     TIME,
@@ -257,7 +274,11 @@ const EFFECT: &[Member] = &[
     must(
         "downstream",
         Shape::Or(&Shape::Object(&[
-            must("arguments_sha256", Shape::Digest, "the digest of what was sent"),
+            must(
+                "arguments_sha256",
+                Shape::Or(&Shape::Digest),
+                "the digest of what was sent; null where a part of it is sealed",
+            ),
             must("tool", Shape::Text, "the tool"),
             must("upstream", Shape::Text, "the upstream"),
         ])),
@@ -267,6 +288,7 @@ const EFFECT: &[Member] = &[
     may("error", Shape::Truth, "that the tool's answer says that it failed"),
     must("labels", Shape::List(&Shape::Text), "labels that the answer brought"),
     may("returned", Shape::Truth, "that nothing left, and what was reserved came back"),
+    SEALED,
     must("sent", Shape::Or(&Shape::Number), "bytes that were sent"),
     TENANT,
     TIME,
@@ -275,6 +297,7 @@ const EFFECT: &[Member] = &[
 ];
 
 const FACTS: &[Member] = &[
+    SEALED,
     TIME,
     must(
         "transaction",
@@ -306,7 +329,37 @@ const RELEASE: &[Member] = &[
 
 const ACT: &[Member] = &[
     BY,
+    may(
+        "erased",
+        Shape::Object(&[
+            must("keys", Shape::List(&Shape::Text), "the identifiers of the keys that were destroyed"),
+            must("subject", Shape::Text, "about whom"),
+            must("tenant", Shape::Or(&Shape::Text), "in which tenant; null: a person of the organisation"),
+        ]),
+        "of an erasure: what can't be read any more",
+    ),
     must("refused", Shape::Truth, "whether it was refused"),
+    may(
+        "source",
+        Shape::Object(&[
+            may("at", Shape::Time, "until when all of it had come"),
+            must("name", Shape::Text, "which source of facts"),
+            must("state", Shape::Text, "`seen`, `gap` or `closed`"),
+            may("tenant", Shape::Text, "of which tenant"),
+        ]),
+        "what was heard of a source of facts: every gateway reads it",
+    ),
+    may(
+        "step",
+        Shape::Object(&[
+            may("approves", Shape::Truth, "whether the reviewer approves it"),
+            may("brought_by", Shape::Text, "who brought it"),
+            may("envelope", Shape::Text, "its signature, in its envelope"),
+            must("release", Shape::Digest, "which release"),
+            may("reviewed_by", Shape::Text, "who reviewed it"),
+        ]),
+        "a step in a release's life",
+    ),
     TIME,
     V,
     must("verb", Shape::Text, "what was done or tried"),

@@ -138,6 +138,15 @@ pub trait Books: Send + Sync + 'static {
     fn uses(&self) -> Result<placet_audit::Uses, String>;
     /// Why a decision came out so, and what would have permitted it; the inner error says why that can't be told.
     fn explain(&self, id: &DecisionId) -> Result<Result<placet_audit::Explained, String>, String>;
+    /// Two releases asked about the ledger's decisions, one reading of it at a time. `go_on` hears how many records of how
+    /// many are read; where it says no, nobody waits for the answer any more, and there is none.
+    fn compare(
+        &self,
+        scope: &placet_audit::Scope,
+        a: &Release,
+        b: &Release,
+        go_on: &mut dyn FnMut(u64, u64) -> bool,
+    ) -> Result<Option<placet_audit::LedgerDiff>, String>;
     /// The calls on their way, the newest first; bounded.
     fn in_flight(&self) -> Result<Vec<InFlight>, String>;
     /// The release in force itself, for what it says of workflows and of people's acts.
@@ -163,6 +172,10 @@ pub trait Offers: Send + Sync + 'static {
     /// What an upstream speaks: `mcp`, or `rest` where it is an HTTP API.
     fn protocol(&self, _upstream: &Name) -> &'static str {
         "mcp"
+    }
+    /// What its calls would be shown by its settings, as a catalog's `credential` says it: a proposal.
+    fn credential(&self, _upstream: &Name) -> Option<&str> {
+        None
     }
     /// Reads the definitions of an upstream anew: name, digest, definition. `None`: there is no such upstream.
     fn pull<'a>(&'a self, upstream: &'a Name) -> Pending<'a, Option<Result<Vec<Offer>, String>>>;

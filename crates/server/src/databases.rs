@@ -13,7 +13,7 @@ use placet_facts::{Mode, Place, Source, Transaction, World};
 use placet_gateway::{Ledger, Refused};
 use placet_json::{Limits, Value, object, parse};
 use placet_record::Kind;
-use placet_store::{Commons, Foreign, Postgres, Probe, probe};
+use placet_store::{About, Commons, Foreign, Postgres, Probe, Sibling, probe};
 use placet_sync::postgres::{Age, Host, Page, Pending, Shown, SourceSettings, Tables, Untaken, run};
 use secrecy::ExposeSecret as _;
 use tokio::task::JoinSet;
@@ -34,11 +34,31 @@ pub struct Databases {
     journal: Option<(Commons, Ledger)>,
 }
 
+fn sibling(sibling: Sibling) -> Value {
+    let Sibling { lease, name, about } = sibling;
+    let mut told = object! { "lease" => lease, "name" => name };
+    if let Some(said) = about {
+        told.insert("release", said.release.map_or(Value::Null, Value::from));
+        told.insert("version", said.version);
+        told.insert("revision", said.revision);
+        told.insert("said_ms_ago", said.ago_ms);
+    }
+    told.into()
+}
+
 /// A database of others, ready to be read.
 pub(crate) type Ready = (SourceSettings, Arc<dyn Host>);
 
 impl Databases {
     pub(crate) fn new(commons: Option<&Commons>, ledger: &Ledger) -> Self {
+        if let Some(commons) = commons {
+            let (releases, live) = (Arc::clone(ledger.releases()), Arc::clone(ledger.live()));
+            commons.introduce(move || About {
+                release: releases.current().map(|release| release.digest().to_string()),
+                version: env!("CARGO_PKG_VERSION"),
+                revision: live.world().revision().0,
+            });
+        }
         Self { sources: Mutex::default(), journal: commons.map(|commons| (commons.clone(), ledger.clone())) }
     }
 
@@ -59,6 +79,15 @@ impl Databases {
         Some(head.map(|last| last.saturating_sub(ledger.reader().last())))
     }
 
+    /// The gateways that live, with what each says of itself; none where there is one gateway or no answer.
+    async fn fleet(&self) -> Vec<Sibling> {
+        let Some((commons, _)) = &self.journal else { return Vec::new() };
+        match tokio::time::timeout(ASK, commons.fleet()).await {
+            Ok(Ok(fleet)) => fleet,
+            Ok(Err(_)) | Err(_) => Vec::new(),
+        }
+    }
+
     /// As administrators see them.
     pub async fn document(&self) -> Value {
         let journal = match (&self.journal, self.behind().await) {
@@ -68,7 +97,9 @@ impl Databases {
                     Err(why) => (false, why.as_str().into()),
                 };
                 let commits = ledger.commits();
+                let fleet = self.fleet().await.into_iter().map(sibling);
                 object! {
+                    "gateways" => Value::Array(fleet.collect()),
                     "connected" => connected, "why" => why, "lease" => commons.lease(),
                     "behind" => behind.map_or(Value::Null, Value::from), "last" => ledger.reader().last(),
                     "commits" => commits.count, "commit_mean_us" => commits.mean_us(),

@@ -1,6 +1,9 @@
 //! The administration's books, kept by the gateway's ledger and its search index.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use placet_core::{DecisionId, Digest, Name, RelationModel, Revision, Timestamp};
 use placet_facts::{ChangeError, Live, Transaction, World};
@@ -166,6 +169,17 @@ impl Books for LedgerBooks {
         placet_audit::explain_in(self.ledger.reader(), self.ledger.subjects(), id, &release)
             .map_err(|error| error.to_string())
     }
+    fn compare(
+        &self,
+        scope: &placet_audit::Scope,
+        a: &Release,
+        b: &Release,
+        go_on: &mut dyn FnMut(u64, u64) -> bool,
+    ) -> Result<Option<placet_audit::LedgerDiff>, String> {
+        let _one = self.reading.try_lock().map_err(|_| BUSY.to_owned())?;
+        placet_audit::diff_in(self.ledger.reader(), self.ledger.subjects(), scope, a, b, go_on)
+            .map_err(|error| error.to_string())
+    }
     fn in_flight(&self) -> Result<Vec<InFlight>, String> {
         self.ledger.in_flight()
     }
@@ -219,6 +233,8 @@ pub(crate) struct LiveOffers {
     pub(crate) upstreams: Arc<Upstreams>,
     pub(crate) ledger: Ledger,
     pub(crate) effects: Effects,
+    /// What calls of each upstream would be shown, as its settings have it.
+    pub(crate) credentials: BTreeMap<Name, String>,
 }
 
 impl Offers for LiveOffers {
@@ -243,6 +259,9 @@ impl Offers for LiveOffers {
             .circuits()
             .map(|(name, circuit, opened)| (name.clone(), word(circuit), opened))
             .collect()
+    }
+    fn credential(&self, upstream: &Name) -> Option<&str> {
+        self.credentials.get(upstream).map(String::as_str)
     }
     fn protocol(&self, upstream: &Name) -> &'static str {
         if self.upstreams.is_rest(upstream) { "rest" } else { "mcp" }

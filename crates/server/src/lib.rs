@@ -4,6 +4,7 @@
 //! listener and the administrators' listener are two sockets, and what belongs to one isn't found on the other.
 
 pub mod admin;
+mod authorize;
 pub mod books;
 pub mod databases;
 pub mod feeds;
@@ -18,13 +19,15 @@ pub mod metrics;
 pub mod oauth;
 pub mod opal;
 pub mod outside;
+pub mod people;
 mod retention;
 pub mod run;
 pub mod settings;
 mod shared;
+pub mod stream;
 mod telemetry;
 mod transparency;
 pub mod tree;
 pub mod uses;
 pub mod vault;
-pub mod window;
+pub use placet_verify::window;

@@ -23,6 +23,7 @@ pub struct Metrics {
     feeds: Counter,
     lookups: Counter,
     found_out: Counter,
+    sign_ins: Counter,
     http_answers: Counter,
     stages: Mutex<BTreeMap<&'static str, Histogram>>,
     gauges: Mutex<BTreeMap<&'static str, u64>>,
@@ -62,6 +63,10 @@ impl Metrics {
     /// What a lookup had for a call.
     pub fn looked_up(&self, lookup: &str, outcome: &str) {
         self.lookups.add(lookup, outcome);
+    }
+    /// Somebody who came to sign in or out by a provider, and what became of it.
+    pub fn signed_in(&self, provider: &str, outcome: &str) {
+        self.sign_ins.add(provider, outcome);
     }
     /// Whether a call of unknown end had its effect, and who found out.
     pub fn found_out(&self, finding: &str, by: &str) {
@@ -115,6 +120,12 @@ impl Metrics {
             "placet_feed_total",
             "What identity feeds brought, and what became of it.",
             ("feed", "outcome"),
+        );
+        self.sign_ins.render(
+            &mut out,
+            "placet_sign_ins_total",
+            "People who came to sign in or out, and what became of it.",
+            ("provider", "outcome"),
         );
         self.lookups.render(
             &mut out,

@@ -33,7 +33,7 @@ use placet_oauth::{
     error::Code,
     metadata::Metadata,
     registry::{Asked, Grant, GrantError, Registry},
-    token::TokenEndpoint,
+    token::{Client, TokenEndpoint},
 };
 
 use crate::{
@@ -58,6 +58,8 @@ pub struct OAuth {
     pub metadata: Metadata,
     /// Where keys are enrolled.
     pub enrol_url: Htu,
+    /// Where requests for consent are pushed to.
+    pub par_url: Htu,
     /// Our public keys.
     pub keys: KeySet,
     /// Enrolment codes that were handed out.
@@ -80,6 +82,9 @@ pub fn routes(oauth: Arc<OAuth>) -> Router {
         .route("/oauth/token", post(token))
         .route("/oauth/enrol", post(enrolment))
         .route("/oauth/jwks", get(jwks));
+    if oauth.metadata.consent.is_some() {
+        router = router.route("/oauth/par", post(crate::authorize::push));
+    }
     for path in oauth.metadata.resource_paths().unwrap_or_default() {
         router = router.route(&path, get(protected_resource));
     }
@@ -118,8 +123,20 @@ async fn token(State(oauth): State<Arc<OAuth>>, headers: HeaderMap, body: Body) 
     };
     let service = Arc::clone(&oauth);
     // Signatures and the window's disk are not for the thread that serves.
-    let answer = tokio::task::spawn_blocking(move || service.token(&body, &headers)).await;
-    match answer {
+    let client = match tokio::task::spawn_blocking(move || service.client(&body, &headers)).await {
+        Ok(Ok(client)) => client,
+        Ok(Err(refused)) => return oauth.refusal(&refused),
+        Err(_) => return StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    };
+    let client = match client.code().cloned() {
+        None => client,
+        Some(code) => match oauth.redeem(&client, &code).await {
+            Ok(asked) => client.redeemed(asked),
+            Err(refused) => return oauth.refusal(&refused),
+        },
+    };
+    let service = Arc::clone(&oauth);
+    match tokio::task::spawn_blocking(move || service.token(&client)).await {
         Ok(Ok((document, extra))) => with_headers(json(StatusCode::OK, &document), extra),
         Ok(Err(refused)) => oauth.refusal(&refused),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
@@ -192,28 +209,34 @@ async fn enrolment(State(oauth): State<Arc<OAuth>>, headers: HeaderMap, body: Bo
 type Headers = Vec<(&'static str, String)>;
 
 impl OAuth {
-    fn token(&self, body: &[u8], headers: &HeaderMap) -> Result<(Value, Headers), OAuthError> {
+    fn client(&self, body: &[u8], headers: &HeaderMap) -> Result<Client, OAuthError> {
         let raw: Vec<(&str, &[u8])> =
             headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
         let now = self.books.now();
         let registry = FactsRegistry { world: self.books.live().world(), now };
         let claimant = self.endpoint.authenticate(body, &raw, &registry, now.secs())?;
-        let client = claimant.admit(&mut &self.window, now.secs())?;
+        claimant.admit(&mut &self.window, now.secs())
+    }
+
+    fn token(&self, client: &Client) -> Result<(Value, Headers), OAuthError> {
+        let now = self.books.now();
+        let registry = FactsRegistry { world: self.books.live().world(), now };
         // Without randomness the token would have no name; minting refuses an empty one.
         let jti = random_id().map(|id| format!("wt_{id}")).unwrap_or_default();
-        let issued = self.endpoint.issue(&client, &registry, &jti, now.secs())?;
+        let issued = self.endpoint.issue(client, &registry, &jti, now.secs())?;
         let claims = issued.claims();
         tracing::info!(client = %claims.client_id, tenant = %claims.detail.tenant, workflow = %claims.detail.workflow, token = %claims.jti, "token issued");
         Ok((issued.document(), issued.headers()))
     }
 
-    fn refusal(&self, refused: &OAuthError) -> Response {
+    pub(crate) fn refusal(&self, refused: &OAuthError) -> Response {
         self.metrics.refused(match refused.code() {
             Code::InvalidClient => "oauth_invalid_client",
             Code::InvalidGrant => "oauth_invalid_grant",
             Code::InvalidDpopProof | Code::UseDpopNonce => "oauth_invalid_proof",
             Code::InvalidRequest
             | Code::UnsupportedGrantType
+            | Code::UnsupportedResponseType
             | Code::InvalidTarget
             | Code::InvalidAuthorizationDetails
             | Code::TemporarilyUnavailable => "oauth_invalid_request",
@@ -224,7 +247,7 @@ impl OAuth {
     }
 }
 
-async fn read(body: Body) -> Result<Bytes, StatusCode> {
+pub(crate) async fn read(body: Body) -> Result<Bytes, StatusCode> {
     match tokio::time::timeout(BODY_READ, Limited::new(body, MAX_BODY).collect()).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(_)) => Err(StatusCode::PAYLOAD_TOO_LARGE),
@@ -232,7 +255,7 @@ async fn read(body: Body) -> Result<Bytes, StatusCode> {
     }
 }
 
-fn with_headers(mut response: Response, headers: Headers) -> Response {
+pub(crate) fn with_headers(mut response: Response, headers: Headers) -> Response {
     for (name, value) in headers {
         if let (Ok(name), Ok(value)) = (header::HeaderName::from_bytes(name.as_bytes()), value.parse()) {
             response.headers_mut().insert(name, value);
@@ -242,9 +265,9 @@ fn with_headers(mut response: Response, headers: Headers) -> Response {
 }
 
 /// The facts of one moment, as the token endpoint asks them.
-struct FactsRegistry {
-    world: Arc<World>,
-    now: Timestamp,
+pub(crate) struct FactsRegistry {
+    pub(crate) world: Arc<World>,
+    pub(crate) now: Timestamp,
 }
 
 impl Registry for FactsRegistry {

@@ -42,9 +42,10 @@ use crate::{
     oauth::{self, OAuth},
     opal,
     outside::{Outside, OutsideError},
+    people::{self, Seals},
     retention,
     settings::{Limits, ListWith, SecretError, Server, Settings, Transport, Upstream, Variables},
-    shared, transparency,
+    shared, stream, transparency,
     uses::Uses,
     vault::{VaultFile, VaultFileError},
     window::{FileWindow, Outlasts},
@@ -122,6 +123,12 @@ pub enum StartError {
     /// An identity feed.
     #[error(transparent)]
     Feed(#[from] feeds::FeedError),
+    /// A stream out of the ledger.
+    #[error("{0}; see `[[stream]]` in the settings")]
+    Stream(#[from] stream::StreamError),
+    /// A provider by which people sign in.
+    #[error(transparent)]
+    Identity(#[from] people::IdentityError),
     /// A listener.
     #[error("can't listen on {address}: {error}")]
     Listen {
@@ -230,6 +237,14 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
     let metrics = Arc::new(Metrics::default());
     let (access_to_vault, vault) = open_vault(&data, master, commons.clone())?;
 
+    let (streams, sending) = stream::open(stream::Parts {
+        settings: &settings,
+        variables,
+        data: &data,
+        commons: commons.as_ref(),
+        ledger: ledger.clone(),
+        vault: Arc::clone(&access_to_vault),
+    })?;
     let senders = Senders { call, sender, vault: access_to_vault };
     let (gateway, upstreams) = gateway(&settings, variables, &ledger, senders, &metrics)?;
     let effects = gateway.effects().clone();
@@ -250,7 +265,8 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
         databases::prepare(&settings, variables, &ledger, &databases).map_err(StartError::Postgres)?;
     let fleet = opal.fleet().cloned();
     let now = ledger.now().secs();
-    let Windows { proofs, oauth: asserted, admin: signed } = windows(&data, commons.as_ref(), now)?;
+    let Windows { proofs, oauth: asserted, admin: signed, people: seen } =
+        windows(&data, commons.as_ref(), now)?;
     let codes = Arc::new(Codes::of(commons.clone()));
     let keys = KeySet::of(token.public());
     let server = &settings.server;
@@ -276,12 +292,21 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
         streams: settings.limits.streams,
         body_read: Duration::from_millis(settings.limits.body_read_ms),
     }));
+    let people = people::open(people::Parts {
+        settings: &settings,
+        variables,
+        books: books.clone(),
+        metrics: Arc::clone(&metrics),
+        seals: Seals::new(&session),
+        window: seen,
+    })?;
     let oauth = token_service(
         server,
         token,
         keys,
         (books.clone(), Arc::clone(&codes), Arc::clone(&metrics)),
         asserted,
+        people.serves(),
     )?;
     let follows = lifecycle::Follows::default();
     let admin = Arc::new(Admin {
@@ -290,6 +315,7 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
             upstreams: Arc::clone(&upstreams),
             ledger: ledger.clone(),
             effects: effects.clone(),
+            credentials: settings.upstreams.iter().map(Upstream::credential).collect(),
         }),
         door: Door {
             audience: server.admin_url.clone(),
@@ -305,6 +331,7 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
         git: follows.clone(),
         opal,
         databases,
+        streams: Some(streams),
         metrics: Arc::clone(&metrics),
         environment: server.environment.as_str(),
         public_url: server.public_url.clone(),
@@ -314,6 +341,7 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
 
     let mut app =
         Router::new().merge(mcp::routes(endpoint)).merge(oauth::routes(oauth)).merge(feeds.agents());
+    app = app.merge(people::routes(people));
     if settings.ledger.publish {
         let (witnessed, host) =
             (!settings.ledger.witnesses.is_empty(), authority_of(&settings.server.public_url));
@@ -361,6 +389,15 @@ pub async fn serve(mut settings: Settings, variables: Variables<'_>) -> Result<R
     });
     let feeds_addr = feeds.address();
     feeds.work(&mut tasks, &stop, settings.limits.header_bytes);
+    for work in sending {
+        let stopped = told(stop.subscribe());
+        tasks.spawn(async move {
+            tokio::select! {
+                () = work.run() => {}
+                () = stopped => {}
+            }
+        });
+    }
     opal::start(&mut tasks, sources, fleet, || Box::pin(told(stop.subscribe())));
     databases::start(&mut tasks, tables, || Box::pin(told(stop.subscribe())));
     if let (Some(listener), Some(app)) = (opal_listener, opal_app) {
@@ -403,6 +440,7 @@ struct Windows {
     proofs: Uses,
     oauth: Uses,
     admin: Uses,
+    people: Uses,
 }
 
 /// In files, or in the database of several gateways.
@@ -419,6 +457,7 @@ fn windows(data: &Path, commons: Option<&Commons>, now: u64) -> Result<Windows, 
         proofs: open("proofs", mcp::MAX_PROOFS, Outlasts::Process)?,
         oauth: open("oauth", WINDOW, Outlasts::Machine)?,
         admin: open("admin", WINDOW, Outlasts::Machine)?,
+        people: open("people", WINDOW, Outlasts::Machine)?,
     })
 }
 
@@ -483,6 +522,7 @@ fn token_service(
     keys: KeySet,
     (books, codes, metrics): (Arc<LedgerBooks>, Arc<Codes>, Arc<Metrics>),
     window: Uses,
+    consents: bool,
 ) -> Result<Arc<OAuth>, StartError> {
     let token_endpoint = format!("{}/oauth/token", server.public_url);
     Ok(Arc::new(OAuth {
@@ -499,9 +539,14 @@ fn token_service(
             resource: server.resource(),
             token_endpoint,
             jwks_uri: format!("{}/oauth/jwks", server.public_url),
+            consent: consents.then(|| {
+                let at = |path: &str| format!("{}/oauth/{path}", server.public_url);
+                (at("authorize"), at("par"))
+            }),
             scopes: vec![SCOPE.to_owned()],
         },
         enrol_url: url(&format!("{}/oauth/enrol", server.public_url))?,
+        par_url: url(&format!("{}/oauth/par", server.public_url))?,
         keys,
         codes,
         window,
@@ -612,8 +657,11 @@ fn scheme(upstream: &Upstream) -> Scheme {
         ListWith::CallToken => Service::CallToken,
         ListWith::Vault(name) => Service::Vault(name.clone()),
     };
-    let injection =
-        Injection { header: upstream.secret_header.clone(), prefix: upstream.secret_prefix.clone() };
+    let injection = Injection {
+        header: upstream.secret_header.clone(),
+        prefix: upstream.secret_prefix.clone(),
+        query: upstream.secret_query.clone(),
+    };
     Scheme { audience, injection, service }
 }
 

@@ -12,6 +12,7 @@
 //! | `tree/<tree>/cosigned` | the newest one that enough witnesses cosigned |
 //! | `state/NNNNNNNNNNNN.state` | what the journal folds to up to that sequence, signed; thrown away where it doesn't fit |
 //! | `subjects` | the keys under which what is about people is sealed, wrapped |
+//! | `streams/<name>` | how far a stream out of the journal has come |
 //! | `index.sqlite` | the search index, a projection that can be rebuilt |
 //!
 //! The journal is the truth and the single commit point; everything else follows it and can be made again from it.
@@ -19,6 +20,7 @@
 
 mod append;
 mod archive;
+mod cursor;
 mod disk;
 mod fault;
 mod fold;
@@ -41,6 +43,7 @@ pub use archive::{
     Archive, ArchiveError, ArchivedSegment, Because, Candidate, Manifest, ManifestError, ShelveError,
     Shelved, Shelving, Variable, shelve_alone,
 };
+pub use cursor::{CursorError, Cursors, Held};
 pub use disk::LOCK;
 pub use fault::{Fault, Faults, Point};
 pub use fold::{At, Fold, FrameSink, Receipt, Written};
@@ -49,8 +52,8 @@ pub use journal::{Journal, Options, Status, SubmitError, Ticket};
 pub use kept::{Keep, KeptState, KeptStates};
 pub use open::{OpenError, OpenReport};
 pub use postgres::{
-    Commits, Commons, DatabaseError, Foreign, ForeignReader, ForeignRow, Moment, Postgres, Prepared, Probe,
-    ReadStopped, RowsOf, TableSpec, fetch, probe,
+    About, Commits, Commons, DatabaseError, Foreign, ForeignReader, ForeignRow, Moment, Postgres, Prepared,
+    Probe, ReadStopped, RowsOf, Said, Sibling, TableSpec, fetch, probe,
 };
 pub use projection::{Filter, Found, Projection, ProjectionError, Row};
 pub use published::{Anchor, Heads, cosigned, fresh_seed, keep_cosigned, resign};

@@ -41,6 +41,36 @@ impl Agent {
         (key, entry)
     }
 
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+    /// A request to an endpoint of the authorization server, with an assertion of its own and a proof by this key.
+    #[must_use]
+    pub fn oauth(&self, path: &str, key: &SigningKey, parameters: &[(&str, &str)]) -> Http {
+        let url = Htu::parse(&format!("{}{path}", self.gateway)).unwrap();
+        let claims = ClientAssertion { sub: self.id.clone(), jti: random_id().unwrap() };
+        let stamp =
+            Stamp { issuer: &self.id, audience: &self.gateway, issued_at: now(), expires_at: now() + 30 };
+        let assertion = mint(&self.key, &stamp, &claims).unwrap();
+        let mut form = url::form_urlencoded::Serializer::new(String::new());
+        form.append_pair("client_id", &self.id)
+            .append_pair("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer")
+            .append_pair("client_assertion", &assertion)
+            .extend_pairs(parameters);
+        let proof = dpop::prove(key, &random_id().unwrap(), "POST", &url, now(), None, None).unwrap();
+        let request = Http {
+            method: "POST".to_owned(),
+            target: path.to_owned(),
+            headers: Vec::new(),
+            body: form.finish().into_bytes(),
+        };
+        request
+            .set("host", self.gateway.trim_start_matches("http://"))
+            .set("content-type", "application/x-www-form-urlencoded")
+            .set("dpop", &proof)
+    }
     /// Asks for a workflow token.
     pub async fn ask_for_token(&self, tenant: &str, workflow: &str, delegation: &str) -> Answer {
         let url = Htu::parse(&format!("{}/oauth/token", self.gateway)).unwrap();

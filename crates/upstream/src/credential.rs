@@ -56,6 +56,9 @@ pub enum Target<'a> {
 pub struct Made {
     /// Headers of the HTTP request. They replace none of those that this crate makes.
     pub headers: Vec<(HeaderName, SecretString)>,
+    /// A parameter of the query of a request to an HTTP API, and the secret that it is. No argument sets one of this name,
+    /// and it is in no address that is signed, recorded or told.
+    pub query: Option<(String, SecretString)>,
     /// Members of `_meta` of a line to a process.
     pub meta: Vec<(String, Value)>,
     /// What the ledger keeps of it.
@@ -75,7 +78,7 @@ impl Made {
     /// None, because none is needed.
     #[must_use]
     pub fn nothing(note: CredentialNote) -> Self {
-        Self { headers: Vec::new(), meta: Vec::new(), note, scan: Vec::new(), spent: Vec::new() }
+        Self { headers: Vec::new(), query: None, meta: Vec::new(), note, scan: Vec::new(), spent: Vec::new() }
     }
 }
 

@@ -4,6 +4,7 @@
 //! request, where it had one, is nowhere in it. Redirects aren't followed. What a status says of the effect: 2xx it
 //! happened, 4xx it didn't, 5xx of a call that changes something nobody knows.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +32,9 @@ use crate::{Made, Purpose, Request, Target, UpstreamError, wire};
 /// The member of a result's `_meta` that holds the HTTP status and the type of the body.
 pub const HTTP_META: &str = "dev.placet/http";
 
+/// The longest value of a header that goes into a result, in bytes.
+const MAX_RETURNED: usize = 1024;
+
 /// The request that a call is, as the catalog made it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Operation {
@@ -43,9 +47,11 @@ pub struct Operation {
     /// Headers of the API's own, by name in lower case.
     pub headers: Vec<(String, String)>,
     /// The type of the body, where there is one.
-    pub content_type: Option<&'static str>,
+    pub content_type: Option<Cow<'static, str>>,
     /// The body.
     pub body: Vec<u8>,
+    /// The headers of the answer that belong to the result, in lower case.
+    pub returns: Vec<String>,
 }
 
 /// A request that is ready, on a connection that is.
@@ -53,6 +59,7 @@ pub(crate) struct RestRoad {
     rest: Arc<RestUpstream>,
     lane: Lane,
     request: HttpRequest<Full<Bytes>>,
+    returns: Vec<String>,
 }
 
 /// What an answer came to, before it is looked into.
@@ -60,6 +67,8 @@ struct Came {
     status: u16,
     kind: String,
     body: Bytes,
+    /// Those of its headers that belong to the result.
+    headers: Object,
 }
 
 impl Upstreams {
@@ -83,6 +92,7 @@ impl Upstreams {
         let lane = rest.pool.take(&partition).await?;
         let made = caller.make(&aim)?;
         let mut request = rest.request(target, &made)?;
+        let returns = operation.returns.clone();
         fill(&mut request, operation, &made)?;
         if let Some(key) = wire::idempotency(call, &mut Object::new()) {
             request.headers_mut().insert(IDEMPOTENCY_KEY, key);
@@ -92,7 +102,7 @@ impl Upstreams {
                 request.headers_mut().insert(name, value);
             }
         }
-        let Made { headers: _, meta: _, note, scan, spent } = made;
+        let Made { headers: _, query: _, meta: _, note, scan, spent } = made;
         let scanner = Scanner::new(&scan, &spent);
         let side = Side { id: 0, client, scanner, stale: Arc::clone(&upstream.stale), leaked: false };
         Ok(Ready {
@@ -103,7 +113,7 @@ impl Upstreams {
             breaker: Arc::clone(&upstream.breaker),
             inspect,
             side,
-            road: Road::Rest(Box::new(RestRoad { rest: Arc::clone(rest), lane, request })),
+            road: Road::Rest(Box::new(RestRoad { rest: Arc::clone(rest), lane, request, returns })),
         })
     }
 }
@@ -114,7 +124,7 @@ fn fill(
     operation: Operation,
     made: &Made,
 ) -> Result<(), UpstreamError> {
-    let Operation { method, path: _, query: _, headers, content_type, body } = operation;
+    let Operation { method, path: _, query: _, headers, content_type, body, returns: _ } = operation;
     let unusable = |what: &str| UpstreamError::protocol(format!("{what} can't be put into a request"));
     *request.method_mut() = Verb::from_bytes(method.as_bytes()).map_err(|_| unusable("the method"))?;
     let all = request.headers_mut();
@@ -128,7 +138,7 @@ fn fill(
         all.insert(name, HeaderValue::from_str(&value).map_err(|_| unusable("a header's value"))?);
     }
     if let Some(kind) = content_type {
-        all.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+        all.insert(CONTENT_TYPE, HeaderValue::from_str(&kind).map_err(|_| unusable("the body's type"))?);
     }
     *request.body_mut() = Full::new(Bytes::from(body));
     Ok(())
@@ -147,7 +157,7 @@ impl RestRoad {
         mut side: Side,
         meter: &mut Meter,
     ) -> Outcome {
-        let Self { rest, mut lane, request } = *self;
+        let Self { rest, mut lane, request, returns } = *self;
         let (call, bound) = (dispatch.call, rest.bounds.answer);
         meter.watch(&lane);
         let mut reply = match post::send(&mut lane.line, request, bound).await {
@@ -155,6 +165,7 @@ impl RestRoad {
             Err(broken) => return broke(call, meter.sent(), broken),
         };
         let (status, kind) = (reply.status.as_u16(), reply.content_type());
+        let headers = returned(&returns, |name| reply.header_text(name));
         side.leaked |= reply.header_texts().any(|text| side.scanner.finds_in(text));
         let body = match reply.whole(bound).await {
             Ok(body) => body,
@@ -168,14 +179,14 @@ impl RestRoad {
             }
         };
         reply.end(lane, &rest.pool);
-        judge(dispatch, inspect, &side, &Came { status, kind, body }, meter.sent())
+        judge(dispatch, inspect, &side, &Came { status, kind, body, headers }, meter.sent())
     }
 }
 
 /// What an answer says of the effect, and what of it goes back.
 fn judge(dispatch: &Dispatch<'_>, inspect: &Inspect, side: &Side, came: &Came, sent: u64) -> Outcome {
     let call = dispatch.call;
-    let Came { status, kind, body } = came;
+    let Came { status, kind, body, headers } = came;
     let ended = |ending, answer, detail: String| Outcome {
         ending,
         answer,
@@ -216,7 +227,7 @@ fn judge(dispatch: &Dispatch<'_>, inspect: &Inspect, side: &Side, came: &Came, s
         (None, Ok(_)) => Err(format!("the answer is of the type `{}`, which nobody looks into", cut(kind))),
     };
     let verdict = readable.map(|(text, json)| {
-        let result = result(*status, kind, text, json);
+        let result = result(*status, kind, text, json, headers);
         (inspect.ask(call, dispatch.envelope, &result), result)
     });
     match (ending, verdict) {
@@ -226,14 +237,14 @@ fn judge(dispatch: &Dispatch<'_>, inspect: &Inspect, side: &Side, came: &Came, s
         }
         // That it failed may be known; what it said about that may not.
         (_, Ok((Verdict::Foreign(why), _)) | Err(why)) => {
-            let bare = result(*status, "", None, None);
+            let bare = result(*status, "", None, None, &Object::new());
             ended(ending, Answer::Result(bare), format!("{detail}; its body is withheld: {why}"))
         }
     }
 }
 
 /// The result as MCP has it: the body as it came is its one text, and JSON objects are its structured content.
-fn result(status: u16, kind: &str, text: Option<&str>, json: Option<&Value>) -> Value {
+fn result(status: u16, kind: &str, text: Option<&str>, json: Option<&Value>, headers: &Object) -> Value {
     let mut content = Vec::new();
     if let Some(text) = text {
         content.push(Value::from(object! { "type" => "text", "text" => text }));
@@ -245,6 +256,9 @@ fn result(status: u16, kind: &str, text: Option<&str>, json: Option<&Value>) -> 
     if text.is_some() {
         http.insert("content_type", kind);
     }
+    if !headers.is_empty() {
+        http.insert("headers", headers.clone());
+    }
     let mut result = object! {
         "resultType" => "complete", "content" => Value::Array(content), "_meta" => object! { HTTP_META => http },
     };
@@ -255,6 +269,17 @@ fn result(status: u16, kind: &str, text: Option<&str>, json: Option<&Value>) -> 
         result.insert("isError", true);
     }
     result.into()
+}
+
+/// The headers of an answer that belong to the result, by name; one that is longer than [`MAX_RETURNED`] or no visible
+/// ASCII isn't there.
+fn returned<'r>(names: &[String], header: impl Fn(&str) -> Option<&'r str>) -> Object {
+    let value = |name: &String| {
+        let text = header(name)?;
+        let fits = text.len() <= MAX_RETURNED && text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+        fits.then(|| (name.clone(), Value::from(text)))
+    };
+    names.iter().filter_map(value).collect()
 }
 
 fn is_json(kind: &str) -> bool {

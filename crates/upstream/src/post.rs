@@ -103,6 +103,15 @@ impl Reply {
         self.headers.values().filter_map(|value| std::str::from_utf8(value.as_bytes()).ok())
     }
 
+    /// The value of a header that stands there once and is text.
+    pub(crate) fn header_text(&self, name: &str) -> Option<&str> {
+        let mut values = self.headers.get_all(name).iter();
+        match (values.next(), values.next()) {
+            (Some(value), None) => value.to_str().ok(),
+            (_, _) => None,
+        }
+    }
+
     /// Where a stream that ended early can be taken up again, and how long the server asks to wait before that.
     pub(crate) fn resume_point(&self) -> Option<(String, Option<Duration>)> {
         let Kind::Events(decoder, _) = &self.kind else { return None };

@@ -9,9 +9,11 @@ use std::time::Duration;
 use http::header::{ACCEPT, HOST, USER_AGENT};
 use http::{HeaderValue, Method as Verb, Request, Uri};
 use http_body_util::Full;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use placet_core::{Digest, Name, TenantId};
 use placet_json::{Canonical, Limits, Value, object, parse};
 use placet_mcp::{Era, Method, meta};
+use secrecy::{ExposeSecret, SecretString};
 use tokio::time::timeout;
 use url::{Position, Url};
 
@@ -27,6 +29,9 @@ use crate::scan::Scanner;
 use crate::stdio::StdioUpstream;
 use crate::upstreams::{Upstreams, Wire};
 use crate::{Made, Partition, Purpose, Target, UpstreamError, wire};
+
+/// All but RFC 3986's unreserved characters.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// What is read, in whose name.
 #[derive(Debug, Clone)]
@@ -154,7 +159,10 @@ impl RestUpstream {
     ) -> Result<Request<Full<bytes::Bytes>>, UpstreamError> {
         let mut request = Request::new(Full::default());
         *request.method_mut() = Verb::GET;
-        *request.uri_mut() = target;
+        *request.uri_mut() = match &made.query {
+            Some((name, secret)) => with_secret(&target, name, secret)?,
+            None => target,
+        };
         let all = request.headers_mut();
         all.insert(HOST, self.host.clone());
         all.insert(USER_AGENT, HeaderValue::from_static(concat!("placet/", env!("CARGO_PKG_VERSION"))));
@@ -167,6 +175,19 @@ impl RestUpstream {
         }
         Ok(request)
     }
+}
+
+/// The target with a secret in its query. Whatever goes wrong, the error doesn't hold it.
+fn with_secret(target: &Uri, name: &str, secret: &SecretString) -> Result<Uri, UpstreamError> {
+    let query = target.query().unwrap_or_default();
+    if url::form_urlencoded::parse(query.as_bytes()).any(|(other, _)| other == name) {
+        return Err(UpstreamError::protocol(format!("an argument can't set the query parameter `{name}`")));
+    }
+    let encoded = |text: &str| utf8_percent_encode(text, RESERVED).to_string();
+    let joint = if query.is_empty() { "" } else { "&" };
+    let whole =
+        format!("{}?{query}{joint}{}={}", target.path(), encoded(name), encoded(secret.expose_secret()));
+    whole.parse().map_err(|_| UpstreamError::protocol("the credential can't be put into a query"))
 }
 
 impl Upstreams {

@@ -298,7 +298,7 @@ impl Upstreams {
         if let Some(key) = key {
             request.headers_mut().insert(IDEMPOTENCY_KEY, key);
         }
-        let Made { headers: _, meta: _, note, scan, spent } = made;
+        let Made { headers: _, query: _, meta: _, note, scan, spent } = made;
         let side = Side {
             id,
             client,
@@ -334,7 +334,8 @@ impl Upstreams {
         let running = stdio.running(&partition, client.log_level).await?;
         let slot = running.process.slot(stdio.timeouts.connect).await?;
         let arguments = Digest::of(call.arguments.as_bytes());
-        let Made { headers: _, meta, note, scan, spent } = caller.make(&Target::Stdio { arguments })?;
+        let Made { headers: _, query: _, meta, note, scan, spent } =
+            caller.make(&Target::Stdio { arguments })?;
         let mut fields = wire::meta(running.era, slot.id, Some(&client));
         wire::idempotency(call, &mut fields);
         for (name, value) in meta {

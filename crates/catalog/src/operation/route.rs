@@ -5,7 +5,7 @@ use std::sync::Arc;
 use placet_core::Name;
 use placet_json::{Limits, Object, Value, parse};
 
-use super::{Body, Operation, Part, Segment, Verb, scalar};
+use super::{Body, Operation, Part, Segment, Verb, multipart, scalar};
 use crate::{Argument, Catalog, Entry, Source, Type, argument::shown};
 
 /// A request as it came, nothing decoded.
@@ -233,6 +233,7 @@ impl Reading<'_> {
             return;
         }
         let kind = incoming.headers.iter().find(|(name, _)| *name == "content-type").map(|(_, value)| *value);
+        let whole_kind = kind.unwrap_or_default();
         let kind =
             kind.and_then(|kind| kind.split(';').next()).unwrap_or_default().trim().to_ascii_lowercase();
         match &operation.body {
@@ -248,6 +249,13 @@ impl Reading<'_> {
                 }
             }
             Body::Form => self.misfit("the body must be application/x-www-form-urlencoded".to_owned()),
+            Body::Multipart if kind == "multipart/form-data" => {
+                match multipart::read(whole_kind, incoming.body) {
+                    Ok(fields) => self.fields(operation, &fields),
+                    Err(why) => self.misfit(format!("the body can't be taken as multipart/form-data: {why}")),
+                }
+            }
+            Body::Multipart => self.misfit("the body must be multipart/form-data".to_owned()),
             Body::Json | Body::Argument(_)
                 if kind != "application/json"
                     && !(kind.starts_with("application/") && kind.ends_with("+json")) =>
@@ -273,6 +281,29 @@ impl Reading<'_> {
                     }
                     (_, _) => self.misfit("the body must be a JSON object".to_owned()),
                 }
+            }
+        }
+    }
+    fn fields(&mut self, operation: &Operation, fields: &[multipart::Field]) {
+        let mut pairs = Vec::new();
+        for field in fields {
+            let file = operation.files.get(&field.name);
+            match multipart::text(field, file) {
+                Ok(text) => pairs.push((field.name.clone(), text)),
+                Err(why) => self.misfit(format!("the part `{}` {why}", shown(&field.name))),
+            }
+            match (file.map(|file| &file.name), &field.file) {
+                (Some(Part::Argument(argument)), Some(name)) => self.text(argument, name),
+                (Some(Part::Fixed(fixed)), Some(name)) if fixed != name => {
+                    self.misfit(format!("the file of `{}` is named `{}`", shown(&field.name), shown(fixed)));
+                }
+                (None, Some(_)) => self.misfit(format!("the part `{}` is no file", shown(&field.name))),
+                (Some(_) | None, _) => {}
+            }
+        }
+        for (name, values) in grouped(&pairs) {
+            if self.is_of_body(operation, name) {
+                self.texts(name, &values);
             }
         }
     }

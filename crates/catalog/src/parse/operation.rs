@@ -6,7 +6,7 @@ use placet_core::EffectClass;
 
 use crate::{
     Argument, Credential, Type,
-    operation::{Body, Operation, Part, Segment, Verb, is_header_value},
+    operation::{Body, File, Operation, Part, Segment, Verb, is_file_name, is_header_value},
     read::{Item, Reader, Table},
 };
 
@@ -43,6 +43,35 @@ const OURS: &[&str] = &[
     "x-original-url",
     "x-real-ip",
     "x-rewrite-url",
+];
+
+/// The most headers of an answer that a result has.
+const MAX_RETURNS: usize = 16;
+/// Headers of an answer that are the connection's, the gateway's or a secret's, and no result's.
+const NEVER_RETURNED: &[&str] = &[
+    "alt-svc",
+    "cache-control",
+    "clear-site-data",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-security-policy",
+    "content-type",
+    "keep-alive",
+    "mcp-session-id",
+    "placet-answered-by",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "refresh",
+    "set-cookie",
+    "set-cookie2",
+    "strict-transport-security",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "www-authenticate",
+    "x-content-type-options",
 ];
 
 /// What an entry says beside its `http`.
@@ -99,6 +128,8 @@ fn one(reader: &mut Reader<'_>, item: Item<'_, '_>, beside: &Beside<'_>) -> Opti
     let query = table.get("query").map_or_else(BTreeMap::new, |item| parts(reader, item, "query"));
     let header = table.get("header").map_or_else(BTreeMap::new, |item| parts(reader, item, "header"));
     let body = table.get("body").map_or(Some(Body::None), |item| reader.parsed(item, "`body`", body));
+    let files = table.get("files").map_or_else(BTreeMap::new, |item| files(reader, item));
+    let returns = table.get("returns").map_or_else(Vec::new, |item| returns(reader, item));
     reader.finish(&table);
     let operation = Operation {
         method: method?,
@@ -106,6 +137,8 @@ fn one(reader: &mut Reader<'_>, item: Item<'_, '_>, beside: &Beside<'_>) -> Opti
         query,
         header,
         body: body?,
+        files,
+        returns,
         description: String::new(),
         describe: BTreeMap::new(),
     };
@@ -139,10 +172,11 @@ fn faults(operation: &Operation, beside: &Beside<'_>) -> Vec<(String, &'static s
         }
     }
     let one_text = operation.path.iter().filter_map(|segment| segment.slot.as_deref());
-    for name in one_text.chain(operation.header.values().filter_map(Part::argument)) {
+    let named = operation.files.values().filter_map(|file| file.name.argument());
+    for name in one_text.chain(operation.header.values().filter_map(Part::argument)).chain(named) {
         if !is_scalar(name) {
             faults.push((
-                format!("the argument `{name}` has no one text, so it can't stand in a path or header"),
+                format!("the argument `{name}` has no one text, so it can't stand in a path, a header or the name of a file"),
                 "put it into `query` (a list of texts or numbers) or the body",
             ));
         }
@@ -155,13 +189,29 @@ fn faults(operation: &Operation, beside: &Beside<'_>) -> Vec<(String, &'static s
     };
     let rest: Vec<&str> =
         beside.arguments.keys().map(String::as_str).filter(|name| !placed.contains(name)).collect();
-    let form = if operation.body == Body::Form { rest.as_slice() } else { &[] };
+    let fields = matches!(operation.body, Body::Form | Body::Multipart);
+    let form = if fields { rest.as_slice() } else { &[] };
     for name in operation.query.values().filter_map(Part::argument).chain(form.iter().copied()) {
         if !is_flat(name) {
             faults.push((
                 format!("the argument `{name}` can't be written as `name=value`"),
                 "put it into a JSON body",
             ));
+        }
+    }
+    for name in operation.files.keys() {
+        if operation.body != Body::Multipart {
+            faults.push(("`files` are parts of a multipart body".to_owned(), "say `body = \"multipart\"`"));
+        } else if !rest.contains(&name.as_str()) {
+            faults.push((
+                format!("the file `{name}` is no argument that stands in the body alone"),
+                "name an argument that `path`, `query` and `header` don't have",
+            ));
+        } else if !matches!(
+            beside.arguments.get(name),
+            Some(Argument::Given { ty: Type::Text { .. }, .. } | Argument::Bound(_))
+        ) {
+            faults.push((format!("the file `{name}` is no text"), "say `type = \"text\"` of the argument"));
         }
     }
     if matches!(operation.body, Body::None | Body::Argument(_)) {
@@ -235,10 +285,11 @@ fn body(text: &str) -> Result<Body, String> {
         "none" => Ok(Body::None),
         "json" => Ok(Body::Json),
         "form" => Ok(Body::Form),
+        "multipart" => Ok(Body::Multipart),
         _ => match part(text) {
             Ok(Part::Argument(name)) => Ok(Body::Argument(name)),
             Ok(Part::Fixed(_)) | Err(_) => {
-                Err(format!("`{text}` is none of `none`, `json`, `form`, `{{argument}}`"))
+                Err(format!("`{text}` is none of `none`, `json`, `form`, `multipart`, `{{argument}}`"))
             }
         },
     }
@@ -287,6 +338,74 @@ fn parts(reader: &mut Reader<'_>, item: Item<'_, '_>, what: &str) -> BTreeMap<St
         reader.problem(item.span().start, format!("`{what}` has more than {MAX_PARTS} members"), "");
     }
     parts
+}
+
+/// `files = { attachment = { name = "notes.csv", type = "text/csv", base64 = false } }`.
+fn files(reader: &mut Reader<'_>, item: Item<'_, '_>) -> BTreeMap<String, File> {
+    let Some(table) = reader.table(item, "`files`") else { return BTreeMap::new() };
+    let mut files = BTreeMap::new();
+    for (argument, _, item) in table.all() {
+        let Some(mut table) = reader.table(item, format!("`files.{argument}`")) else { continue };
+        let name = reader
+            .required(&mut table, "name", "write the file's name, or `\"{argument}\"`")
+            .and_then(|item| reader.parsed(item, "`name`", file_name));
+        let kind = reader
+            .required(&mut table, "type", "write its media type, as in `text/csv`")
+            .and_then(|item| reader.parsed(item, "`type`", media_type));
+        let base64 = table.get("base64").map_or(Some(false), |item| reader.truth(item, "`base64`"));
+        reader.finish(&table);
+        if let (Some(name), Some(kind), Some(base64)) = (name, kind, base64) {
+            files.insert(argument.to_owned(), File { name, kind, base64 });
+        }
+    }
+    files
+}
+
+fn file_name(text: &str) -> Result<Part, String> {
+    match part(text)? {
+        Part::Fixed(text) if !is_file_name(&text) => Err(format!(
+            "`{text}` is no name of a file: 1 to 255 bytes without slash, quote or control character"
+        )),
+        part => Ok(part),
+    }
+}
+
+fn media_type(text: &str) -> Result<String, String> {
+    let token = |part: &str| {
+        !part.is_empty()
+            && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$&^_.+-".contains(&byte))
+    };
+    match text.split_once('/') {
+        Some((kind, sub)) if text.len() <= 127 && token(kind) && token(sub) => Ok(text.to_ascii_lowercase()),
+        Some(_) | None => Err(format!("`{text}` is no media type")),
+    }
+}
+
+/// `returns = ["etag", "x-request-id"]`.
+fn returns(reader: &mut Reader<'_>, item: Item<'_, '_>) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for item in reader.list(item, "`returns`") {
+        let at = item.span().start;
+        let Some(text) = reader.text(item, "a name of `returns`") else { continue };
+        let name = text.to_ascii_lowercase();
+        let token = !name.is_empty()
+            && name.len() <= 128
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte));
+        if !token {
+            reader.problem(at, format!("`{text}` is not the name of a header"), "");
+        } else if NEVER_RETURNED.contains(&name.as_str()) || name.starts_with("access-control-") {
+            let message = format!("the header `{text}` is the connection's, the gateway's or a secret's");
+            reader.problem(at, message, "remove it");
+        } else if names.contains(&name) {
+            reader.problem(at, format!("the header `{text}` stands there twice"), "keep one of them");
+        } else {
+            names.push(name);
+        }
+    }
+    if names.len() > MAX_RETURNS {
+        reader.problem(item.span().start, format!("`returns` has more than {MAX_RETURNS} names"), "");
+    }
+    names
 }
 
 fn words(reader: &mut Reader<'_>, item: Item<'_, '_>, what: &str) -> Option<String> {

@@ -112,7 +112,7 @@ fn arguments_become_one_request() {
 
     let request = sent("cases.close", r#"{"reason":"done","amount":12.50,"case_id":"CASE-7"}"#).unwrap();
     assert_eq!(target(&request), "POST /cases/CASE-7:close");
-    assert_eq!(request.content_type, Some("application/json"));
+    assert_eq!(request.content_type.as_deref(), Some("application/json"));
     assert_eq!(request.body, br#"{"amount":12.5,"reason":"done","tenant":"acme"}"#);
 
     let request = sent("cases.pay", r#"{"amount":1e1,"to":"a&b"}"#).unwrap();

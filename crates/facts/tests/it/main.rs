@@ -15,6 +15,7 @@ mod duties;
 mod journal;
 mod moves;
 mod observed;
+mod people;
 mod relations;
 mod tenants;
 

@@ -130,7 +130,7 @@ fn who_is_not_the_client_learns_nothing() {
 fn errors_are_those_of_the_specifications() {
     let scene = scene();
     for (name, value, code) in [
-        ("grant_type", "authorization_code", Code::UnsupportedGrantType),
+        ("grant_type", "password", Code::UnsupportedGrantType),
         ("grant_type", "", Code::InvalidRequest),
         ("resource", "", Code::InvalidTarget),
         ("resource", "https://gw.example/mcp/", Code::InvalidTarget),

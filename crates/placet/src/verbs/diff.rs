@@ -16,6 +16,7 @@ use super::{
     symbolic::{self, Proof},
 };
 use crate::{
+    admin::{Admin, ServerArgs, block_on, refused, segment},
     failure::{Failure, OrFail},
     output::{Answer, Colour, Format, paint, show, table},
 };
@@ -26,7 +27,7 @@ const SHOWN: usize = 10;
 /// Which decisions change from release A to release B: on cases, and on what was really asked
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  placet diff release/ draft/\n  placet diff release/ draft/ --ledger .. --data data\n  placet diff release/ draft/ --ledger 2026-03-01T00:00:00Z.. --tenant acme\n  placet diff release/ draft/ --symbolic"
+    after_help = "Example:\n  placet diff release/ draft/\n  placet diff release/ draft/ --ledger .. --data data\n  placet diff release/ draft/ --ledger 2026-03-01T00:00:00Z.. --server https://admin.example --key operator.pem\n  placet diff release/ draft/ --ledger 2026-03-01T00:00:00Z.. --tenant acme\n  placet diff release/ draft/ --symbolic"
 )]
 pub(crate) struct Diff {
     /// The release of before: its directory, or an archive
@@ -42,6 +43,12 @@ pub(crate) struct Diff {
     /// The data directory with the ledger; a server may be using it
     #[arg(long, env = "PLACET_DATA", default_value = "data", value_name = "DIR")]
     data: PathBuf,
+    /// The administrators' listener of a running server, whose ledger is asked in place of `--data`
+    #[arg(long, requires = "ledger", conflicts_with = "data", value_name = "URL")]
+    server: Option<String>,
+    /// The operator's private key, with `--server`
+    #[arg(long, env = "PLACET_KEY", default_value = "data/keys/operator.pem", value_name = "FILE")]
+    key: PathBuf,
     /// Only decisions of this tenant
     #[arg(long, requires = "ledger")]
     tenant: Option<TenantId>,
@@ -130,7 +137,6 @@ impl Diff {
     }
 
     fn past(&self, range: &Range, a: &Release, b: &Release) -> Result<LedgerDiff, Failure> {
-        let data = super::audit::open_data(&self.data)?;
         let scope = Scope {
             from: range.from,
             to: range.to,
@@ -140,9 +146,53 @@ impl Diff {
             decision: None,
         };
         let mut progress = super::audit::Progress::default();
+        if let Some(server) = &self.server {
+            let server = ServerArgs { server: server.clone(), key: self.key.clone(), human: None };
+            return block_on(of_server(&server.open()?, &scope, a, b, &mut progress));
+        }
+        let data = super::audit::open_data(&self.data)?;
         placet_audit::diff(&data, &scope, a, b, &mut |at, last| progress.tell(at, last))
             .or_fail("can't read the ledger")
     }
+}
+
+/// The same of a running server's ledger: it reads, and tells how far it is.
+async fn of_server(
+    admin: &Admin,
+    scope: &Scope,
+    a: &Release,
+    b: &Release,
+    progress: &mut super::audit::Progress,
+) -> Result<LedgerDiff, Failure> {
+    let mut path = format!("/v1/releases/diff?a_bytes={}", a.archive().len());
+    for (name, number) in
+        [("from", scope.from), ("to", scope.to), ("since_ms", scope.since_ms), ("until_ms", scope.until_ms)]
+    {
+        if let Some(number) = number {
+            let _infallible = write!(path, "&{name}={number}");
+        }
+    }
+    if let Some(tenant) = &scope.tenant {
+        let _infallible = write!(path, "&tenant={}", segment(tenant.as_str()));
+    }
+    let both = [a, b].map(|release| release.archive().as_ref()).concat();
+    admin
+        .lines(&path, both.into(), |line| {
+            if let Some(told) = line.get("ledger") {
+                let diff = LedgerDiff::from_value(told);
+                return diff.map(Some).ok_or_else(|| {
+                    Failure::new("the server tells its comparison in a form that isn't known here")
+                        .remedy("use the same version of placet as the server")
+                });
+            }
+            if line.get("error").is_some() {
+                return Err(refused(&line, http::StatusCode::SERVICE_UNAVAILABLE));
+            }
+            let number = |name: &str| line.get(name).and_then(Value::as_u64).unwrap_or_default();
+            progress.tell(number("at"), number("of"));
+            Ok(None)
+        })
+        .await
 }
 
 fn digest(release: &Release) -> String {

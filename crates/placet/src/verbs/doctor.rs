@@ -112,10 +112,12 @@ impl Doctor {
                 let status = admin.get("/v1/status").await?;
                 let upstreams = admin.get("/v1/upstreams").await?;
                 let waivers = admin.get("/v1/waivers").await?;
-                Ok((status, upstreams, waivers))
+                let streams = admin.get("/v1/streams").await?;
+                let databases = admin.get("/v1/databases").await?;
+                Ok((status, upstreams, waivers, databases, streams))
             })
         });
-        let (status, upstreams, waivers) = match answer {
+        let (status, upstreams, waivers, databases, streams) = match answer {
             Ok(answer) => answer,
             Err(failure) => return vec![Looked { what, problem: Some(failure.to_string()) }],
         };
@@ -128,11 +130,26 @@ impl Doctor {
             _ => Some(cell(&status, "why")),
         };
         let mut looked = vec![Looked { what, problem }];
+        looked.extend(fleet(&status, &databases));
         for upstream in upstreams.get("upstreams").and_then(Value::as_array).unwrap_or_default() {
             let answers = upstream.get("answers").and_then(Value::as_bool) == Some(true);
             looked.push(Looked {
                 what: format!("upstream `{}`", cell(upstream, "name")),
                 problem: (!answers).then(|| cell(upstream, "why")),
+            });
+        }
+        for stream in streams.get("streams").and_then(Value::as_array).unwrap_or_default() {
+            let failing = cell(stream, "state") == "failing";
+            looked.push(Looked {
+                what: format!("stream `{}`", cell(stream, "name")),
+                problem: failing.then(|| {
+                    format!(
+                        "{}; {} records wait in the ledger, the oldest for {} ms",
+                        cell(stream, "why"),
+                        cell(stream, "lag"),
+                        cell(stream, "lag_ms")
+                    )
+                }),
             });
         }
         for waiver in waivers.get("waivers").and_then(Value::as_array).unwrap_or_default() {
@@ -151,6 +168,30 @@ impl Doctor {
         }
         looked
     }
+}
+
+/// The gateways on one database: one whose release isn't this server's decides otherwise.
+fn fleet(status: &Value, databases: &Value) -> Vec<Looked> {
+    let ours = status.get("release").and_then(Value::as_str).unwrap_or_default();
+    let gateways = databases.pointer("/journal/gateways").and_then(Value::as_array).unwrap_or_default();
+    let one = |gateway: &Value| {
+        let name = format!("gateway `{}` (lease {})", cell(gateway, "name"), cell(gateway, "lease"));
+        let Some(version) = gateway.get("version").and_then(Value::as_str) else {
+            let problem = Some("it doesn't say which release it has; is it of an older version?".to_owned());
+            return Looked { what: name, problem };
+        };
+        let release = gateway.get("release").and_then(Value::as_str).unwrap_or("no release");
+        let seconds = gateway.get("said_ms_ago").and_then(Value::as_u64).unwrap_or_default() / 1000;
+        let problem = (release != ours).then(|| {
+            let revision = cell(gateway, "revision");
+            format!(
+                "it has {release}, this server {}; it said so {seconds} s ago, at revision {revision}: if that stays, restart it and read its log",
+                if ours.is_empty() { "none" } else { ours }
+            )
+        });
+        Looked { what: format!("{name}: placet {version}, {release}"), problem }
+    };
+    gateways.iter().map(one).collect()
 }
 
 /// The whole journal is read: chain and frames are checked on the way.

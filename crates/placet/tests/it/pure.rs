@@ -180,36 +180,3 @@ fn without_a_key_or_a_server_it_cannot_be_done() {
         settings.err
     );
 }
-
-#[test]
-fn an_imported_configuration_leaves_secrets_behind_and_is_loadable() {
-    let dir = tempdir().unwrap();
-    let configuration = r#"{"mcpServers":{"My Git":{"command":"mcp-server-git","args":["--repository","/r \"q\""],"env":{"TOKEN":"canary-1"}},
-        "jira":{"url":"https://jira.example/mcp","headers":{"Authorization":"Bearer canary-2"},"disabled":false}}}"#;
-    fs::write(dir.path().join("mcp.json"), configuration).unwrap();
-    let imported = placet(dir.path(), &["import", "mcp.json", "--out", "desk"]).expect(0);
-    assert!(
-        imported.out.contains("`my-git`: values not copied: TOKEN")
-            && imported.out.contains("not taken over: disabled"),
-        "{}",
-        imported.out
-    );
-    let upstreams = fs::read_to_string(dir.path().join("desk/upstreams.toml")).unwrap();
-    let client = fs::read_to_string(dir.path().join("desk/client.json")).unwrap();
-    assert!(!format!("{upstreams}{client}{}", imported.out).contains("canary"));
-    assert!(client.contains("\"connect\""));
-    let mut serve = crate::support::command(dir.path());
-    serve.args(["serve", "--print-config", "--config", "desk/upstreams.toml"]).env("TOKEN", "canary-3");
-    let printed = serve.output().unwrap();
-    assert!(printed.status.success(), "{printed:?}");
-    let printed = String::from_utf8(printed.stdout).unwrap();
-    assert!(
-        printed.contains("upstream[1].url")
-            && printed.contains("mcp-server-git")
-            && !printed.contains("canary"),
-        "{printed}"
-    );
-    placet(dir.path(), &["import", "mcp.json", "--out", "desk"]).expect(2);
-    fs::write(dir.path().join("mcp.json"), "{}").unwrap();
-    placet(dir.path(), &["import", "mcp.json"]).expect(2);
-}

@@ -134,6 +134,12 @@ impl Serving {
         assert!(asked.success());
         self.child.wait().unwrap().code()
     }
+    /// The most memory that it ever held, in MiB.
+    pub(crate) fn peak_mib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").trim().parse::<u64>().unwrap() / 1024
+    }
     /// The word after `before` in what it said.
     pub(crate) fn word(&self, before: &str) -> String {
         self.said

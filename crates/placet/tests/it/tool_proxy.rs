@@ -25,7 +25,7 @@ use tempfile::tempdir;
 use crate::support::{Serving, command, exchange, free_address, status};
 
 const ISSUER: &str = "http://127.0.0.1:8717";
-const BODY: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call"}"#;
+pub(crate) const BODY: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call"}"#;
 
 /// A tool that counts what reaches it and answers with what it got.
 fn tool() -> (SocketAddr, Arc<AtomicU64>) {
@@ -58,17 +58,17 @@ fn tool() -> (SocketAddr, Arc<AtomicU64>) {
     (address, calls)
 }
 
-struct Fixture {
-    dir: tempfile::TempDir,
+pub(crate) struct Fixture {
+    pub(crate) dir: tempfile::TempDir,
     address: SocketAddr,
     upstream: SocketAddr,
     calls: Arc<AtomicU64>,
-    gateway: SigningKey,
+    pub(crate) gateway: SigningKey,
     sender: SigningKey,
 }
 
 impl Fixture {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let dir = tempdir().unwrap();
         let gateway = SigningKey::generate(Algorithm::EdDsa).unwrap();
         std::fs::write(dir.path().join("gateway.jwks"), KeySet::of(gateway.public()).to_jwks().to_bytes())
@@ -83,10 +83,10 @@ impl Fixture {
             sender: SigningKey::generate(Algorithm::EdDsa).unwrap(),
         }
     }
-    fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}/mcp", self.address)
     }
-    fn start(&self) -> Serving {
+    pub(crate) fn start(&self) -> Serving {
         let (listen, upstream, audience) =
             (self.address.to_string(), format!("http://{}/mcp", self.upstream), self.url());
         let arguments = [
@@ -107,7 +107,7 @@ impl Fixture {
         Serving::start(self.dir.path(), &arguments, "is guarded on")
     }
     /// Headers of a permitted call.
-    fn credential(&self, body: &str) -> String {
+    pub(crate) fn credential(&self, body: &str) -> String {
         self.credential_for("POST", &self.url(), None, &self.url(), body)
     }
     /// The same for any request.
@@ -144,7 +144,7 @@ impl Fixture {
             dpop::prove(&self.sender, &random_id().unwrap(), method, &url, now, Some(&token), None).unwrap();
         format!("authorization: DPoP {token}\r\ndpop: {proof}\r\ncontent-digest: {digest}\r\n")
     }
-    fn send(&self, path: &str, headers: &str, body: &str) -> String {
+    pub(crate) fn send(&self, path: &str, headers: &str, body: &str) -> String {
         let request = format!(
             "POST {path} HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n{headers}\r\n{body}",
             self.address,
@@ -152,7 +152,7 @@ impl Fixture {
         );
         exchange(self.address, request.as_bytes())
     }
-    fn calls(&self) -> u64 {
+    pub(crate) fn calls(&self) -> u64 {
         self.calls.load(Ordering::SeqCst)
     }
 }

@@ -159,6 +159,9 @@ impl FactsView for View<'_> {
     fn delegation(&self, id: &DelegationId) -> Option<&Delegation> {
         self.facts.delegation(id)
     }
+    fn signed_in(&self, delegation: &DelegationId) -> Option<placet_json::Value> {
+        self.facts.signed_in(delegation)
+    }
     fn waivers(&self, agent: &AgentId) -> Vec<&placet_core::Waiver> {
         self.facts.waivers(agent)
     }

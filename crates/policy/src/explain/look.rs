@@ -148,7 +148,7 @@ impl Lens<'_> {
         let mut look = Look::default();
         let mut allowed = false;
         if let Some(program) = &release.rego {
-            match program.run(document, self.now, facts, &|| slice(document, facts)) {
+            match program.look(document, self.now, facts, &|| slice(document, facts)) {
                 Ok(mut run) => {
                     allowed |= granter == Some(EngineName::Rego) && !run.allowed.is_empty();
                     look.denies.extend(run.denied.iter().map(|fired| Fired {

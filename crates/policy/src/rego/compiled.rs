@@ -23,6 +23,7 @@ use regorus::{
 use super::{
     ast::{self, Mentions, Parsed, Reference},
     lint::input_path,
+    program::part,
 };
 use crate::contract::Contract;
 
@@ -105,9 +106,19 @@ impl Compiled {
             let Some(values) = self.values(document, MOMENT) else { return false };
             engine.set_input(document.clone());
             let mut both = self.paths.iter().zip(values);
-            both.all(|(path, value)| engine.eval_rule(path.clone()).is_ok_and(|other| other == value))
+            both.all(|(path, value)| {
+                engine.eval_rule(path.clone()).is_ok_and(|other| {
+                    ["allow", "deny"].iter().all(|name| told(&other, name) == told(&value, name))
+                })
+            })
         })
     }
+}
+
+/// A part of a verdict. Of a rule that has no value the interpreter's list has no item, the virtual machine's one that
+/// says so.
+fn told<'a>(verdict: &'a Value, name: &str) -> Option<&'a Value> {
+    part(verdict, name).filter(|value| **value != Value::Undefined)
 }
 
 /// What the contract says of the input's values, by path.

@@ -1,6 +1,7 @@
 //! Rego: read and checked at load, interpreted at every decision.
 
 pub(crate) mod ast;
+mod bounds;
 pub(crate) mod builtins;
 pub(crate) mod compiled;
 pub(crate) mod convert;

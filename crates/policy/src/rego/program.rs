@@ -21,6 +21,7 @@ use regorus::{
 use super::{
     CHECK, RESERVED,
     ast::{self, Mentions, Parsed},
+    bounds,
     compiled::Compiled,
     convert::to_rego,
     near::{Candidate, Condition, Conditions, allows_by_candidates},
@@ -34,6 +35,11 @@ use crate::{
 /// The longest evaluation of one package. The engine measures wall time, in which a thread that waits for a processor
 /// counts, too: the bound is for what runs away (an evaluation takes a tenth of a millisecond), not for a busy machine.
 const TIME: Duration = Duration::from_millis(250);
+/// The most memory that one evaluation may hold, in bytes: an input and what is commonly made of it take some hundred
+/// thousand. A function that takes texts may make a few times as much before it is looked at again.
+const MEMORY: u64 = 32 << 20;
+/// The longest reason that a deny gives, in bytes.
+const MAX_MESSAGE: usize = 64 * 1024;
 /// The most relationships that one decision may ask for.
 const MAX_CHECKS: usize = 256;
 
@@ -171,6 +177,14 @@ impl Program {
                 Box::new(|parameters: Vec<Value>| moment(&parameters)),
             )
             .map_err(broken("release.toml"))?;
+        regorus::set_global_memory_limit(Some(MEMORY));
+        let called: BTreeSet<String> = modules
+            .iter()
+            .flat_map(|parsed| &parsed.module.policy)
+            .flat_map(|rule| Mentions::of_rule(rule).calls)
+            .map(|call| call.name)
+            .collect();
+        bounds::install(&mut engine, |name| called.contains(name)).map_err(broken("release.toml"))?;
         for parsed in modules {
             engine.add_policy(parsed.file.clone(), parsed.text.clone()).map_err(broken(&parsed.file))?;
         }
@@ -236,7 +250,8 @@ impl Program {
                 m.references.iter().filter_map(|r| super::lint::input_path(parsed, r, &m.locals))
             })
             .fold(Around::default(), |around, path| around.and(Around::of_path(&path)));
-        let program = Self { engine, compiled: None, entries, reads_facts, asks, reads_totals, reads_days, around };
+        let program =
+            Self { engine, compiled: None, entries, reads_facts, asks, reads_totals, reads_days, around };
         program.prepare().map_err(|error| {
             Finding::error("release.toml", (0, 0), format!("the policies can't be prepared: {error}"), "")
         })
@@ -363,14 +378,23 @@ impl Program {
         facts: Option<(&'a dyn FactsView, &'a RelationModel)>,
         slice: &dyn Fn() -> Json,
     ) -> Result<Run<'a>, EngineFault> {
-        let fault = |operator: String| EngineFault { code: Code::EngineFault, operator };
-        let input =
-            to_rego(input).ok_or_else(|| fault("a number of the input can't be represented".to_owned()))?;
+        let input = rego_input(input)?;
         if let Some(allowed) = self.permitted(&input, now.nanos()) {
             let memo = Arc::default();
             return Ok(Run { program: self, engine: None, input, facts, memo, allowed, denied: Vec::new() });
         }
         self.interpreted(input, now, facts, slice)
+    }
+
+    /// The same by the interpreter alone, which also tells which conditions hold.
+    pub(crate) fn look<'a>(
+        &'a self,
+        input: &Json,
+        now: Timestamp,
+        facts: Option<(&'a dyn FactsView, &'a RelationModel)>,
+        slice: &dyn Fn() -> Json,
+    ) -> Result<Run<'a>, EngineFault> {
+        self.interpreted(rego_input(input)?, now, facts, slice)
     }
 
     fn interpreted<'a>(
@@ -496,6 +520,10 @@ impl Program {
                 Box::new(|_: Vec<Value>| Ok(Value::from(0_i64))),
             )
         });
+        // A rule `test_…` has no facts: nobody is related to anything.
+        let added = added.and_then(|()| {
+            engine.add_extension(CHECK.to_owned(), 3, Box::new(|_: Vec<Value>| Ok(Value::from(false))))
+        });
         for parsed in modules {
             let names: BTreeSet<String> = parsed
                 .module
@@ -507,8 +535,7 @@ impl Program {
                 .collect();
             for name in names {
                 let outcome = match &added {
-                    Ok(()) => engine
-                        .eval_rule(rule_path(&parsed.package, &name))
+                    Ok(()) => unbroken(|| engine.eval_rule(rule_path(&parsed.package, &name)))
                         .map(|value| value == Value::Bool(true))
                         .map_err(|error| error.to_string()),
                     Err(error) => Err(error.to_string()),
@@ -518,6 +545,13 @@ impl Program {
         }
         results
     }
+}
+
+fn rego_input(input: &Json) -> Result<Value, EngineFault> {
+    to_rego(input).ok_or_else(|| EngineFault {
+        code: Code::EngineFault,
+        operator: "a number of the input can't be represented".to_owned(),
+    })
 }
 
 impl<'a> Run<'a> {
@@ -568,6 +602,11 @@ impl<'a> Run<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Whether the interpreter was asked, so that it can be asked more.
+    pub(crate) fn is_interpreted(&self) -> bool {
+        self.engine.is_some()
     }
 
     /// The rules that came near, each with the conditions that it lacked. Only a rule for this action comes near.
@@ -681,12 +720,15 @@ fn moment(parameters: &[Value]) -> anyhow::Result<Value> {
 /// An evaluation that breaks the engine (a function of it that panics on an argument) is a fault like any other. What
 /// it left half done is thrown away with the run.
 fn unbroken(evaluate: impl FnOnce() -> anyhow::Result<Value>) -> anyhow::Result<Value> {
+    let _evaluation = placet_fuse::Evaluation::begin();
+    // What an evaluation left that was repeated isn't this one's.
+    let _before = bounds::refused();
     std::panic::catch_unwind(AssertUnwindSafe(evaluate))
         .unwrap_or_else(|_| Err(anyhow::anyhow!("the engine broke off")))
 }
 
 /// The one element of a part of a verdict.
-fn part<'v>(verdict: &'v Value, name: &str) -> Option<&'v Value> {
+pub(super) fn part<'v>(verdict: &'v Value, name: &str) -> Option<&'v Value> {
     verdict.as_object().ok()?.get(&Value::from(name))?.as_array().ok()?.first()
 }
 
@@ -701,7 +743,7 @@ fn keys(set: &Value) -> BTreeSet<String> {
 }
 
 fn fault_of(package: &str, error: &anyhow::Error) -> EngineFault {
-    let limit = error.chain().any(|cause| cause.downcast_ref::<LimitError>().is_some());
+    let limit = error.chain().any(|cause| cause.downcast_ref::<LimitError>().is_some()) || bounds::refused();
     EngineFault {
         code: if limit { Code::Limit } else { Code::EngineFault },
         operator: format!("{package}: {}", error.to_string().trim()),
@@ -711,8 +753,11 @@ fn fault_of(package: &str, error: &anyhow::Error) -> EngineFault {
 impl Entry {
     fn fired(&self, element: Option<&Value>) -> Fired {
         let message = match element {
-            Some(Value::String(text)) => text.to_string(),
-            Some(other) => other.to_json_str().unwrap_or_default(),
+            Some(Value::String(text)) if text.len() <= MAX_MESSAGE => text.to_string(),
+            Some(other) if bounds::weight(other, MAX_MESSAGE).is_some() => {
+                other.to_json_str().unwrap_or_default()
+            }
+            Some(_) => "a value too long to be shown".to_owned(),
             None => String::new(),
         };
         let (file, line) = self.denies.get(&message).unwrap_or(&self.first_deny);

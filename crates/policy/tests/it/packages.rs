@@ -162,6 +162,31 @@ fn a_package_permits_its_own_actions_and_no_others() {
 }
 
 #[test]
+fn rep_1_a_denial_of_what_anothers_rule_permits_is_the_same_again() {
+    // What came near is told by the interpreter, also where the virtual machine found a permit that doesn't count.
+    let mut tree = with("policies/root.rego", "package root.authz\n\nallow if input.intent == \"help\"\n");
+    let never =
+        "package acme.billing.authz\n\nallow if { input.action == \"refund\"; input.intent == \"never\" }\n";
+    tree.insert("packages/billing/policies/authz.rego".to_owned(), never.as_bytes().to_vec());
+    let test = "packages/billing/tests/refund.yaml";
+    change(&mut tree, test, "expect: permit", "expect: deny");
+    let (release, plain) = (build(&tree), build(&tree).interpreted());
+    assert!(release.is_compiled() && !plain.is_compiled());
+    assert_eq!(decided(&release, "refund", "help"), decided(&plain, "refund", "help"));
+    assert!(!decided(&release, "refund", "help").0);
+    let document = json(
+        r#"{"action":"refund","intent":"help","agent":{"id":"a","type":"bot"},
+            "delegating_user":{"id":"m","status":"active","tenant_id":"acme","roles":["support"]},
+            "workflow":{"id":"w","type":"support_case","state":"open","tenant_id":"acme","expires_at":"2026-03-01T12:00:00Z"},
+            "resource":{"type":"case","id":"C-1","tenant_id":"acme"}}"#,
+    );
+    let say =
+        |release: &Release| format!("{:?}", release.decide_document(&document, None, Some(now())).denied);
+    assert_eq!(say(&release), say(&plain));
+    assert!(say(&release).contains("never"), "{}", say(&release));
+}
+
+#[test]
 fn nothing_is_defined_in_anothers_namespace() {
     let cases = [
         ("packages/chat/policies/x.rego", "package acme.billing.more\n\nx := 1\n", "isn't below `acme.chat`"),

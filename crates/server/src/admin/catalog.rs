@@ -56,6 +56,6 @@ pub(super) async fn tools(
     });
     Ok(json(
         StatusCode::OK,
-        &object! { "upstream" => name.as_str(), "protocol" => admin.offers.protocol(&name), "tools" => Value::Array(tools.collect()) }.into(),
+        &object! { "upstream" => name.as_str(), "protocol" => admin.offers.protocol(&name), "credential" => admin.offers.credential(&name).unwrap_or("none"), "tools" => Value::Array(tools.collect()) }.into(),
     ))
 }

@@ -29,6 +29,11 @@ impl ApiError {
     ) -> Self {
         Self { status, code, message: message.into(), remedy: remedy.into() }
     }
+    /// What a caller is told.
+    pub(super) fn to_value(&self) -> Value {
+        object! { "code" => self.code, "message" => self.message.as_str(), "remedy" => self.remedy.as_str() }
+            .into()
+    }
     pub(super) fn malformed(message: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "malformed", message, remedy)
     }
@@ -100,9 +105,7 @@ impl From<Unpromoted> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let error = object! { "code" => self.code, "message" => self.message.as_str(), "remedy" => self.remedy.as_str() };
-        let body = Value::from(object! { "error" => error });
-        let mut response = json(self.status, &body);
+        let mut response = json(self.status, &object! { "error" => self.to_value() }.into());
         // The outer layer records a refused attempt.
         response.extensions_mut().insert(self);
         response

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use http::StatusCode;
 use placet_core::{Delegation, DelegationState, TenantId, Timestamp, Workflow, WorkflowState};
-use placet_facts::{Change, Place, Transaction, World};
+use placet_facts::{Change, Place, SessionChange, Transaction, World};
 use placet_policy::{Release, Unfit};
 
 use super::{Admin, error::ApiError};
@@ -88,6 +88,10 @@ fn one(admin: &Admin, place: &Place, change: &Change, world: &World, now: Timest
         (_, Change::EnrolmentOffered(_) | Change::EnrolmentTaken { .. }, _) => Err(ApiError::forbidden(
             "an enrolment code is handed out and taken by the server",
             "ask for one: `placet agent enrol`",
+        )),
+        (_, Change::Session(SessionChange::Began(_)) | Change::Consent(_), _) => Err(ApiError::forbidden(
+            "signing in and consenting are people's own acts, and nobody writes them for them",
+            "let them sign in and answer in their browser",
         )),
         (_, Change::WorkflowMoved(_), _) => Err(ApiError::forbidden(
             "who may move a workflow is its type's to say",

@@ -85,6 +85,9 @@ pub(super) async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
     let circuits = admin.offers.circuits();
     admin.metrics.circuits(circuits.iter().map(|(name, state, opened)| (name.as_str(), *state, *opened)));
     admin.metrics.gauge("uptime_seconds", admin.started.elapsed().as_secs());
-    let page = admin.metrics.render() + &sources::metrics(&sources) + &admin.databases.metrics().await;
+    let mut page = admin.metrics.render() + &sources::metrics(&sources) + &admin.databases.metrics().await;
+    if let Some(streams) = &admin.streams {
+        page.push_str(&streams.metrics().await);
+    }
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], page).into_response()
 }

@@ -70,7 +70,10 @@ async fn act(admin: &Arc<Admin>, by: placet_core::Name, body: &Bytes, ends: bool
         workflow.map_or_else(|| format!("tenant `{tenant}`"), |name| format!("workflow `{tenant}/{name}`"));
     match (is_held, ends) {
         (true, false) => {
-            return Err(ApiError::conflict(format!("the {what} is held already"), "see `placet audit holds`"));
+            return Err(ApiError::conflict(
+                format!("the {what} is held already"),
+                "see `placet audit holds`",
+            ));
         }
         (false, true) => return Err(ApiError::missing(format_args!("hold of the {what}"))),
         (true, true) | (false, false) => {}

@@ -12,6 +12,7 @@ mod body;
 mod catalog;
 mod databases;
 mod decisions;
+mod diff;
 mod door;
 mod effects;
 mod enrolment;
@@ -34,6 +35,7 @@ mod risks;
 mod safe;
 mod slice;
 mod sources;
+mod streams;
 mod totals;
 mod waivers;
 
@@ -54,6 +56,7 @@ use crate::{
     lifecycle::{Follows, Lifecycle},
     metrics::Metrics,
     opal::Opal,
+    stream::Streams,
     vault::VaultFile,
 };
 
@@ -83,6 +86,8 @@ pub struct Admin {
     pub git: Follows,
     /// Databases: the gateways' and those of others.
     pub databases: Arc<Databases>,
+    /// Streams out of the ledger; none where nothing is kept.
+    pub streams: Option<Streams>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// The environment's name.
@@ -158,8 +163,11 @@ pub fn routes(admin: Arc<Admin>) -> Router {
         .route("/v1/releases/rollback", post(lives::rollback))
         .route("/v1/releases/{release}/shadow", post(lives::start_shadow))
         .route("/v1/releases/shadow", get(lives::shadow).post(lives::end_shadow))
+        .route("/v1/releases/diff", post(diff::diff))
         .route("/v1/releases/candidates", get(opal::candidates))
         .route("/v1/databases", get(databases::list))
+        .route("/v1/streams", get(streams::list))
+        .route("/v1/streams/{stream}/rewind", post(streams::rewind))
         .route("/v1/opal", get(opal::status))
         .route("/v1/opal/tokens", post(opal::token))
         .route("/v1/vault", get(safe::list).post(safe::put))

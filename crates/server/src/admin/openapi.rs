@@ -342,7 +342,24 @@ pub(super) const OPERATIONS: &[Operation] = &[
         "200",
         &[("to", "string", false), WHY],
     ),
+    Operation {
+        body: None,
+        query: &["a_bytes", "from", "to", "since_ms", "until_ms", "tenant"],
+        ..act(
+            "/v1/releases/diff",
+            "Ask two releases about the ledger: their archives one after the other (application/octet-stream); lines of JSON, the last one with `ledger` or `error`",
+            "200",
+            &[],
+        )
+    },
     read("/v1/releases/candidates", "Releases that came of policy bundles"),
+    read("/v1/streams", "Streams out of the ledger: how far each has come"),
+    act(
+        "/v1/streams/{stream}/rewind",
+        "Send a stream's records from another place on",
+        "200",
+        &[("to", "integer", true), WHY],
+    ),
     read("/v1/databases", "The gateways' database, and those of others whose rows are facts"),
     read("/v1/opal", "OPAL sources, and clients that are connected"),
     act(

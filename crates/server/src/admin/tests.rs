@@ -179,6 +179,15 @@ impl Books for Shelf {
     fn explain(&self, id: &DecisionId) -> Result<Result<placet_audit::Explained, String>, String> {
         Ok(Err(format!("the ledger has no decision `{id}`")))
     }
+    fn compare(
+        &self,
+        _: &placet_audit::Scope,
+        _: &Release,
+        _: &Release,
+        _: &mut dyn FnMut(u64, u64) -> bool,
+    ) -> Result<Option<placet_audit::LedgerDiff>, String> {
+        Err("these books have no ledger".to_owned())
+    }
     fn uses(&self) -> Result<placet_audit::Uses, String> {
         Ok(placet_audit::Uses::default())
     }
@@ -302,6 +311,7 @@ fn fixture() -> Fixture {
         lifecycle: None,
         git: crate::lifecycle::Follows::default(),
         databases: Arc::default(),
+        streams: None,
         metrics: Arc::default(),
         environment: "dev",
         public_url: "http://127.0.0.1:8717".into(),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use axum::{
     body::Body,
-    http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header},
     response::Response,
 };
 use placet_catalog::Incoming;
@@ -133,7 +133,7 @@ fn no_intent(error: &NoIntent) -> &'static str {
     }
 }
 
-/// The tool's own answer: its status, and its body with its type. None of its headers.
+/// The tool's own answer: its status, its body with its type, and of its headers those that the catalog names.
 fn passed(result: &Value) -> Response {
     let http = result.get("_meta").and_then(|meta| meta.get(HTTP_META));
     let status = http
@@ -149,11 +149,19 @@ fn passed(result: &Value) -> Response {
     let mut response = Response::new(Body::from(text.unwrap_or_default().to_owned()));
     *response.status_mut() = status;
     let headers = response.headers_mut();
+    headers.extend(http.and_then(|http| http.get("headers")).into_iter().flat_map(returned));
     headers.extend(kind.map(|kind| (header::CONTENT_TYPE, kind)));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(ANSWERED_BY, HeaderValue::from_static("tool"));
     response
+}
+
+fn returned(headers: &Value) -> Vec<(HeaderName, HeaderValue)> {
+    let one = |(name, value): (&str, &Value)| {
+        Some((name.parse().ok()?, HeaderValue::from_str(value.as_str()?).ok()?))
+    };
+    headers.as_object().into_iter().flat_map(|headers| headers.iter()).filter_map(one).collect()
 }
 
 fn denied(public: &Public) -> Response {

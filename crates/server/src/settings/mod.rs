@@ -5,6 +5,7 @@
 //! never in the file: [`SecretSource`] says where it lies.
 
 mod feeds;
+mod identity;
 mod ledger;
 mod opal;
 mod postgres;
@@ -15,6 +16,7 @@ mod retention;
 mod rules;
 mod secret;
 mod source;
+mod stream;
 mod upstream;
 
 use std::{
@@ -32,6 +34,7 @@ use read::Reader;
 pub use feeds::{
     Delivery, Feeds, FeedsListener, Keys as TransmitterKeys, Receiver, ScimFeed, Transmitter, Verify, Witness,
 };
+pub use identity::{DEVELOPMENT, IdentityProvider};
 pub use ledger::{Transparency, WitnessAt};
 pub use opal::{OpalServer, OpalSource, Promote};
 pub use postgres::PostgresSource;
@@ -39,6 +42,7 @@ pub use print::Printed;
 pub use promotion::{GitRef, GitSource, Promotion};
 pub use retention::Retention;
 pub use secret::{Secret, SecretError, SecretSource, check_private};
+pub use stream::{StreamAt, StreamHttp, StreamTo, StreamToken};
 pub use upstream::{ListWith, Transport, Upstream};
 
 /// Looks up a variable of the environment; the binary gives the process', a test its own.
@@ -82,6 +86,8 @@ pub struct Settings {
     pub sources: Vec<placet_facts::Source>,
     /// Identity feeds.
     pub feeds: Feeds,
+    /// Providers by which people sign in.
+    pub identity: Vec<IdentityProvider>,
     /// Keys that sign.
     pub keys: Keys,
     /// Upstream secrets.
@@ -102,6 +108,8 @@ pub struct Settings {
     pub opal: Vec<OpalSource>,
     /// Databases of others whose rows are facts.
     pub postgres: Vec<PostgresSource>,
+    /// Where records of the ledger are sent.
+    pub streams: Vec<StreamAt>,
     /// The server of OPAL clients, if there is one.
     pub opal_server: Option<OpalServer>,
     /// Switches for development.
@@ -242,6 +250,8 @@ pub struct Telemetry {
 pub struct Dev {
     /// `plain_http`: whether plain HTTP may be spoken on addresses other than loopback.
     pub plain_http: bool,
+    /// `sign_in`: whether anybody on this machine may sign in as anybody, to try things out.
+    pub sign_in: bool,
 }
 
 /// Why settings can't be used.
@@ -348,9 +358,11 @@ fn sections(root: &mut read::Section<'_, '_>) -> Option<Settings> {
     let upstreams = upstream::read(root);
     let sources = source::read(root);
     let feeds = feeds::read(root);
+    let identity = identity::read(root);
     let (limits, log, telemetry) = (limits(root), log(root), telemetry(root));
     let (opal, opal_server) = (opal::sources(root), opal::server(root));
     let postgres = postgres::read(root);
+    let streams = stream::read(root);
     let dev = dev(root, server.as_ref());
     let (release, promotion) = release?;
     Some(Settings {
@@ -360,6 +372,7 @@ fn sections(root: &mut read::Section<'_, '_>) -> Option<Settings> {
         upstreams: upstreams?,
         sources: sources?,
         feeds: feeds?,
+        identity: identity?,
         keys: keys?,
         vault: vault?,
         journal: journal?,
@@ -370,6 +383,7 @@ fn sections(root: &mut read::Section<'_, '_>) -> Option<Settings> {
         telemetry: telemetry?,
         opal: opal?,
         postgres: postgres?,
+        streams: streams?,
         opal_server: opal_server?,
         dev: dev?,
         origins: Vec::new(),
@@ -576,8 +590,9 @@ fn dev(root: &mut read::Section<'_, '_>, server: Option<&Server>) -> Option<Dev>
         );
     }
     let plain_http = section.boolean("plain_http", false);
+    let sign_in = section.boolean("sign_in", false);
     section.finish();
-    Some(Dev { plain_http: plain_http? })
+    Some(Dev { plain_http: plain_http?, sign_in: sign_in? })
 }
 
 /// Environment variables of an upstream's process, by name.

@@ -62,6 +62,7 @@ pub(super) fn check(reader: &Reader<'_>, settings: &Settings) {
         }
     }
     super::feeds::check(reader, settings);
+    super::identity::check(reader, settings);
     if let (super::FeedsListener::Own(address), Some(url)) = (settings.feeds.listen, &settings.feeds.url) {
         plain_http(reader, settings, "feeds.url", url, address.ip());
     } else if let super::FeedsListener::Own(address) = settings.feeds.listen {
@@ -69,6 +70,7 @@ pub(super) fn check(reader: &Reader<'_>, settings: &Settings) {
     }
     opal(reader, settings);
     super::postgres::check(reader, settings);
+    super::stream::check(reader, settings);
     for (i, upstream) in settings.upstreams.iter().enumerate() {
         if let Some(first) = settings.upstreams.iter().take(i).find(|other| other.name == upstream.name) {
             let message = format!("`{}` is an upstream already, in line {}", upstream.name, first.line);
@@ -133,7 +135,7 @@ fn plain_http(reader: &Reader<'_>, settings: &Settings, key: &str, url: &str, li
     );
 }
 
-fn is_loopback(url: &Url) -> bool {
+pub(super) fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Ipv4(address)) => address.is_loopback(),
         Some(Host::Ipv6(address)) => address.is_loopback(),

@@ -138,6 +138,47 @@ fn ops_3_switches_for_development_are_refused_elsewhere() {
 }
 
 #[test]
+fn ops_3_nobody_signs_in_as_anybody_but_on_a_developer_s_machine() {
+    assert!(parse("[dev]\nsign_in = true").unwrap().dev.sign_in);
+    let refusal = refused("[server]\nenvironment = \"production\"\n[dev]\nsign_in = true");
+    assert!(refusal.contains("switches for development are refused here"), "{refusal}");
+    let refusal = refused(
+        "[server]\nlisten = \"0.0.0.0:8717\"\npublic_url = \"https://gw.example\"\n[dev]\nsign_in = true",
+    );
+    assert!(refusal.starts_with("placet.toml:5: whoever reaches this listener"), "{refusal}");
+}
+
+#[test]
+fn a_provider_is_named_whole() {
+    let whole =
+        "[[identity]]\nname = \"corp\"\nissuer = \"https://id.example/realm/\"\nclient_id = \"placet\"\n";
+    let settings = parse(&format!("{whole}scopes = [\"profile\"]\ntenants = [\"acme\"]")).unwrap();
+    let one = settings.identity.first().unwrap();
+    assert_eq!(
+        (one.issuer.as_str(), one.human.as_str(), one.session_s),
+        ("https://id.example/realm/", "sub", 28_800)
+    );
+    assert_eq!(one.scopes, ["openid", "profile"]);
+    for (from, to, told) in [
+        ("name = \"corp\"\n", "", "`identity[0].name` is missing"),
+        ("corp", "Corp", "`identity[0].name` can't be"),
+        ("corp", "development", "`development` is a provider already"),
+        ("https://id.example", "http://id.example", "by plain HTTP"),
+        ("https://id.example/realm/", "https://u@id.example", "`identity[0].issuer` can't be"),
+        ("client_id = \"placet\"", "client_id = \"placet\"\ntenants = []", "no ids of tenants"),
+        (
+            "client_id = \"placet\"",
+            "client_id = \"placet\"\nclient_secret = \"x\"",
+            "doesn't say where the secret is",
+        ),
+    ] {
+        let refusal = refused(&whole.replace(from, to));
+        assert!(refusal.contains(told), "{refusal}");
+    }
+    assert!(refused(&format!("{whole}{whole}")).contains("`corp` is a provider already"));
+}
+
+#[test]
 fn ops_3_plain_http_on_a_public_address_is_refused() {
     for (text, line) in [
         ("[server]\nlisten = \"0.0.0.0:8717\"", 2),

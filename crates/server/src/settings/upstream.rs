@@ -24,6 +24,8 @@ pub struct Upstream {
     pub secret_header: HeaderName,
     /// `secret_prefix`: what stands before it.
     pub secret_prefix: String,
+    /// `secret_query`: the parameter of the query that it is instead, of an HTTP API.
+    pub secret_query: Option<String>,
     /// `list_with`: with what its tools are listed.
     pub list_with: ListWith,
     /// `breaker_failures`: failures of transport in a row after which it is left alone; 0: never.
@@ -32,6 +34,21 @@ pub struct Upstream {
     pub breaker_rest_ms: u64,
     /// The line of its section.
     pub line: usize,
+}
+
+impl Upstream {
+    /// Its name, and what its calls are probably to be shown, as a catalog's `credential` says it: a process has what
+    /// it needs, and what opens the door to its list opens it to its tools.
+    #[must_use]
+    pub fn credential(&self) -> (Name, String) {
+        let credential = match (&self.transport, &self.list_with) {
+            (Transport::Stdio { .. }, _) => "process".to_owned(),
+            (_, ListWith::CallToken) => "call-token".to_owned(),
+            (_, ListWith::Vault(name)) => format!("vault:{name}"),
+            (_, ListWith::Nothing) => "none".to_owned(),
+        };
+        (self.name.clone(), credential)
+    }
 }
 
 /// With what an upstream's tools are listed: that is nobody's call.
@@ -149,6 +166,18 @@ fn one(mut section: Section<'_, '_>) -> Option<Upstream> {
         |text| Some(text.to_owned()),
         "write what stands before the secret",
     );
+    let secret_query = section.optional_word(
+        "secret_query",
+        |text| (!text.is_empty() && text.len() <= 128).then(|| text.to_owned()),
+        "write the name of the query's parameter",
+    );
+    if matches!(secret_query, Some(Some(_))) && protocol != Some(Protocol::Rest) {
+        section.problem(
+            "secret_query",
+            "only an HTTP API takes its secret in the query",
+            "say `protocol = \"rest\"`, or use `secret_header`",
+        );
+    }
     let list_with =
         section.word("list_with", "none", list_with, "write `none`, `call-token` or `vault:NAME`");
     let breaker_failures = section.number("breaker_failures", 5, 0..=1_000);
@@ -160,6 +189,7 @@ fn one(mut section: Section<'_, '_>) -> Option<Upstream> {
         call_token_audience: audience?,
         secret_header: secret_header?,
         secret_prefix: secret_prefix?,
+        secret_query: secret_query?,
         list_with: list_with?,
         breaker_failures: breaker_failures?,
         breaker_rest_ms: breaker_rest_ms?,

@@ -23,7 +23,7 @@ const ATTEMPTS: u32 = 3;
 
 /// The part of a bucket below a prefix.
 pub(super) struct Bucket {
-    bucket: Signing,
+    signing: Signing,
     prefix: String,
     credentials: Credentials,
 }
@@ -56,7 +56,7 @@ impl Bucket {
             return Err("the prefix has `.` or `..` in it".to_owned());
         }
         let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
-        let bucket = Signing::new(endpoint, style, name, region).map_err(|error| error.to_string())?;
+        let signing = Signing::new(endpoint, style, name, region).map_err(|error| error.to_string())?;
         let needed = |name: &str| {
             variable(name)
                 .filter(|value| !value.is_empty())
@@ -67,7 +67,7 @@ impl Bucket {
             Some(token) => Credentials::new_with_token(key, secret, token),
             None => Credentials::new(key, secret),
         };
-        Ok(Self { bucket, prefix, credentials })
+        Ok(Self { signing, prefix, credentials })
     }
 
     fn ask(&self, method: &Method, name: &str, body: &Bytes) -> io::Result<Bytes> {
@@ -79,9 +79,9 @@ impl Bucket {
             }
             // Signed anew, for a signature ends.
             let url = if *method == Method::PUT {
-                self.bucket.put_object(Some(&self.credentials), &object).sign(PATIENCE)
+                self.signing.put_object(Some(&self.credentials), &object).sign(PATIENCE)
             } else {
-                self.bucket.get_object(Some(&self.credentials), &object).sign(PATIENCE)
+                self.signing.get_object(Some(&self.credentials), &object).sign(PATIENCE)
             };
             match elsewhere(method.clone(), &url, body.clone()) {
                 Ok((status, bytes)) if status.is_success() => return Ok(bytes),
@@ -184,14 +184,14 @@ mod tests {
     #[test]
     fn a_location_is_a_bucket_a_prefix_and_where_it_is() {
         let amazon = open("s3://ledger/acme/segments/").unwrap();
-        let url = amazon.bucket.object_url("x").to_string();
+        let url = amazon.signing.object_url("x").to_string();
         assert_eq!(
             (url.as_str(), amazon.prefix.as_str()),
             ("https://ledger.s3.eu-central-1.amazonaws.com/x", "acme/segments/")
         );
         let own = open("s3://ledger?endpoint=http://127.0.0.1:9000&region=here").unwrap();
-        assert_eq!(own.bucket.object_url("x").as_str(), "http://127.0.0.1:9000/ledger/x");
-        assert_eq!((own.prefix.as_str(), own.bucket.region()), ("", "here"));
+        assert_eq!(own.signing.object_url("x").as_str(), "http://127.0.0.1:9000/ledger/x");
+        assert_eq!((own.prefix.as_str(), own.signing.region()), ("", "here"));
         for (wrong, why) in [
             ("s3://key:secret@ledger", "AWS_ACCESS_KEY_ID"),
             ("s3://ledger?acl=public", "`acl` isn't known"),

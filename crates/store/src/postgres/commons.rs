@@ -10,6 +10,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio_postgres::types::Type;
 use tokio_postgres::{AsyncMessage, Client};
 
+use super::fleet::{self, About};
 use super::session::{lease_ms, register};
 use super::{DatabaseError, Link, Postgres, schema, signed, tell, unsigned};
 use crate::open::random;
@@ -48,8 +49,12 @@ struct Inner {
     notices: Mutex<Vec<(&'static str, Notice)>>,
     /// Unix seconds, as told by whoever uses proofs: what is older is forgotten.
     now: AtomicU64,
+    /// What this gateway says of itself, once it can.
+    about: Mutex<Option<Tells>>,
     stop: Arc<Notify>,
 }
+
+type Tells = Arc<dyn Fn() -> About + Send + Sync>;
 
 type Notice = Box<dyn Fn() + Send>;
 
@@ -89,6 +94,7 @@ impl Commons {
             gateway: AtomicI64::new(gateway),
             notices: Mutex::default(),
             now: AtomicU64::new(0),
+            about: Mutex::new(None),
             stop: Arc::clone(&stop),
         });
         let weak = Arc::downgrade(&inner);
@@ -125,6 +131,10 @@ impl Commons {
         self.0.notices.lock().unwrap_or_else(PoisonError::into_inner).push((channel, Box::new(notice)));
     }
 
+    /// Says what `about` tells with every sign of life from now on. It must not hold this, which would never end then.
+    pub fn introduce(&self, about: impl Fn() -> About + Send + Sync + 'static) {
+        *self.0.about.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(about));
+    }
     /// The number of the lease under which this gateway writes, for operators.
     #[must_use]
     pub fn lease(&self) -> u64 {
@@ -391,7 +401,12 @@ impl Inner {
                 tracing::debug!(lease = new, "another lease was taken already");
             }
         }
+        let about = self.about.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(about) = about {
+            fleet::tell(client, self.gateway.load(Ordering::Acquire), &about()).await?;
+        }
         if signs.is_multiple_of(PURGE_EVERY) {
+            fleet::forget(client).await?;
             // As the callers count; where nobody has asked yet, nothing is forgotten.
             let now = signed(self.now.load(Ordering::Relaxed));
             client.execute_typed(PURGE, &[(&now, Type::INT8)]).await?;

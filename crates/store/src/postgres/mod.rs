@@ -12,6 +12,7 @@
 //! |---|---|
 //! | `placet_head` | one row: journal id, next position, the chain's value, time |
 //! | `placet_journal` | one row a batch: its positions, its gateway, its frames |
+//! | `placet_about` | what each gateway says of itself: release, version, how far it follows |
 //! | `placet_gateway` | each start of a gateway, and until when it is believed to live |
 //! | `placet_used` | proofs and assertions that were used |
 //! | `placet_code` | enrolment codes that were handed out |
@@ -22,17 +23,20 @@
 
 mod commits;
 mod commons;
+mod fleet;
 mod join;
 mod probe;
 mod replica;
 mod rows;
 mod schema;
 mod session;
+mod streams;
 mod subjects;
 mod writer;
 
 pub use commits::Commits;
 pub use commons::Commons;
+pub use fleet::{About, Said, Sibling};
 pub use join::fetch;
 pub use probe::{Probe, probe};
 pub use rows::{Foreign, ForeignReader, ForeignRow, Moment, Prepared, ReadStopped, RowsOf, TableSpec};

@@ -2,7 +2,7 @@
 
 use tokio_postgres::Client;
 
-use super::{DatabaseError, subjects};
+use super::{DatabaseError, fleet, streams, subjects};
 
 /// The tables' version.
 pub(crate) const VERSION: i32 = 1;
@@ -60,6 +60,20 @@ pub(crate) async fn make(client: &Client, journal: &[u8; 16], link: &[u8]) -> Re
         .try_get::<_, bool>(0)?;
     if !there {
         client.batch_execute(subjects::TABLE).await?;
+    }
+    let there = client
+        .query_typed_one("SELECT to_regclass('placet_about') IS NOT NULL", &[])
+        .await?
+        .try_get::<_, bool>(0)?;
+    if !there {
+        client.batch_execute(fleet::TABLE).await?;
+    }
+    let there = client
+        .query_typed_one("SELECT to_regclass('placet_stream') IS NOT NULL", &[])
+        .await?
+        .try_get::<_, bool>(0)?;
+    if !there {
+        client.batch_execute(streams::TABLE).await?;
     }
     let sql = "INSERT INTO placet_head (version, journal, next, link, time_ms) VALUES ($1, $2, 1, $3, 0)
                ON CONFLICT DO NOTHING";

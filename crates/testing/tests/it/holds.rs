@@ -14,7 +14,11 @@ async fn what_is_held_is_not_erased_until_the_hold_ends() {
     for held in [erase, r#"{"kind":"human","id":"maya","why":"GDPR Art. 17"}"#] {
         let refused = stage.admin.ask("/v1/erasures", held).await;
         assert_eq!(refused.status, 409);
-        assert!(refused.text().contains("legal hold") && refused.text().contains("case 12"), "{}", refused.text());
+        assert!(
+            refused.text().contains("legal hold") && refused.text().contains("case 12"),
+            "{}",
+            refused.text()
+        );
     }
     let other = r#"{"kind":"customer","id":"cust-9","tenant":"globex","why":"GDPR Art. 17"}"#;
     assert_eq!(stage.admin.ask("/v1/erasures", other).await.status, 200, "another tenant's");
@@ -24,10 +28,9 @@ async fn what_is_held_is_not_erased_until_the_hold_ends() {
     let held = stage.admin.get("/v1/holds").await;
     assert_eq!(held.pointer("/holds/0/workflow").and_then(Value::as_str), Some("wf-9"), "{held}");
     assert_eq!(stage.admin.ask("/v1/erasures", erase).await.status, 409);
-    for wrong in [
-        r#"{"tenant":"acme","why":"over"}"#,
-        r#"{"tenant":"nobody","workflow":"wf-9","why":"over"}"#,
-    ] {
+    for wrong in
+        [r#"{"tenant":"acme","why":"over"}"#, r#"{"tenant":"nobody","workflow":"wf-9","why":"over"}"#]
+    {
         assert_eq!(stage.admin.ask("/v1/holds/end", wrong).await.status, 404, "{wrong}");
     }
     assert_eq!(stage.admin.ask("/v1/holds", r#"{"tenant":"acme","why":" "}"#).await.status, 400);

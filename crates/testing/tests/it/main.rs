@@ -3,11 +3,14 @@
     clippy::unwrap_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::similar_names,
     clippy::arithmetic_side_effects,
-    reason = "a test that can't go on has failed"
+    reason = "a test that can't go on has failed; `stage` and `state` are words of their trades"
 )]
 
 mod arguments;
+mod consent;
 mod duties;
 mod endings;
 mod enrolment;
@@ -15,12 +18,15 @@ mod envelope;
 mod feeds;
 mod gateways;
 mod holds;
+mod http_parts;
 mod limits;
 mod live;
 mod lookups;
 mod moves;
 mod neighbour;
 mod operations;
+mod people;
+mod people_peers;
 mod privacy;
 mod protocol;
 mod races;
@@ -29,6 +35,7 @@ mod rest;
 mod signals;
 mod sources;
 mod stops;
+mod streams;
 mod support;
 mod tenancy;
 mod tools;

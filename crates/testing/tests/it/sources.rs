@@ -50,7 +50,13 @@ async fn del_4_a_gap_that_one_gateway_is_told_of_denies_at_the_other_until_it_is
     let nothing = third.admin(&stage).ask("/v1/facts/sources/crm", r#"{"state":"seen"}"#).await;
     assert_eq!(nothing.status, 404, "{}", nothing.text());
     third.admin(&stage).act("/v1/facts/sources/crm", r#"{"state":"closed","why":"fetched again"}"#).await;
+    // A gap denies at once; that it is over the others may hear a little later.
     for address in [second.address(), third.address(), stage.address, fourth.address()] {
+        let began = Instant::now();
+        while there(address).await == "facts_stale" {
+            assert!(began.elapsed() < Duration::from_secs(5), "it is over there as well");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
         assert_eq!(there(address).await, "");
     }
     let acts: Vec<String> = stage

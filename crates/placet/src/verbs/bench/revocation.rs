@@ -6,7 +6,7 @@ use std::{
     path::PathBuf,
     rc::Rc,
     sync::mpsc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use bytes::Bytes;
@@ -14,6 +14,7 @@ use clap::Args;
 use http::Request;
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1::SendRequest;
+use placet_core::Timestamp;
 use placet_jose::Algorithm;
 use placet_json::{Value, object};
 use tokio::task::LocalSet;
@@ -45,7 +46,8 @@ const DENIED: &[u8] = br#""placet":{"#;
 ///
 /// Starts a tool and a whole server, lets many clients call through the gateway, and changes one fact as an
 /// administrator would: the person is suspended, the agent is suspended, everything is frozen, in turn. Measured is the
-/// time from the request that changes the fact, and from its acknowledgement, to the first denied answer. No call that
+/// time from the request that changes the fact, from its commit (the record's own time, in whole milliseconds, taken
+/// before the record is on disk) and from its acknowledgement, to the first denied answer. No call that
 /// is sent after the acknowledgement may be permitted; if one is, the exit status is 1.
 #[derive(Debug, Args)]
 #[command(
@@ -85,11 +87,13 @@ struct Seen {
 struct Change {
     asked: Instant,
     acknowledged: Instant,
+    committed: SystemTime,
 }
 
 /// What a round came to.
 struct Round {
     since_asked: Duration,
+    since_committed: Duration,
     since_acknowledged: Duration,
     late_permits: usize,
     permits: usize,
@@ -169,6 +173,7 @@ impl Revocation {
         })?;
         Ok(Round {
             since_asked: first.saturating_duration_since(change.asked),
+            since_committed: wall(first).duration_since(change.committed).unwrap_or_default(),
             since_acknowledged: first.saturating_duration_since(change.acknowledged),
             late_permits: seen.iter().filter(|call| !call.denied && call.sent > change.acknowledged).count(),
             permits: seen.iter().filter(|call| !call.denied).count(),
@@ -199,8 +204,26 @@ fn facts() -> [Fact; 3] {
 async fn change(operator: &Admin, fact: &Fact) -> Result<Change, Failure> {
     let (path, body) = &fact.end;
     let asked = Instant::now();
-    operator.post(path, body).await?;
-    Ok(Change { asked, acknowledged: Instant::now() })
+    let answer = operator.post(path, body).await?;
+    let acknowledged = Instant::now();
+    let revision = answer.get("revision").and_then(Value::as_u64).unwrap_or_default();
+    let entry =
+        operator.get(&format!("/v1/facts/changes?from={}&limit=1", revision.saturating_sub(1))).await?;
+    let committed = entry
+        .pointer("/changes/0")
+        .filter(|entry| entry.get("revision").and_then(Value::as_u64) == Some(revision))
+        .and_then(|entry| Timestamp::parse(entry.get("time")?.as_str()?).ok())
+        .ok_or_else(|| Failure::new("the change isn't in the feed of changes"))?;
+    let committed = SystemTime::UNIX_EPOCH
+        .checked_add(Duration::from_millis(committed.millis()))
+        .ok_or_else(|| Failure::new("the change has no time"))?;
+    Ok(Change { asked, acknowledged, committed })
+}
+
+/// A moment by the wall clock, which is the server's, too.
+fn wall(moment: Instant) -> SystemTime {
+    let now = SystemTime::now();
+    now.checked_sub(moment.elapsed()).unwrap_or(now)
 }
 
 /// Each client calls until nothing is left to send; `began` hears when a third of it was answered.
@@ -271,12 +294,14 @@ async fn one(
 fn row<'a>(name: &str, rounds: impl Iterator<Item = &'a Round>) -> Value {
     let rounds: Vec<_> = rounds.collect();
     let asked = Times::of(rounds.iter().map(|round| round.since_asked).collect());
+    let committed = Times::of(rounds.iter().map(|round| round.since_committed).collect());
     let acknowledged = Times::of(rounds.iter().map(|round| round.since_acknowledged).collect());
     let ms = |times: &Times, percent| numbers::json(numbers::millis(times.percentile(percent)));
     let sum = |of: fn(&Round) -> usize| count(rounds.iter().map(|round| of(round)).sum());
     object! {
         "fact" => name, "rounds" => count(rounds.len()),
         "asked_p50_ms" => ms(&asked, 50), "asked_p99_ms" => ms(&asked, 99), "asked_max_ms" => ms(&asked, 100),
+        "committed_p50_ms" => ms(&committed, 50), "committed_p99_ms" => ms(&committed, 99),
         "acknowledged_p50_ms" => ms(&acknowledged, 50), "acknowledged_p99_ms" => ms(&acknowledged, 99),
         "permits" => sum(|round| round.permits), "denials" => sum(|round| round.denials),
         "late_permits" => sum(|round| round.late_permits),
@@ -309,6 +334,8 @@ fn told(document: &Value) -> String {
                 cell("asked_p50_ms", 2),
                 cell("asked_p99_ms", 2),
                 cell("asked_max_ms", 2),
+                cell("committed_p50_ms", 1),
+                cell("committed_p99_ms", 1),
                 cell("acknowledged_p50_ms", 2),
                 cell("acknowledged_p99_ms", 2),
                 cell("late_permits", 0),
@@ -319,7 +346,7 @@ fn told(document: &Value) -> String {
     let _infallible = write!(
         out,
         "{} × {}, load average {}, data on {}, {} build; {} clients, tool and server share it\n\n{}\n\
-         Times to the first denied answer, since the change was asked for and since it was acknowledged. LATE: calls that\n\
+         Times to the first denied answer, since the change was asked for, committed and acknowledged. LATE: calls that\n\
          were sent after the acknowledgement and permitted.\n",
         text("/machine/cores"),
         text("/machine/processor"),
@@ -327,7 +354,21 @@ fn told(document: &Value) -> String {
         text("/machine/disk"),
         text("/machine/build"),
         text("/clients"),
-        table(&["FACT", "ROUNDS", "ASKED P50 ms", "P99", "MAX", "ACK P50 ms", "P99", "LATE"], &rows),
+        table(
+            &[
+                "FACT",
+                "ROUNDS",
+                "ASKED P50 ms",
+                "P99",
+                "MAX",
+                "COMMIT P50 ms",
+                "P99",
+                "ACK P50 ms",
+                "P99",
+                "LATE"
+            ],
+            &rows
+        ),
     );
     out
 }

@@ -55,6 +55,41 @@ struct Token {
     expires: u64,
 }
 
+/// The workflow token that an enrolled agent gets now, and the key that it is bound to.
+pub(crate) async fn workflow_token(
+    server: &str,
+    key: &Path,
+    workflow: Option<&str>,
+) -> Result<Held, Failure> {
+    let options = Connect {
+        server: server.to_owned(),
+        key: key.to_owned(),
+        agent: None,
+        enrol: None,
+        workflow: workflow.map(str::to_owned),
+        delegation: None,
+        intent: None,
+        upstream: None,
+        http: None,
+    };
+    let agent = Agent::open(&options).await?;
+    let token = agent.token(None).await.map_err(|unanswered| match unanswered {
+        Unanswered::Unreachable(why)
+        | Unanswered::Broken(why)
+        | Unanswered::Unauthorised(why)
+        | Unanswered::Unavailable(why) => Failure::new(why),
+    })?;
+    Ok(Held { token, key: agent.key })
+}
+
+/// A token, and the key that it is bound to.
+pub(crate) struct Held {
+    /// The token.
+    pub(crate) token: String,
+    /// Its key.
+    pub(crate) key: SigningKey,
+}
+
 /// Why no answer of the gateway came.
 #[derive(Debug)]
 pub(super) enum Unanswered {

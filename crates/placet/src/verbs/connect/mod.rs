@@ -17,6 +17,8 @@ use crate::{
     output::Answer,
 };
 
+pub(crate) use agent::{Held, workflow_token};
+
 use agent::Agent;
 
 /// Serve MCP over stdio for a local client, as an enrolled agent of a gateway

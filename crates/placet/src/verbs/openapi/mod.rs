@@ -52,6 +52,12 @@ impl<'d> Document<'d> {
     }
 }
 
+/// A tool's own schema of one argument as the catalog writes a type, without braces, and what of it isn't in there.
+pub(super) fn argument(root: &Value, schema: &Value, name: &str) -> Result<(String, Vec<String>), String> {
+    let typed = Document(root).typed(schema, name, schema::Stands::Elsewhere)?;
+    Ok((typed.keys, typed.remarks))
+}
+
 /// Reads the file and drafts entries for this upstream.
 pub(super) fn pull(upstream: &str, file: &Path) -> Result<Draft, Failure> {
     let named = upstream.len() <= 32
@@ -176,7 +182,6 @@ struct Scheme {
 
 fn credential(document: &Value) -> Scheme {
     let schemes = document.pointer("/components/securitySchemes").and_then(Value::as_object);
-    let mut out = Scheme { credential: "none", settings: String::new() };
     for (_, scheme) in schemes.into_iter().flatten() {
         let text = |name: &str| scheme.get(name).and_then(Value::as_str).unwrap_or_default();
         let settings = match (text("type"), text("in"), text("scheme").to_ascii_lowercase().as_str()) {
@@ -188,15 +193,12 @@ fn credential(document: &Value) -> Scheme {
                 "# secret_prefix = \"Basic \"      # the secret is base64 of user:password\n".to_owned()
             }
             ("http", _, "bearer") | ("oauth2" | "openIdConnect", _, _) => String::new(),
-            ("apiKey", "query", _) => {
-                "# The API takes its key in the query, which this gateway doesn't do: keys there end in logs.\n".clone_into(&mut out.settings);
-                continue;
-            }
+            ("apiKey", "query", _) => format!("# secret_query = {}\n", quoted(text("name"))),
             _ => continue,
         };
         return Scheme { credential: "vault", settings };
     }
-    out
+    Scheme { credential: "none", settings: String::new() }
 }
 
 fn head(upstream: &str, document: &Value, scheme: &Scheme) -> String {

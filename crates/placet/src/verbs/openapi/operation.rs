@@ -57,6 +57,8 @@ struct Parts {
     query: Vec<(String, String)>,
     header: Vec<(String, String)>,
     body: Option<String>,
+    /// Members of a multipart body that are files.
+    files: Vec<String>,
     left_out: Vec<(String, String)>,
 }
 
@@ -221,10 +223,12 @@ impl Parts {
             content.iter().find(|(kind, _)| wanted(&essence(kind))).map(|(_, media)| media)
         };
         let form = |kind: &str| kind == "application/x-www-form-urlencoded";
-        let (media, is_form) = match (find(&json), find(&form)) {
-            (Some(media), _) => (media, false),
-            (None, Some(media)) => (media, true),
-            (None, None) => {
+        let multipart = |kind: &str| kind == "multipart/form-data";
+        let (media, coding) = match (find(&json), find(&form), find(&multipart)) {
+            (Some(media), _, _) => (media, Coding::Json),
+            (None, Some(media), _) => (media, Coding::Form),
+            (None, None, Some(media)) => (media, Coding::Multipart),
+            (None, None, None) => {
                 let kinds: Vec<&str> = content.keys().collect();
                 return Err(format!("its body is of {}, not JSON or a form", shown(&kinds.join(", "))));
             }
@@ -235,10 +239,10 @@ impl Parts {
         let schema = document.at(media.get("schema").ok_or("its body has no schema")?)?;
         let members = document.object(schema).map_err(|why| format!("its body can't be typed: {why}"))?;
         if members.0.is_empty() {
-            return self.whole_body(place, schema, needed, is_form);
+            return self.whole_body(place, schema, needed, coding);
         }
-        self.members(document, &members, needed, is_form)?;
-        self.body = Some(if is_form { "form" } else { "json" }.to_owned());
+        self.members(document, &members, needed, coding)?;
+        self.body = Some(coding.name().to_owned());
         Ok(())
     }
 
@@ -247,7 +251,7 @@ impl Parts {
         document: Document<'_>,
         (properties, required): &(Object, Vec<String>),
         needed: bool,
-        is_form: bool,
+        coding: Coding,
     ) -> Result<(), String> {
         for (name, property) in properties {
             let inner = document.at(property)?;
@@ -255,10 +259,22 @@ impl Parts {
                 continue;
             }
             let required = needed && required.iter().any(|other| other == name);
+            if coding == Coding::Multipart && is_file(inner) {
+                let description = shown(inner.get("description").and_then(Value::as_str).unwrap_or_default());
+                let remarks = vec!["the file in base64; give it a name and a type".to_owned()];
+                let typed = Typed { keys: "type = \"text\"".to_owned(), kind: "text", remarks };
+                self.files.push(name.to_owned());
+                self.arguments.push(Argument { name: name.to_owned(), typed, required, description });
+                continue;
+            }
             let typed = document.typed(property, name, Stands::Elsewhere).and_then(|typed| {
                 let nested =
                     typed.kind == "object" || (typed.kind == "list" && typed.keys.contains("\"object\""));
-                if is_form && nested { Err("a form has no nested members".to_owned()) } else { Ok(typed) }
+                if coding != Coding::Json && nested {
+                    Err("a form has no nested members".to_owned())
+                } else {
+                    Ok(typed)
+                }
             });
             match typed {
                 Ok(typed) => {
@@ -281,11 +297,11 @@ impl Parts {
         place: &Place<'_>,
         schema: &Value,
         required: bool,
-        is_form: bool,
+        coding: Coding,
     ) -> Result<(), String> {
         let typed = place.document.typed(schema, "body", Stands::Elsewhere);
         let typed = typed.map_err(|why| format!("its body can't be typed: {why}"))?;
-        if is_form {
+        if coding != Coding::Json {
             return Err("its form has no named members".to_owned());
         }
         self.arguments.push(Argument {
@@ -313,9 +329,42 @@ impl Parts {
         if let Some(body) = &self.body {
             let _infallible = write!(out, ", body = {}", quoted(body));
         }
+        if !self.files.is_empty() {
+            let file = |name: &String| {
+                let kind = "application/octet-stream";
+                format!("{} = {{ name = \"file\", type = \"{kind}\", base64 = true }}", quoted(name))
+            };
+            let files: Vec<String> = self.files.iter().map(file).collect();
+            let _infallible = write!(out, ", files = {{ {} }}", files.join(", "));
+        }
         out.push_str(" }");
         out
     }
+}
+
+/// How a body is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Coding {
+    Json,
+    Form,
+    Multipart,
+}
+
+impl Coding {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Form => "form",
+            Self::Multipart => "multipart",
+        }
+    }
+}
+
+/// Whether a member of a multipart body is a file: OpenAPI 3.0 says `format: binary`, 3.1 `contentMediaType`.
+fn is_file(schema: &Value) -> bool {
+    let text = |name: &str| schema.get(name).and_then(Value::as_str);
+    text("format") == Some("binary")
+        || (text("contentMediaType").is_some() && matches!(text("type"), None | Some("string")))
 }
 
 /// The schema of a parameter that is written as the gateway writes one: plain, lists as repeated names.

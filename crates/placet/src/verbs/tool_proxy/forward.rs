@@ -9,7 +9,7 @@ use axum::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use placet_jose::refused::Refused;
+use placet_verify::Refused;
 
 use super::{Owned, Proxy};
 

@@ -1,12 +1,11 @@
 //! The gateway's keys: pinned from a file, or fetched from the one URL that was named.
 
-use std::{sync::Mutex, sync::PoisonError, time::Duration};
+use std::time::Duration;
 
 use http::Request;
 use placet_jose::{KeySet, htu::Htu};
 
 use crate::{
-    clock,
     failure::{Failure, OrFail},
     http::Client,
 };
@@ -14,15 +13,12 @@ use crate::{
 /// The longest JWK set.
 const MAX_SET: usize = 16 * 1024;
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How often keys are fetched again at most, in seconds: a flood of unknown keys must not become one of fetches.
-const REFRESH: u64 = 30;
 
 /// The gateway as a signer.
 pub(super) struct Issuer {
     name: String,
     source: Source,
     keys: KeySet,
-    fetched: Mutex<u64>,
 }
 
 enum Source {
@@ -54,7 +50,7 @@ impl Issuer {
         if keys.is_empty() {
             return Err(Failure::new("the gateway's key set is empty, and would let nobody in"));
         }
-        Ok(Self { name, source, keys, fetched: Mutex::new(clock::secs()) })
+        Ok(Self { name, source, keys })
     }
     pub(super) fn name(&self) -> &str {
         &self.name
@@ -62,17 +58,10 @@ impl Issuer {
     pub(super) fn keys(&self) -> KeySet {
         self.keys.clone()
     }
-    /// Fetches the keys again, where they come from a URL and that wasn't done lately.
-    pub(super) async fn refresh(&self, now: u64) -> Option<KeySet> {
+    /// Fetches the keys again, where they come from a URL.
+    pub(super) async fn fetch_again(&self) -> Option<KeySet> {
         let Source::Url(http, url) = &self.source else { return None };
-        {
-            let mut fetched = self.fetched.lock().unwrap_or_else(PoisonError::into_inner);
-            if now < fetched.saturating_add(REFRESH) {
-                return None;
-            }
-            *fetched = now;
-        }
-        fetch(http, url).await.ok().filter(|keys| !keys.is_empty())
+        fetch(http, url).await.ok()
     }
 }
 

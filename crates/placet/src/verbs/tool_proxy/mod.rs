@@ -3,24 +3,12 @@
 mod forward;
 mod issuer;
 
-use std::{
-    net::SocketAddr,
-    path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use axum::Router;
 use clap::Args;
-use placet_jose::{
-    guard::{Guard, Reach, Request, verify_call},
-    htu::Htu,
-    refused::Refused,
-};
-use placet_server::{
-    listen::{self, Bounds},
-    window::FileWindow,
-};
+use placet_server::listen::{self, Bounds};
+use placet_verify::{FileStore, Reach, Refused, Request, Trust, Verifier};
 use tokio::net::TcpListener;
 use url::Url;
 
@@ -86,20 +74,18 @@ impl ToolProxy {
 
     async fn serve(self) -> Result<(), Failure> {
         let issuer = Issuer::open(&self.issuer_key, self.issuer.as_deref()).await?;
-        let url = self.url.as_deref().unwrap_or(&self.audience);
-        let url = Htu::parse(url).or_fail(format_args!("`{url}` is not the URL of a tool"))?;
-        let guard = Guard {
+        let trust = Trust {
             issuer: issuer.name().to_owned(),
             keys: issuer.keys(),
             audience: self.audience.clone(),
-            url,
+            url: self.url.clone().unwrap_or_else(|| self.audience.clone()),
             reach: if self.http_api { Reach::Below } else { Reach::Endpoint },
-            not_before: 0,
         };
         std::fs::create_dir_all(&self.state)
             .or_fail(format_args!("can't make `{}`", self.state.display()))?;
-        let window = FileWindow::open(&self.state.join("used"), CAPACITY, clock::secs())
+        let store = FileStore::open(&self.state.join("used"), CAPACITY, clock::secs())
             .or_fail(format_args!("can't remember used tokens in `{}`", self.state.display()))?;
+        let verifier = Verifier::new(trust, store).map_err(|unusable| Failure::new(unusable.to_string()))?;
         let listener =
             TcpListener::bind(self.listen).await.or_fail(format_args!("can't listen on {}", self.listen))?;
         let address = listener.local_addr().or_fail("can't listen")?;
@@ -108,9 +94,9 @@ impl ToolProxy {
             http: Client::new(self.upstream.as_str())?,
             upstream: self.upstream,
             max_body: self.max_body,
-            guard: Mutex::new(guard),
+            http_api: self.http_api,
+            verifier,
             issuer,
-            window: Mutex::new(window),
         });
         let app = Router::new().fallback(forward::handle).with_state(proxy);
         listen::serve(listener, BOUNDS, app, super::shutdown()).await;
@@ -123,20 +109,19 @@ pub(super) struct Proxy {
     http: Client,
     upstream: Url,
     max_body: usize,
-    guard: Mutex<Guard>,
+    http_api: bool,
+    verifier: Verifier<FileStore>,
     issuer: Issuer,
-    window: Mutex<FileWindow>,
 }
 
 impl Proxy {
     /// Where a request that was let in goes. Of an HTTP API, to the same place below the tool's own address.
     pub(super) fn place(&self, target: &str) -> String {
-        let guard = self.guard.lock().unwrap_or_else(PoisonError::into_inner);
-        let base = match guard.reach {
-            Reach::Endpoint => return self.upstream.as_str().to_owned(),
-            Reach::Below => guard.url.path().trim_end_matches('/'),
-        };
-        let below = target.strip_prefix(base).unwrap_or(target);
+        if !self.http_api {
+            return self.upstream.as_str().to_owned();
+        }
+        let base = self.verifier.path();
+        let below = target.strip_prefix(base.trim_end_matches('/')).unwrap_or(target);
         format!("{}{below}", self.upstream.as_str().trim_end_matches('/'))
     }
 
@@ -144,13 +129,12 @@ impl Proxy {
     async fn admit(self: &Arc<Self>, request: Owned) -> Result<(), Refused> {
         let request = Arc::new(request);
         match self.check(&request).await {
-            Err(Refused::UnknownKey) => match self.issuer.refresh(clock::secs()).await {
-                Some(keys) => {
-                    self.guard.lock().unwrap_or_else(PoisonError::into_inner).keys = keys;
-                    self.check(&request).await
+            Err(Refused::UnknownKey) if self.verifier.refresh_due(clock::secs()) => {
+                match self.issuer.fetch_again().await {
+                    Some(keys) if self.verifier.replace_keys(keys.clone()) => self.check(&request).await,
+                    Some(_) | None => Err(Refused::UnknownKey),
                 }
-                None => Err(Refused::UnknownKey),
-            },
+            }
             checked => checked,
         }
     }
@@ -159,7 +143,6 @@ impl Proxy {
         let (proxy, request) = (Arc::clone(self), Arc::clone(request));
         // The window waits for the disk.
         let checked = tokio::task::spawn_blocking(move || {
-            let guard = proxy.guard.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let headers: Vec<(&str, &[u8])> =
                 request.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
             let request = Request {
@@ -168,8 +151,7 @@ impl Proxy {
                 headers: &headers,
                 body: &request.body,
             };
-            let mut window = Once { window: &proxy.window };
-            verify_call(&request, &guard, &mut window, clock::secs()).map(drop)
+            proxy.verifier.verify(&request, clock::secs()).map(drop)
         });
         checked.await.unwrap_or(Err(Refused::WindowFull))
     }
@@ -181,20 +163,4 @@ pub(super) struct Owned {
     target: String,
     headers: http::HeaderMap,
     body: bytes::Bytes,
-}
-
-/// Locks the window for the one step that needs it, not while signatures are verified.
-struct Once<'a> {
-    window: &'a Mutex<FileWindow>,
-}
-
-impl placet_jose::replay::ReplayWindow for Once<'_> {
-    fn admit(
-        &mut self,
-        key: placet_jose::replay::ReplayKey,
-        forget_at: u64,
-        now: u64,
-    ) -> placet_jose::replay::Admission {
-        self.window.lock().unwrap_or_else(PoisonError::into_inner).admit(key, forget_at, now)
-    }
 }
