@@ -47,7 +47,7 @@ fn filled(dir: &Path) {
 fn shelve(journal: &Journal<Once>, before: u64) -> Result<Shelved, ShelveError> {
     journal.checkpoint().unwrap();
     let mark = |frame: &placet_ledger::frame::Frame<'_>| {
-        (frame.sequence % 20 == 0).then(|| format!("record {}", frame.sequence))
+        frame.sequence.is_multiple_of(20).then(|| format!("record {}", frame.sequence))
     };
     journal.shelve(0, false, |candidate| candidate.segment.last < before, mark).unwrap()
 }
