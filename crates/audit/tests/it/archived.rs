@@ -55,7 +55,7 @@ async fn a_decision_of_the_promised_time_is_the_same_again_without_the_archive()
     let error = replay(&nobody, &Scope::default(), None, &mut |_, _| ()).unwrap_err();
     assert!(matches!(error, DataError::Archived(_)) && error.to_string().contains("--archive"), "{error}");
     let found = index(&here).unwrap();
-    let old = search(&found, &Default::default()).unwrap();
+    let old = search(&found, &placet_audit::Query::default()).unwrap();
     assert_eq!(old.len(), 100, "the index knows what is archived, too");
     let first = DecisionId::new("dc_0").unwrap();
     let error = story(&here, &found, &first, None).unwrap_err().to_string();

@@ -127,18 +127,18 @@ fn led_1_killed_at_any_step_from_the_decision_to_the_answer_nothing_is_sent_that
         let number = |name: &str| report.get(name).and_then(Value::as_u64).unwrap();
         (number("permits"), number("effects"))
     };
-    let (library, faults) = (faulty.faults.path().join("faulty.so"), faulty.faults.path().to_owned());
+    let (library, asked) = (faulty.faults.path().join("faulty.so"), faulty.faults.path().to_owned());
     let variables =
-        [("LD_PRELOAD", library.to_str().unwrap()), ("PLACET_TEST_FAULTS", faults.to_str().unwrap())];
+        [("LD_PRELOAD", library.to_str().unwrap()), ("PLACET_TEST_FAULTS", asked.to_str().unwrap())];
     let (mut killed, mut unsent, mut sent) = (0, 0, 0);
     for step in 1..40 {
         let mut client = Client::start(connect(&faulty.road.server, &[]));
         client.ask(1, "initialize", INITIALIZE);
         let (before, calls) = (verified().0, faulty.road.sample.calls());
-        std::fs::write(faults.join("kill"), step.to_string()).unwrap();
+        std::fs::write(asked.join("kill"), step.to_string()).unwrap();
         let answer = call(&mut client, 2);
         let is_gone = faulty.road.server.serving.is_gone_within(Duration::from_millis(500));
-        std::fs::remove_file(faults.join("kill")).unwrap();
+        std::fs::remove_file(asked.join("kill")).unwrap();
         client.end();
         if !is_gone {
             assert_eq!(case(&answer), Some("CASE-1837"), "step {step}");
@@ -154,7 +154,7 @@ fn led_1_killed_at_any_step_from_the_decision_to_the_answer_nothing_is_sent_that
         assert_eq!(permits, effects, "step {step}");
         if called == 0 { unsent += 1 } else { sent += 1 }
     }
-    assert!(killed >= 8 && killed < 39 && unsent >= 4 && sent >= 2, "{killed} {unsent} {sent}");
+    assert!((8..39).contains(&killed) && unsent >= 4 && sent >= 2, "{killed} {unsent} {sent}");
 }
 
 #[test]

@@ -87,12 +87,12 @@ async fn act(admin: &Arc<Admin>, by: placet_core::Name, body: &Bytes, ends: bool
 /// Refuses to erase what is held: anything of a held tenant, and people, who are in all of them, while anything is.
 pub(super) async fn let_go(admin: &Arc<Admin>, tenant: Option<&TenantId>) -> Result<(), ApiError> {
     let holds = read(admin).await?;
-    let mut held =
+    let mut standing =
         holds.iter().filter(|(held, _)| tenant.is_none_or(|tenant| tenant.as_str() == held.tenant));
-    match held.next() {
+    match standing.next() {
         None => Ok(()),
-        Some((held, hold)) => Err(ApiError::conflict(
-            format!("tenant `{}` is under a legal hold since record {}: {}", held.tenant, hold.at, hold.why),
+        Some((whose, told)) => Err(ApiError::conflict(
+            format!("tenant `{}` is under a legal hold since record {}: {}", whose.tenant, told.at, told.why),
             "end it with `placet audit hold --end` first, if you may",
         )),
     }

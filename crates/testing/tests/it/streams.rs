@@ -31,12 +31,15 @@ enum Mode {
     Away,
 }
 
+/// Path, bytes, and whether it was taken.
+type Body = (String, Vec<u8>, bool);
+
 /// A consumer of HTTP that isn't ours.
 struct Consumer {
     port: u16,
     mode: Arc<Mutex<Mode>>,
     /// Head and body of whatever was read, and whether it was acknowledged.
-    read: Arc<Mutex<Vec<(String, Vec<u8>, bool)>>>,
+    read: Arc<Mutex<Vec<Body>>>,
 }
 
 impl Consumer {
@@ -116,7 +119,7 @@ async fn serve(mut stream: TcpStream, mode: Mode, kept: &Mutex<Vec<(String, Vec<
             drop(stream.write_all(answer.as_bytes()).await);
         }
         Mode::Says(bytes) => drop(stream.write_all(bytes).await),
-        Mode::Mute => tokio::time::sleep(Duration::from_secs(60)).await,
+        Mode::Mute => tokio::time::sleep(Duration::from_mins(1)).await,
         Mode::Away => {}
     }
 }

@@ -29,6 +29,7 @@ use super::{
 };
 use crate::{
     admin::{Admin, block_on},
+    clock,
     failure::{Failure, OrFail},
     output::{Answer, Format, show, table},
 };
@@ -222,7 +223,7 @@ async fn change(operator: &Admin, fact: &Fact) -> Result<Change, Failure> {
 
 /// A moment by the wall clock, which is the server's, too.
 fn wall(moment: Instant) -> SystemTime {
-    let now = SystemTime::now();
+    let now = SystemTime::UNIX_EPOCH + Duration::from_millis(clock::millis());
     now.checked_sub(moment.elapsed()).unwrap_or(now)
 }
 
