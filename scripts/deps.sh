@@ -8,6 +8,8 @@ missing=()
 for command in gcc git; do
   command -v "$command" >/dev/null 2>&1 || missing+=("$command")
 done
+# Signed tags are made and checked by it.
+command -v ssh-keygen >/dev/null 2>&1 || missing+=(openssh-client)
 if [ "${#missing[@]}" -gt 0 ]; then
   say "installing ${missing[*]} by apt"
   apt-get update -qq

@@ -21,12 +21,8 @@ use crate::{
 };
 
 /// Opens an archive, with the credentials of this process' environment.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the command line is a rim: a cloud's credentials are in its environment"
-)]
 pub(super) fn open(location: &str) -> Result<Place, Failure> {
-    Place::open(location, &|name| std::env::var(name).ok()).map_err(|error| Failure::new(error.to_string()))
+    Place::open(location, &super::serve::variable).map_err(|error| Failure::new(error.to_string()))
 }
 
 #[derive(Debug, Args)]

@@ -162,7 +162,7 @@ fn one(mut section: Section<'_, '_>) -> Option<StreamAt> {
         let known: Vec<&str> = Kind::ALL.iter().map(|kind| kind.as_str()).collect();
         section.problem(
             "records",
-            "names a kind that isn't",
+            "`records` names a kind that isn't",
             &format!("write some of: {}", known.join(", ")),
         );
     }

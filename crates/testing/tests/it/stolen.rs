@@ -30,7 +30,7 @@ fn holds(bytes: &[u8], text: &str) -> bool {
 /// Private keys as they are kept: the longest line of each file of keys.
 fn private(data: &Path) -> Vec<String> {
     let keys = files(&data.join("keys"), "-");
-    let keys = keys.iter().filter(|(name, _)| !Path::new(name).extension().is_some_and(|it| it == "jwks"));
+    let keys = keys.iter().filter(|(name, _)| Path::new(name).extension().is_none_or(|it| it != "jwks"));
     let longest = |bytes: &[u8]| {
         let text = String::from_utf8_lossy(bytes).into_owned();
         text.lines().max_by_key(|line| line.len()).unwrap_or_default().to_owned()

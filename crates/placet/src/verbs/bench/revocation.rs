@@ -223,8 +223,8 @@ async fn change(operator: &Admin, fact: &Fact) -> Result<Change, Failure> {
 
 /// A moment by the wall clock, which is the server's, too.
 fn wall(moment: Instant) -> SystemTime {
-    let now = SystemTime::UNIX_EPOCH + Duration::from_millis(clock::millis());
-    now.checked_sub(moment.elapsed()).unwrap_or(now)
+    let since = Duration::from_millis(clock::millis()).saturating_sub(moment.elapsed());
+    SystemTime::UNIX_EPOCH.checked_add(since).unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
 /// Each client calls until nothing is left to send; `began` hears when a third of it was answered.
